@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Builds with warnings as errors and runs every test; arguments go to ctest (-R NAME, -L unit|cli|images|oracle).
+# With CI=true and no arguments also: clang's warnings, and the unit and image tests under the sanitizers.
+set -euo pipefail
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+jobs=$(nproc)
+passed=0 failed=0
+
+# run_tests FOLDER [ctest arguments]: shows CTest's report and adds up its figures.
+run_tests() {
+  local folder=$root/$1 status=0 bad of
+  shift
+  ctest --test-dir "$folder" --output-on-failure --no-tests=error -j "$jobs" "$@" 2>&1 </dev/null |
+    tee "$folder/ctest.log" || status=$?
+  read -r bad of < <(sed -nE 's/.*tests passed, ([0-9]+) tests? failed out of ([0-9]+)$/\1 \2/p' "$folder/ctest.log") ||
+    { say "no test was run"; bad=1 of=1; }
+  ((status == 0 || bad > 0)) || bad=1
+  passed=$((passed + of - bad)) failed=$((failed + bad))
+}
+
+checked_build() {
+  say "building: $1 ..."
+  build "$@"
+}
+
+install_packages "${build_packages[@]}" libgtest-dev libgmock-dev qemu-utils e2fsprogs python3
+checked_build ci build-ci
+if [[ ${CI-} == true && $# == 0 ]]; then
+  install_packages clang-14
+  checked_build clang build-clang
+  checked_build debug-sanitized build-debug
+  run_tests build-debug -L 'unit|images'
+fi
+run_tests build-ci "$@"
+
+echo "$passed passed, $failed failed"
+((failed == 0))

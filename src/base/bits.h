@@ -1,0 +1,96 @@
+// One bit a cluster, for any number of clusters. The memory is reserved address space that becomes real only where it
+// is touched, so a sparse image of petabytes costs no more than its tables do. All operations may run at once from
+// several threads.
+//
+// A summary bit for each 4 KiB page lets a reader of a sparse set skip what was never touched.
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstdint>
+#include <optional>
+
+namespace qd {
+
+// Zeroed memory for `count` objects of T, real only where touched.
+void* reserve_bytes(std::uint64_t bytes);
+void release_bytes(void* memory, std::uint64_t bytes);
+
+template <class T>
+class LazyArray {
+ public:
+  explicit LazyArray(std::uint64_t count)
+      : count_(count), data_(static_cast<T*>(reserve_bytes(count * sizeof(T)))) {}
+  LazyArray(const LazyArray&) = delete;
+  LazyArray& operator=(const LazyArray&) = delete;
+  ~LazyArray() { release_bytes(data_, count_ * sizeof(T)); }
+
+  std::uint64_t size() const { return count_; }
+  std::atomic_ref<T> operator[](std::uint64_t i) const { return std::atomic_ref<T>(data_[i]); }
+  T read(std::uint64_t i) const { return std::atomic_ref<T>(data_[i]).load(std::memory_order_relaxed); }
+
+ private:
+  std::uint64_t count_;
+  T* data_;
+};
+
+class BitSet {
+ public:
+  explicit BitSet(std::uint64_t bits) : words_(bits / 64 + 1), summary_(bits / page_bits / 64 + 1), bits_(bits) {}
+
+  std::uint64_t size() const { return bits_; }
+  bool test(std::uint64_t bit) const { return words_.read(bit / 64) >> (bit % 64) & 1; }
+  std::uint64_t word(std::uint64_t index) const { return words_.read(index); }
+
+  void set(std::uint64_t bit) { set_range(bit, 1, [](std::uint64_t, std::uint64_t) {}); }
+
+  // Sets [first, first + count). Calls already(word index, bits) for bits that were set before.
+  template <class Already>
+  void set_range(std::uint64_t first, std::uint64_t count, Already&& already) {
+    for_words(first, count, [&](std::uint64_t index, std::uint64_t mask) {
+      const std::uint64_t before = words_[index].fetch_or(mask, std::memory_order_relaxed);
+      if (before == 0) touch(index);
+      if (before & mask) already(index, before & mask);
+    });
+  }
+
+  // Is any of [first, first + count) set?
+  bool any(std::uint64_t first, std::uint64_t count) const {
+    bool found = false;
+    for_words(first, count, [&](std::uint64_t index, std::uint64_t mask) { found |= (words_.read(index) & mask) != 0; });
+    return found;
+  }
+
+  // The first bit set at or after `from`.
+  std::optional<std::uint64_t> next(std::uint64_t from) const;
+  // The last bit set before `end`.
+  std::optional<std::uint64_t> last_before(std::uint64_t end) const;
+  bool empty() const { return !next(0); }
+
+  // Splits a range of bits into words: each(word index, mask of the bits within it).
+  template <class Each>
+  static void for_words(std::uint64_t first, std::uint64_t count, Each&& each) {
+    while (count > 0) {
+      const unsigned shift = static_cast<unsigned>(first % 64);
+      const std::uint64_t here = count < 64 - shift ? count : 64 - shift;
+      each(first / 64, (here == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << here) - 1) << shift);
+      first += here;
+      count -= here;
+    }
+  }
+
+ private:
+  static constexpr std::uint64_t page_bits = 4096 * 8;
+
+  void touch(std::uint64_t word) {
+    const std::uint64_t page = word * 64 / page_bits;
+    const std::uint64_t bit = std::uint64_t{1} << (page % 64);
+    if (!(summary_.read(page / 64) & bit)) summary_[page / 64].fetch_or(bit, std::memory_order_relaxed);
+  }
+
+  LazyArray<std::uint64_t> words_;
+  LazyArray<std::uint64_t> summary_;
+  std::uint64_t bits_;
+};
+
+}  // namespace qd

@@ -1,0 +1,54 @@
+// The files an image needs. Names are relative to the folder of the image that holds them, as QEMU resolves them; names
+// with a protocol ("nbd://…", "json:…") are not followed.
+#include <fmt/format.h>
+
+#include "check/passes.h"
+#include "image/chain.h"
+
+namespace qd::check {
+
+void check_backing_chain(Context& c) {
+  if (!c.options.backing_chain || !c.image.backing_file) return;
+  const image::Chain chain = image::open_chain(c.image);
+  const auto report = [&](Code code, std::string detail, std::uint64_t found = 0, std::uint64_t expected = 0) {
+    Finding f;
+    f.code = code;
+    f.detail = std::move(detail);
+    f.found = found;
+    f.expected = expected;
+    c.report(f);
+  };
+  std::uint64_t size = c.image.header.size;
+  for (const image::Link& link : chain.links) {
+    const std::string name = fmt::format("\"{}\"", link.name);
+    if (link.loop) return report(Code::backing_loop, name);
+    if (link.remote) return;
+    if (!link.error.empty()) return report(Code::backing_missing, fmt::format("{}: {}", name, link.error));
+    if (!link.recorded_format) {
+      report(Code::backing_format, fmt::format("{} has no recorded format; it looks like {}", name, link.real_format));
+    } else if (*link.recorded_format == "qcow2" && link.real_format != "qcow2") {
+      report(Code::backing_format, fmt::format("{} is recorded as qcow2, but looks like {}", name, link.real_format));
+    }
+    if (link.disk_bytes > size) report(Code::backing_size, name, link.disk_bytes, size);
+    size = link.disk_bytes;
+  }
+}
+
+void open_data_file(Context& c) {
+  if (!c.geometry().data_file) return;
+  c.data_claims = std::make_unique<Claims>(c.geometry().clusters(c.image.header.size), nullptr);
+  if (!c.image.data_file) return;
+  const std::string path = image::resolve(c.image.file().path(), *c.image.data_file);
+  if (image::has_protocol(path)) return;
+  auto file = open_file(path);
+  if (file) {
+    c.data_file_size = (*file)->size();
+    return;
+  }
+  Finding f;
+  f.code = Code::data_file_missing;
+  f.detail = fmt::format("\"{}\": {}", *c.image.data_file, file.error().message);
+  c.report(f);
+}
+
+}  // namespace qd::check

@@ -1,0 +1,41 @@
+#include "check/check.h"
+
+#include <chrono>
+
+#include "check/passes.h"
+#include "check/scan.h"
+
+namespace qd::check {
+
+Result check(const image::Image& image, const Options& options) {
+  const auto start = std::chrono::steady_clock::now();
+  Result result;
+  Context context(image, options, result);
+
+  check_header(context);           // what the header says is known to be sound, or reported
+  check_backing_chain(context);    // the files it needs are there, or reported
+  if (image.geometry && image.header_bytes_present >= format::header_bytes_v2) {
+    const format::Geometry& geometry = *image.geometry;
+    open_data_file(context);
+    auto refcounts = std::make_shared<image::Refcounts>(image::Refcounts::load(image));
+    context.refcounts = refcounts;
+    context.claims = std::make_shared<Claims>(image.clusters() + 2, image.refcounts_readable ? refcounts.get() : nullptr);
+
+    check_snapshots(context);      // the states that can be walked are known
+    claim_metadata(context);       // no cluster of theirs may be claimed again from here on
+    check_refcount_table(context);
+    check_bitmaps(context);
+    scan_mapping(context);         // each entry is judged, each cluster claimed
+    if (image.refcounts_readable) {
+      count_suspects(context);     // what didn't add up is counted exactly
+      settle_refcounts(context);   // references and refcounts agree, or there is a finding
+    }
+    result.totals.total_clusters = geometry.clusters(image.header.size / format::sector * format::sector);
+    result.disk_refcounts = context.refcounts;
+    result.claims = context.claims;
+  }
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  return result;
+}
+
+}  // namespace qd::check

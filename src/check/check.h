@@ -1,0 +1,13 @@
+// Checks an image: reads everything, changes nothing, and returns what is wrong.
+#pragma once
+
+#include "check/context.h"
+#include "check/result.h"
+#include "image/image.h"
+
+namespace qd::check {
+
+// Threads: as many as TBB is allowed. The result doesn't depend on their number.
+Result check(const image::Image& image, const Options& options = {});
+
+}  // namespace qd::check

@@ -1,0 +1,52 @@
+#include "check/claims.h"
+
+namespace qd::check {
+
+void Tally::add(std::uint64_t cluster, std::uint64_t n) {
+  const auto small = static_cast<std::uint8_t>(n);
+  const std::uint8_t before = low_[cluster].fetch_add(small, std::memory_order_relaxed);
+  const std::uint64_t carry = n / 256 + ((before + small) >> 8);
+  if (carry == 0) return;
+  const std::lock_guard lock(mutex_);
+  high_[cluster] += carry;
+}
+
+std::uint64_t Tally::get(std::uint64_t cluster) const {
+  const std::uint64_t low = low_.read(cluster);
+  const std::lock_guard lock(mutex_);
+  const auto high = high_.find(cluster);
+  return low + (high == high_.end() ? 0 : high->second * 256);
+}
+
+RunRefcounts Claims::claim(ClusterIndex first, std::uint64_t count, std::uint64_t references) {
+  owned.set_range(first.value, count, [&](std::uint64_t word, std::uint64_t twice) {
+    for (; twice != 0; twice &= twice - 1) {
+      const std::uint64_t cluster = word * 64 + static_cast<unsigned>(std::countr_zero(twice));
+      conflict.set(cluster);
+      suspect.set(cluster);
+    }
+  });
+  if (!refcounts_) return {};
+
+  const RunRefcounts run = run_refcounts(*refcounts_, first, count, references);
+  if (references == 1 ? run.all_one : run.none_one) return run;
+  for (std::uint64_t c = first.value; c < first.value + count; ++c) {
+    if (refcounts_->get(ClusterIndex(c)) != references) suspect.set(c);
+  }
+  return run;
+}
+
+void Claims::claim_compressed(ClusterIndex first, std::uint64_t count, std::uint64_t references) {
+  compressed.set_range(first.value, count, [](std::uint64_t, std::uint64_t) {});
+  for (std::uint64_t c = first.value; c < first.value + count; ++c) tally.add(c, references);
+}
+
+void Claims::cross_check() {
+  for (auto c = compressed.next(0); c; c = compressed.next(*c + 1)) {
+    if (!owned.test(*c)) continue;
+    conflict.set(*c);
+    suspect.set(*c);
+  }
+}
+
+}  // namespace qd::check

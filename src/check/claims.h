@@ -1,0 +1,85 @@
+// Who uses which cluster, in about one bit a cluster.
+//
+// Internal snapshots share a cluster only at one and the same guest offset, and the walk sees all states of a guest
+// offset at once. So a cluster's lawful references all arrive in one claim, with their number: the claim can be held
+// against the refcount on disk at once, and nothing but "claimed" need be remembered. A second claim on a cluster is
+// damage, whatever the refcounts say. Only clusters of compressed data have several lawful owners; their references
+// are counted.
+//
+// What doesn't add up (claimed twice, refcount differs) is marked *suspect*. A second, targeted walk counts the
+// references to suspects and names their owners.
+//
+// All of it may be called from several threads; the outcome doesn't depend on their order.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <mutex>
+#include <unordered_map>
+
+#include "base/bits.h"
+#include "base/units.h"
+#include "image/refcounts.h"
+
+namespace qd::check {
+
+// What COPIED has to be held against: are the refcounts of a run of clusters all 1, or is none of them?
+// Both false: it takes a look at each.
+struct RunRefcounts {
+  bool all_one = false, none_one = false;
+};
+
+inline RunRefcounts run_refcounts(const image::Refcounts& refcounts, ClusterIndex first, std::uint64_t count,
+                                  std::uint64_t guess) {
+  if (!refcounts.all_equal(first, count, guess)) {
+    return {guess != 1 && refcounts.all_equal(first, count, 1), false};
+  }
+  return {guess == 1, guess != 1};
+}
+
+// Counts that are mostly zero and mostly small: a byte each, and what overflows in a table beside.
+class Tally {
+ public:
+  explicit Tally(std::uint64_t clusters) : low_(clusters) {}
+  void add(std::uint64_t cluster, std::uint64_t n);
+  std::uint64_t get(std::uint64_t cluster) const;
+
+ private:
+  LazyArray<std::uint8_t> low_;
+  mutable std::mutex mutex_;
+  std::unordered_map<std::uint64_t, std::uint64_t> high_;  // in units of 256
+};
+
+class Claims {
+ public:
+  // `refcounts` may be null: then nothing is compared (an external data file has none).
+  Claims(std::uint64_t clusters, const image::Refcounts* refcounts)
+      : owned(clusters), conflict(clusters), suspect(clusters), compressed(clusters), tally(clusters),
+        refcounts_(refcounts) {}
+
+  std::uint64_t clusters() const { return owned.size(); }
+
+  // Clusters [first, first + count), each used `references` times, by one owner.
+  RunRefcounts claim(ClusterIndex first, std::uint64_t count, std::uint64_t references);
+
+  // Compressed data that touches these clusters.
+  void claim_compressed(ClusterIndex first, std::uint64_t count, std::uint64_t references);
+
+  // Clusters that hold compressed data and something else: suspects too. Call between the two walks.
+  void cross_check();
+
+  // Whether anybody refers to the cluster. Exact numbers exist for suspect and compressed clusters only.
+  bool used(std::uint64_t cluster) const { return owned.test(cluster) || compressed.test(cluster); }
+  bool counted(std::uint64_t cluster) const { return suspect.test(cluster) || compressed.test(cluster); }
+
+  BitSet owned;       // claimed by metadata or uncompressed data
+  BitSet conflict;    // claimed more than once
+  BitSet suspect;     // to be counted by the second walk
+  BitSet compressed;  // holds compressed data
+  Tally tally;        // references: compressed ones at once, all others for suspects in the second walk
+
+ private:
+  const image::Refcounts* refcounts_;
+};
+
+}  // namespace qd::check

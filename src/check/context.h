@@ -1,0 +1,68 @@
+// What all passes of one check share.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "check/claims.h"
+#include "check/result.h"
+#include "image/image.h"
+#include "image/refcounts.h"
+#include "image/walk.h"
+
+namespace qd::check {
+
+struct Options {
+  bool decompress = false;   // -c: try every compressed cluster
+  bool backing_chain = true; // open the backing chain
+};
+
+// A piece of metadata that occupies clusters; kept to name it if something else claims them too.
+struct MetadataUse {
+  OwnerKind kind{};
+  HostOffset offset;
+  std::uint64_t bytes = 0;
+  std::int32_t state = no_state;
+  std::uint64_t index = 0;  // of a refcount block in its table, of a bitmap
+};
+
+struct Context {
+  Context(const image::Image& image_, const Options& options_, Result& result_)
+      : image(image_), options(options_), result(result_) {}
+
+  const image::Image& image;
+  const Options& options;
+  Result& result;
+
+  std::shared_ptr<const image::Refcounts> refcounts;
+  std::shared_ptr<Claims> claims;              // on clusters of the image file
+  std::unique_ptr<Claims> data_claims;         // on clusters of the external data file, if there is one
+  std::optional<std::uint64_t> data_file_size; // bytes, if the file could be opened
+  std::vector<MetadataUse> metadata;
+  std::uint64_t vm_state = 0;                  // the largest of any snapshot
+
+  const format::Geometry& geometry() const { return *image.geometry; }
+  std::uint64_t size() const { return image.size(); }
+
+  // Adds a finding, and counts it as qemu-img would if it met it `references` times.
+  void report(Finding finding, std::uint64_t references = 1) {
+    count(result.totals, finding, references);
+    result.findings.add(std::move(finding));
+  }
+  static void count(Totals& totals, const Finding& finding, std::uint64_t references) {
+    const Counted counted = problem(finding.code).counted;
+    if (counted == Counted::corruption) totals.corruptions += finding.count * references;
+    if (counted == Counted::leak) totals.leaks += finding.count * references;
+  }
+
+  // As QEMU judges it: a structure may end less than a cluster behind the end of the file (which need not be whole).
+  bool past_end(HostOffset offset, std::uint64_t bytes) const {
+    return offset.value >= format::max_host_offset || bytes >= format::max_host_offset ||
+           offset.value + bytes >= size() + geometry().cluster_size();
+  }
+};
+
+}  // namespace qd::check

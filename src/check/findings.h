@@ -1,0 +1,59 @@
+// Findings are data: what is wrong and where, ready for any renderer. Equal problems in a row are one finding with a
+// count, so that a lost table of a terabyte image is one line and not ten million.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/units.h"
+#include "check/problems.h"
+
+namespace qd::check {
+
+// Which tables an index belongs to: the active ones, or those of snapshot number N of the snapshot table.
+inline constexpr std::int32_t active_state = -1;
+inline constexpr std::int32_t no_state = -2;
+
+struct Finding {
+  Code code{};
+  std::int32_t state = no_state;            // active_state, snapshot number, or no_state where it doesn't matter
+  std::uint64_t count = 1;                  // equal problems in a row, beginning with the place named here
+  std::optional<std::uint32_t> l1_index{};
+  std::optional<std::uint32_t> l2_index{};
+  std::optional<std::uint64_t> index{};       // entry of another table (refcount table, bitmap table, cluster number)
+  std::optional<HostOffset> host{};           // the cluster or structure concerned
+  std::optional<GuestOffset> guest{};         // the guest data concerned
+  std::optional<std::uint64_t> found{};       // the value read
+  std::optional<std::uint64_t> expected{};    // the value that would be right
+  std::string detail{};                       // words that only this place knows (a name, a system error)
+};
+
+// Keeps the first `limit` findings word for word and counts all of them.
+class Findings {
+ public:
+  static constexpr std::size_t limit = 100'000;
+
+  // Adds one; joins it to the one before when that is the same problem at the place just before.
+  void add(Finding finding);
+  // Appends what another collector has gathered, in order.
+  void append(Findings&& other);
+
+  const std::vector<Finding>& list() const { return list_; }
+  std::uint64_t count(Code code) const { return counts_[static_cast<std::size_t>(code)]; }
+  std::uint64_t total() const;
+  std::uint64_t unlisted() const { return unlisted_; }  // problems counted but not kept
+  Status status() const;                                // the worst of them
+
+ private:
+  std::vector<Finding> list_;
+  std::array<std::uint64_t, code_count> counts_{};
+  std::uint64_t unlisted_ = 0;
+};
+
+// The finding in a whole sentence. `snapshots` gives the names for state numbers; `cluster_size` the step of a range.
+std::string sentence(const Finding& finding, const std::vector<std::string>& snapshots, std::uint64_t cluster_size);
+
+}  // namespace qd::check

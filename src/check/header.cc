@@ -1,0 +1,231 @@
+// The header. Nothing here stops the check: a wrong field is a finding, and what depends on it is read as well as it
+// goes. Specification: "Header", "Header extensions".
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <set>
+
+#include "check/passes.h"
+
+namespace qd::check {
+namespace {
+
+using format::Header;
+namespace extension = format::extension;
+
+Finding value(Code code, std::uint64_t found, std::uint64_t expected = 0) {
+  Finding f;
+  f.code = code;
+  f.found = found;
+  f.expected = expected;
+  return f;
+}
+
+Finding worded(Code code, std::uint64_t found, std::string detail) {
+  Finding f = value(code, found);
+  f.detail = std::move(detail);
+  return f;
+}
+
+// What a file without our magic may be instead.
+std::string looks_like(const Context& c) {
+  std::array<std::byte, 512> start{};
+  if (!c.image.file().read(0, start)) return {};
+  const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
+  if (std::ranges::all_of(start, [](std::byte b) { return b == std::byte{0}; })) return "; it begins with zeros";
+  if (text.starts_with("QFI\xfb")) return {};
+  if (text.starts_with("KDMV") || text.starts_with("# Disk Desc")) return "; it looks like a VMDK image";
+  if (text.starts_with("conectix")) return "; it looks like a VHD image";
+  if (text.starts_with("vhdxfile")) return "; it looks like a VHDX image";
+  if (text.starts_with("QED")) return "; it looks like a QED image";
+  if (text.starts_with("LUKS\xba\xbe")) return "; it looks like a LUKS volume";
+  if (text.starts_with("\x1f\x8b")) return "; it looks like a gzip file";
+  if (text.substr(0, 64).find("VirtualBox") != text.npos) return "; it looks like a VDI image";
+  if (text.substr(510) == "\x55\xaa") return "; it looks like a raw disk with a boot sector";
+  return {};
+}
+
+void check_magic(Context& c) {
+  const Header& h = c.image.header;
+  if (c.image.header_bytes_present < format::header_bytes_v2) {
+    return c.report(value(Code::header_short, c.image.header_bytes_present, format::header_bytes_v2));
+  }
+  if (h.magic != format::magic) {
+    Finding f = value(Code::header_magic, h.magic, format::magic);
+    f.detail = looks_like(c);
+    c.report(f);
+  }
+}
+
+void check_features(Context& c) {
+  const Header& h = c.image.header;
+  const auto unknown = [&](Code code, format::FeatureKind kind, std::uint64_t bits) {
+    for (; bits != 0; bits &= bits - 1) {
+      const auto bit = static_cast<unsigned>(std::countr_zero(bits));
+      const std::string name = c.image.feature_name(kind, bit);
+      Finding f;
+      f.code = code;
+      f.index = bit;
+      f.detail = name.empty() ? " (the image doesn't name it)" : fmt::format(" (\"{}\")", name);
+      c.report(f);
+    }
+  };
+  unknown(Code::header_incompatible, format::FeatureKind::incompatible,
+          h.incompatible_features & ~format::incompatible::known);
+  unknown(Code::header_autoclear, format::FeatureKind::autoclear, h.autoclear_features & ~format::autoclear::known);
+
+  if (h.incompatible_features & format::incompatible::dirty) c.report({.code = Code::header_dirty});
+  if (h.incompatible_features & format::incompatible::corrupt) c.report({.code = Code::header_corrupt});
+
+  const bool bit = (h.incompatible_features & format::incompatible::compression) != 0;
+  if (h.compression_type > 1) {
+    c.report(worded(Code::header_compression_type, h.compression_type, ", which is unknown"));
+  } else if (bit != (h.compression_type == 1)) {
+    c.report(worded(Code::header_compression_type, h.compression_type,
+                    bit ? ", but incompatible feature bit 3 says that it isn't zlib"
+                        : ", but incompatible feature bit 3 is clear"));
+  }
+  if (c.image.geometry && c.geometry().extended_l2 && c.geometry().cluster_bits < 14) {
+    c.report(value(Code::header_subclusters, c.geometry().cluster_size()));
+  }
+}
+
+void check_extensions(Context& c) {
+  const format::Extensions& all = c.image.extensions;
+  std::set<std::uint32_t> seen;
+  const auto broken = [&](const format::Extension& e, std::string why) {
+    Finding f = worded(Code::header_extension, e.type, fmt::format("({}) {}", format::extension_name(e.type), why));
+    f.host = e.at;
+    c.report(f);
+  };
+  for (const format::Extension& e : all.list) {
+    const bool last = &e == &all.list.back();
+    if (all.truncated && last) {
+      broken(e, "claims to be longer than the room there is for extensions");
+    } else if (!seen.insert(e.type).second) {
+      broken(e, "appears twice");
+    } else if (e.type == extension::crypt_header && e.data.size() != 16) {
+      broken(e, fmt::format("has {} bytes instead of 16", e.data.size()));
+    } else if (e.type == extension::backing_format && e.data.size() >= 16) {
+      broken(e, fmt::format("has {} bytes; QEMU accepts 15 at most", e.data.size()));
+    }
+  }
+}
+
+void check_names(Context& c) {
+  const Header& h = c.image.header;
+  if (h.backing_file_offset != 0 && !c.image.backing_file) {
+    c.report(value(Code::header_backing_name, h.backing_file_offset, h.backing_file_size));
+  }
+  const bool data_file = (h.incompatible_features & format::incompatible::data_file) != 0;
+  const bool raw = (h.autoclear_features & format::autoclear::raw_data_file) != 0;
+  if (raw && !data_file) {
+    c.report(worded(Code::header_data_file, 0,
+                    "autoclear bit 1 says that the external data file is raw, but there is no external data file "
+                    "(incompatible feature bit 2)"));
+  }
+  if (data_file && !c.image.data_file) {
+    c.report(worded(Code::header_data_file, 0,
+                    "the guest's data lies in an external data file (incompatible feature bit 2), but the header "
+                    "doesn't name it"));
+  }
+  if (raw && h.backing_file_offset != 0) {
+    c.report(worded(Code::header_data_file, 0, "a raw external data file and a backing file exclude each other"));
+  }
+}
+
+void check_encryption(Context& c) {
+  const Header& h = c.image.header;
+  const auto broken = [&](std::string why) { c.report(worded(Code::header_crypt, h.crypt_method, std::move(why))); };
+  const format::Extension* e = c.image.find_extension(extension::crypt_header);
+  if (h.crypt_method > 2) broken(fmt::format("method {} is unknown", h.crypt_method));
+  if (h.crypt_method != 2 && e) broken("there is a LUKS header, but the method is not LUKS");
+  if (h.crypt_method == 2 && !e) broken("the method is LUKS, but the header extension that leads to the keys is missing");
+  if (!c.image.crypt) return;
+  const auto [offset, bytes] = *c.image.crypt;
+  if (c.geometry().offset_in_cluster(offset.value) != 0) {
+    broken(fmt::format("the LUKS header's offset 0x{:x} is not cluster-aligned", offset.value));
+  } else if (offset.value >= c.size() || bytes > c.size() - offset.value) {
+    broken(fmt::format("the LUKS header at 0x{:x} ({} bytes) lies past the end of the file", offset.value, bytes));
+  } else {
+    std::array<std::byte, 6> start{};
+    const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
+    if (c.image.file().read(offset.value, start) && text != "LUKS\xba\xbe") {
+      broken(fmt::format("what lies at 0x{:x} is no LUKS header", offset.value));
+    }
+  }
+}
+
+// The tables' places. The active L1 table is judged here, since the header alone describes it.
+void check_tables(Context& c) {
+  const Header& h = c.image.header;
+  const format::Geometry& g = c.geometry();
+  const std::uint64_t needed = g.l1_entries_for(h.size);
+  if (needed > format::max_l1_bytes / 8) {
+    c.report(worded(Code::header_virtual_size, h.size,
+                    fmt::format("a disk of this size needs {} L1 entries; {} are possible", needed,
+                                format::max_l1_bytes / 8)));
+  }
+  if (h.l1_size > format::max_l1_bytes / 8) {
+    c.report(worded(Code::header_l1_size, h.l1_size,
+                    fmt::format("{} are possible, the virtual size needs {}", format::max_l1_bytes / 8, needed)));
+  } else if (h.l1_size < needed && needed <= format::max_l1_bytes / 8) {
+    c.report(worded(Code::header_l1_size, h.l1_size, fmt::format("the virtual size needs {}", needed)));
+  }
+
+  const std::uint64_t l1_bytes = std::uint64_t{h.l1_size} * 8;
+  if (g.offset_in_cluster(h.l1_table_offset) != 0) {
+    c.report(worded(Code::header_l1_offset, h.l1_table_offset, "it is not cluster-aligned"));
+  } else if (h.l1_size > 0 && c.past_end(HostOffset(h.l1_table_offset), l1_bytes)) {
+    c.report(worded(Code::header_l1_offset, h.l1_table_offset,
+                    fmt::format("with {} bytes the table lies past the end of the file (0x{:x})", l1_bytes, c.size())));
+  } else if (h.l1_size > 0 && h.l1_table_offset + l1_bytes > c.size()) {
+    Finding f = value(Code::l1_truncated, l1_bytes, c.size());
+    f.state = active_state;
+    f.host = HostOffset(h.l1_table_offset);
+    c.report(f);
+  }
+
+  const std::uint64_t clusters = h.refcount_table_clusters, at = h.refcount_table_offset;
+  const auto broken = [&](std::string why) {
+    Finding f = worded(Code::header_refcount_table, at, std::move(why));
+    f.expected = clusters;
+    c.report(f);
+  };
+  if (g.offset_in_cluster(at) != 0) {
+    broken("its offset is not cluster-aligned");
+  } else if (clusters == 0) {
+    broken("it has no size");
+  } else if (clusters > format::max_reftable_bytes >> g.cluster_bits) {
+    broken(fmt::format("{} bytes are possible", format::max_reftable_bytes));
+  } else if (c.past_end(HostOffset(at), clusters << g.cluster_bits)) {
+    broken(fmt::format("it lies past the end of the file (0x{:x})", c.size()));
+  }
+}
+
+}  // namespace
+
+void check_header(Context& c) {
+  const Header& h = c.image.header;
+  check_magic(c);
+  if (c.image.header_bytes_present < format::header_bytes_v2) return;
+  const bool foreign = h.magic != format::magic;
+  if (foreign && !c.image.geometry) return;  // nothing in here is ours
+  if (h.version < 2 || h.version > 3) c.report(value(Code::header_version, h.version));
+  if (h.cluster_bits < 9 || h.cluster_bits > 21) c.report(value(Code::header_cluster_bits, h.cluster_bits));
+  if (!c.image.geometry) return;
+
+  if (h.version != 2 && (h.header_length < format::header_bytes_v3 || h.header_length % 8 != 0 ||
+                         h.header_length > c.geometry().cluster_size())) {
+    c.report(value(Code::header_length, h.header_length));
+  }
+  if (!c.image.refcounts_readable) c.report(value(Code::header_refcount_order, h.refcount_order));
+  check_features(c);
+  check_extensions(c);
+  check_names(c);
+  check_encryption(c);
+  check_tables(c);
+}
+
+}  // namespace qd::check

@@ -1,0 +1,36 @@
+// The passes of a check, in the order in which they run. Each leaves behind an invariant that the next relies on.
+#pragma once
+
+#include "check/context.h"
+
+namespace qd::check {
+
+// The header's fields and extensions make sense, or there is a finding. Needs nothing but the header.
+void check_header(Context& context);
+
+// result.states holds every set of tables that can be walked; the snapshot table and its entries are judged.
+void check_snapshots(Context& context);
+
+// The clusters of all metadata that the mapping doesn't lead to are claimed: header, L1 tables, snapshot table,
+// refcount table and blocks, encryption header.
+void claim_metadata(Context& context);
+
+// Refcount table entries are judged.
+void check_refcount_table(Context& context);
+
+// Bitmap directory, tables and data are judged and claimed.
+void check_bitmaps(Context& context);
+
+// (scan_mapping, in scan.h: the mapping is judged, all its clusters are claimed.)
+
+// The references to suspect clusters are counted, their owners named.
+void count_suspects(Context& context);
+
+// Every cluster's references are held against its refcount; clusters with several owners are reported.
+void settle_refcounts(Context& context);
+
+// The files that this one needs: backing chain, data file.
+void check_backing_chain(Context& context);
+void open_data_file(Context& context);
+
+}  // namespace qd::check

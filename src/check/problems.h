@@ -1,0 +1,68 @@
+// The one table of problems. Each kind of damage is one row: a stable code, how bad it is, the exit status it leads to,
+// how `qemu-img check` counts it, which repair mends it, the sentence that reports it and what to do. Text, JSON, the
+// man page and docs/problems.md come from the row; tests/images holds at least one image for each.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+
+namespace qd::check {
+
+enum class Code : std::uint8_t {
+  header_short, header_magic, header_version, header_cluster_bits, header_length, header_refcount_order,
+  header_incompatible, header_autoclear, header_compression_type, header_subclusters, header_extension,
+  header_backing_name, header_virtual_size, header_l1_size, header_l1_offset, header_refcount_table,
+  header_data_file, header_crypt, header_dirty, header_corrupt,
+  image_in_use,
+  backing_missing, backing_loop, backing_size, backing_format,
+  data_file_missing, data_file_past_end, data_file_not_identity, data_file_reuse,
+  l1_unreadable, l1_truncated, l1_reserved, l1_unaligned, l1_past_end, l1_no_offset, l1_copied,
+  l2_unreadable, l2_truncated, l2_reserved, l2_unaligned, l2_past_end, l2_zero_v2, l2_zero_extended, l2_bitmap,
+  l2_bitmap_unallocated, l2_beyond_end, l2_copied,
+  compressed_copied, compressed_data_file, compressed_bitmap, compressed_high_bits, compressed_past_end,
+  compressed_payload,
+  reftable_unreadable, reftable_reserved, reftable_unaligned, reftable_past_end, reftable_shared,
+  refblock_unreadable, refblock_truncated,
+  refcount_low, refcount_overflow, refcount_leak, refcount_past_end,
+  cluster_reuse, cluster_on_metadata, cluster_compressed_overlap, metadata_overlap,
+  snapshot_table, snapshot_entry, snapshot_extra_data, snapshot_incomplete, snapshot_duplicate_id,
+  snapshot_size_zero, snapshot_l1_unaligned, snapshot_l1_size, snapshot_l1_past_end, snapshot_l1_short,
+  snapshot_data_file,
+  bitmaps_missing, bitmaps_stale, bitmaps_extension, bitmaps_directory, bitmap_entry, bitmap_table,
+  bitmap_table_entry, bitmap_in_use, bitmap_duplicate_name,
+  count_  // how many there are
+};
+inline constexpr std::size_t code_count = static_cast<std::size_t>(Code::count_);
+
+enum class Severity : std::uint8_t { warning, leak, error };
+
+// The state of an image, worst last; the value is the exit code.
+enum class Status : std::uint8_t { good, leak, copied, corrupt_flag, refcount, snapshot, corrupt };
+std::string_view status_name(Status status);
+
+// Under which of its figures `qemu-img check` counts one occurrence.
+enum class Counted : std::uint8_t { nowhere, corruption, leak };
+
+// Which -R mode mends it. `user` means: a person decides (a file to bring back, an option to give).
+enum class Repair : std::uint8_t { none, user, leak, error, reuse, recover };
+std::string_view repair_name(Repair repair);
+
+struct Problem {
+  Code code;
+  std::string_view name;      // "l2.unaligned": never changes once released
+  Severity severity;
+  Status status;              // what the image's state is, at best, while this problem stands
+  Counted counted;
+  Repair repair;
+  std::string_view sentence;  // fmt pattern over the named arguments that findings.cc fills in
+  std::string_view advice;    // what it means for the guest's data, and the way out
+};
+
+std::span<const Problem> problems();
+const Problem& problem(Code code);
+std::optional<Code> find_code(std::string_view name);
+
+}  // namespace qd::check

@@ -1,0 +1,58 @@
+#include "check/result.h"
+
+#include <algorithm>
+#include <array>
+
+namespace qd::check {
+
+Totals& Totals::operator+=(const Totals& o) {
+  corruptions += o.corruptions;
+  leaks += o.leaks;
+  check_errors += o.check_errors;
+  allocated_clusters += o.allocated_clusters;
+  fragmented_clusters += o.fragmented_clusters;
+  compressed_clusters += o.compressed_clusters;
+  return *this;
+}
+
+TableCounts& TableCounts::operator+=(const TableCounts& o) {
+  unaligned += o.unaligned;
+  invalid += o.invalid;
+  unused += o.unused;
+  used += o.used;
+  return *this;
+}
+
+StateReport& StateReport::operator+=(const StateReport& o) {
+  l1 += o.l1;
+  l2 += o.l2;
+  zero_allocated += o.zero_allocated;
+  zero_plain += o.zero_plain;
+  compressed += o.compressed;
+  new_entries += o.new_entries;
+  l1_copied_errors += o.l1_copied_errors;
+  l2_copied_errors += o.l2_copied_errors;
+  data_clusters += o.data_clusters;
+  alone += o.alone;
+  return *this;
+}
+
+std::string_view owner_name(OwnerKind kind) {
+  constexpr std::array<std::string_view, 12> names{
+      "header",           "L1 table",     "L2 table",    "refcount table",    "refcount block", "snapshot table",
+      "bitmap directory", "bitmap table", "bitmap data", "encryption header", "data",           "compressed data"};
+  return names[static_cast<std::size_t>(kind)];
+}
+
+std::span<const Owner> Result::owners_of(ClusterIndex cluster) const {
+  const auto found = std::ranges::equal_range(owners, cluster, {}, &Owner::cluster);
+  return {found.begin(), found.end()};
+}
+
+std::uint64_t Result::references(ClusterIndex cluster) const {
+  if (!claims || cluster.value >= claims->clusters()) return 0;
+  if (claims->counted(cluster.value)) return claims->tally.get(cluster.value);
+  return claims->owned.test(cluster.value) ? disk_refcounts->get(cluster) : 0;
+}
+
+}  // namespace qd::check

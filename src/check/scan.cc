@@ -1,0 +1,401 @@
+#include "check/scan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "check/sharing.h"
+#include "image/compressed.h"
+
+namespace qd::check {
+namespace {
+
+using format::ClusterType;
+using format::Geometry;
+using image::Group;
+using image::Table;
+
+// One L2 table on its way through the scan.
+class TableScan {
+ public:
+  TableScan(const Context& context, const Group& group, const Table& table, Scan& scan)
+      : c_(context), g_(context.geometry()), group_(group), table_(table), scan_(scan) {
+    state_ = context.result.states[table.entries.front().state].snapshot;
+    active_ = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
+    end_of_disk_ = first_index_beyond_disk();
+  }
+
+  // The L1 entries that name this table, and the table's own cluster.
+  void judge_l1_entries();
+  // L2 entries [begin, end), which as a whole are shared as `sharing` says.
+  void judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing);
+  // Adds the table's figures to those of every state that has it.
+  void finish();
+
+ private:
+  std::uint64_t references() const { return table_.entries.size(); }
+  std::uint64_t first_index_beyond_disk() const;
+  Finding at(Code code, std::uint64_t l2_index, std::uint64_t count, std::uint64_t raw) const;
+  void report(Finding finding, std::uint64_t references) {
+    Context::count(scan_.totals, finding, references);
+    scan_.findings.add(std::move(finding));
+  }
+
+  void judge_run(std::uint64_t first, std::uint64_t count, const Sharing& sharing);
+  void judge_flags(std::uint64_t first, std::uint64_t count, std::uint64_t raw);
+  void judge_allocated(std::uint64_t first, std::uint64_t count, const Sharing& sharing);
+  void judge_data_file(std::uint64_t first, std::uint64_t count);
+  void judge_compressed(std::uint64_t index, const Sharing& sharing);
+  void judge_copied(std::uint64_t first, std::uint64_t count, std::uint64_t raw, RunRefcounts refcounts);
+  void count_fragments(std::uint64_t offset, std::uint64_t count);
+  void try_decompressing(std::uint64_t index, std::uint64_t raw);
+
+  std::uint64_t word(std::uint64_t index) const { return table_.words[index * g_.l2_words()]; }
+  std::uint64_t subclusters(std::uint64_t index) const {
+    return g_.extended_l2 ? table_.words[index * 2 + 1] : 0;
+  }
+
+  const Context& c_;
+  const Geometry& g_;
+  const Group& group_;
+  const Table& table_;
+  Scan& scan_;
+  std::int32_t state_;
+  bool active_ = false;
+  bool check_copied_ = false;
+  std::uint64_t end_of_disk_ = 0;
+  std::uint64_t next_contiguous_ = 0;
+  StateReport figures_;
+};
+
+// VM state lies behind the disk's end, from the next L1 entry on. A table that several states share is measured by the
+// most generous of them.
+std::uint64_t TableScan::first_index_beyond_disk() const {
+  const std::uint64_t start = g_.guest(group_.l1_index, 0).value;
+  std::uint64_t limit = 0;
+  for (const image::L1Entry& e : table_.entries) {
+    const image::State& state = c_.result.states[e.state];
+    const bool vm_area = group_.l1_index >= g_.l1_entries_for(state.disk_size);
+    const std::uint64_t inside = state.disk_size > start ? g_.clusters(state.disk_size - start) : 0;
+    limit = std::max(limit, vm_area && state.vm_state > 0 ? g_.l2_entries() : inside);
+  }
+  return std::min(limit, g_.l2_entries());
+}
+
+Finding TableScan::at(Code code, std::uint64_t l2_index, std::uint64_t count, std::uint64_t raw) const {
+  Finding f;
+  f.code = code;
+  f.state = state_;
+  f.count = count;
+  f.l1_index = group_.l1_index;
+  f.l2_index = static_cast<std::uint32_t>(l2_index);
+  f.guest = g_.guest(group_.l1_index, l2_index);
+  f.found = raw;
+  return f;
+}
+
+void TableScan::judge_l1_entries() {
+  const std::uint64_t offset = table_.offset.value;
+  const bool unaligned = g_.offset_in_cluster(offset) != 0, past_end = offset >= c_.size();
+  for (const image::L1Entry& e : table_.entries) {
+    Finding f;
+    f.state = c_.result.states[e.state].snapshot;
+    f.l1_index = group_.l1_index;
+    f.guest = g_.guest(group_.l1_index, 0);
+    f.found = e.raw;
+    const auto found = [&](Code code, std::uint64_t value, std::optional<std::uint64_t> expected = {}) {
+      f.code = code;
+      f.found = value;
+      f.expected = expected;
+      report(f, 1);
+    };
+    const bool reserved = (e.raw & format::l1_reserved_mask) != 0;
+    if (reserved) found(Code::l1_reserved, e.raw);
+    if (offset == 0 && !reserved) found(Code::l1_no_offset, e.raw);
+    if (past_end) found(Code::l1_past_end, offset, c_.size());
+    if (unaligned) found(Code::l1_unaligned, offset);
+
+    TableCounts& counts = scan_.reports[e.state].l1;
+    ++(reserved || past_end || offset == 0 ? counts.invalid : unaligned ? counts.unaligned : counts.used);
+
+    const ClusterIndex cluster = g_.cluster(table_.offset);
+    if (e.state != 0 || offset == 0 || !c_.refcounts->readable(cluster)) continue;
+    check_copied_ = true;
+    const std::uint64_t refcount = c_.refcounts->get(cluster);
+    if ((refcount == 1) == ((e.raw & format::copied_flag) != 0)) continue;
+    ++scan_.reports[0].l1_copied_errors;
+    f.code = Code::l1_copied;
+    f.found = e.raw;
+    f.expected = refcount;
+    f.host = table_.offset;
+    f.detail = refcount == 1 ? "clear" : "set";
+    report(f, 1);
+  }
+  if (!past_end) {
+    const ClusterIndex first = g_.cluster(table_.offset);
+    c_.claims->claim(first, unaligned ? 2 : 1, references());
+    if (c_.size() - offset < g_.cluster_size() || table_.error) {
+      Finding f = at(table_.error ? Code::l2_unreadable : Code::l2_truncated, 0, 1, offset);
+      f.l2_index.reset();
+      f.host = table_.offset;
+      f.expected = c_.size();
+      if (table_.error) f.detail = *table_.error;
+      report(f, 1);
+    }
+  }
+}
+
+void TableScan::judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing) {
+  image::for_runs(g_, table_.words, begin, end,
+                  [&](std::uint64_t first, std::uint64_t count) { judge_run(first, count, sharing); });
+}
+
+void TableScan::judge_run(std::uint64_t first, std::uint64_t count, const Sharing& sharing) {
+  const std::uint64_t raw = word(first);
+  const ClusterType type = format::cluster_type(g_, raw);
+  if (type == ClusterType::compressed) return judge_compressed(first, sharing);
+
+  judge_flags(first, count, raw);
+  const bool reserved = (raw & format::l2_reserved_mask) != 0;
+  const std::uint64_t bitmap = subclusters(first);
+  if (type == ClusterType::unallocated) {
+    if (bitmap & 0xffffffff) report(at(Code::l2_bitmap_unallocated, first, 1, bitmap), references());
+    if (reserved || (bitmap & 0xffffffff)) {
+      ++figures_.l2.invalid;
+    } else if (bitmap != 0) {
+      ++figures_.zero_plain;
+    }
+    return;
+  }
+  if (type == ClusterType::zero_plain) {
+    (reserved ? figures_.l2.invalid : figures_.zero_plain) += count;
+    return;
+  }
+  if ((bitmap >> 32) & bitmap) {
+    Finding f = at(Code::l2_bitmap, first, 1, bitmap);
+    f.host = HostOffset(raw & format::offset_mask);
+    report(f, references());
+  }
+  if (first + count > end_of_disk_) {
+    const std::uint64_t beyond = std::max(first, end_of_disk_);
+    Finding f = at(Code::l2_beyond_end, beyond, first + count - beyond, word(beyond));
+    f.expected = c_.result.states[table_.entries.front().state].disk_size;
+    f.host = HostOffset(word(beyond) & format::offset_mask);
+    report(f, references());
+  }
+  if (active_) count_fragments(raw & format::offset_mask, count);
+  if (g_.data_file) {
+    judge_data_file(first, count);
+  } else {
+    judge_allocated(first, count, sharing);
+  }
+}
+
+void TableScan::judge_flags(std::uint64_t first, std::uint64_t count, std::uint64_t raw) {
+  if (raw & format::l2_reserved_mask) report(at(Code::l2_reserved, first, count, raw), references());
+  if (!(raw & format::zero_flag)) return;
+  if (c_.image.header.version < 3) report(at(Code::l2_zero_v2, first, count, raw), references());
+  if (g_.extended_l2) report(at(Code::l2_zero_extended, first, count, raw), references());
+}
+
+// Uncompressed data in the image file. The part of a run that lies past the file's end can't be claimed.
+void TableScan::judge_allocated(std::uint64_t first, std::uint64_t count, const Sharing& sharing) {
+  const std::uint64_t raw = word(first), offset = raw & format::offset_mask;
+  const bool unaligned = g_.offset_in_cluster(offset) != 0;
+  const std::uint64_t inside =
+      offset < c_.size() ? std::min(count, (c_.size() - offset + g_.cluster_size() - 1) >> g_.cluster_bits) : 0;
+
+  if (unaligned) {
+    Finding f = at(Code::l2_unaligned, first, count, offset);
+    f.host = HostOffset(offset);
+    report(f, references());
+  }
+  if (inside < count) {
+    const std::uint64_t outside = offset + (inside << g_.cluster_bits);
+    Finding f = at(Code::l2_past_end, first + inside, count - inside, outside);
+    f.host = HostOffset(outside);
+    f.expected = c_.size();
+    report(f, references());
+  }
+
+  const ClusterIndex cluster = g_.cluster(HostOffset(offset));
+  RunRefcounts refcounts;
+  if (inside > 0 && sharing.claims) {
+    if (unaligned) {  // each entry reaches into two clusters
+      for (std::uint64_t i = 0; i < inside; ++i) c_.claims->claim(cluster + i, 2, sharing.references);
+    } else {
+      refcounts = c_.claims->claim(cluster, inside, sharing.references);
+    }
+    sharing.count_data(inside, scan_.usage, scan_.reports);
+  }
+  if (inside < count || unaligned || !sharing.claims) {
+    refcounts = run_refcounts(*c_.refcounts, cluster, count, sharing.references);
+  }
+  if (active_ && check_copied_) judge_copied(first, count, raw, refcounts);
+
+  const bool reserved = (raw & format::l2_reserved_mask) != 0;
+  figures_.data_clusters += inside;
+  figures_.l2.invalid += reserved ? count : count - inside;
+  if (reserved) return;
+  (unaligned                 ? figures_.l2.unaligned
+   : raw & format::zero_flag ? figures_.zero_allocated
+                             : figures_.l2.used) += inside;
+}
+
+// COPIED promises that the refcount is 1. `refcounts` spares the look at each cluster in nearly all cases.
+void TableScan::judge_copied(std::uint64_t first, std::uint64_t count, std::uint64_t raw, RunRefcounts refcounts) {
+  const bool copied = (raw & format::copied_flag) != 0;
+  if (copied ? refcounts.all_one : refcounts.none_one) return;
+  const ClusterIndex cluster = g_.cluster(HostOffset(raw & format::offset_mask));
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (!c_.refcounts->readable(cluster + i)) continue;
+    const std::uint64_t refcount = c_.refcounts->get(cluster + i);
+    if ((refcount == 1) == copied) continue;
+    Finding f = at(Code::l2_copied, first + i, 1, word(first + i));
+    f.host = HostOffset(word(first + i) & format::offset_mask);
+    f.expected = refcount;
+    f.detail = copied ? "set" : "clear";
+    report(f, 1);
+    ++scan_.reports[0].l2_copied_errors;
+  }
+}
+
+// Data in the external file: there are no refcounts, every cluster counts as used once, and offsets equal the guest's.
+void TableScan::judge_data_file(std::uint64_t first, std::uint64_t count) {
+  const std::uint64_t raw = word(first), offset = raw & format::offset_mask;
+  const GuestOffset guest = g_.guest(group_.l1_index, first);
+  if (g_.offset_in_cluster(offset) != 0) report(at(Code::l2_unaligned, first, count, offset), references());
+  if (offset != guest.value) {
+    Finding f = at(Code::data_file_not_identity, first, count, offset);
+    f.expected = guest.value;
+    report(f, references());
+  }
+  const ClusterIndex cluster = g_.cluster(HostOffset(offset));
+  if (cluster.value + count <= c_.data_claims->clusters()) {
+    c_.data_claims->claim(cluster, count, references());
+  }
+  const std::uint64_t size = c_.data_file_size.value_or(~std::uint64_t{0});
+  if (offset + ((count - 1) << g_.cluster_bits) >= size && !(raw & format::zero_flag)) {
+    const std::uint64_t inside = offset < size ? (size - offset + g_.cluster_size() - 1) >> g_.cluster_bits : 0;
+    Finding f = at(Code::data_file_past_end, first + inside, count - inside, offset);
+    f.host = HostOffset(offset + (inside << g_.cluster_bits));
+    f.expected = size;
+    report(f, references());
+  }
+  if (active_ && check_copied_ && !(raw & format::copied_flag)) {
+    Finding f = at(Code::l2_copied, first, count, raw);
+    f.host = HostOffset(offset);
+    f.expected = 1;
+    f.detail = "clear";
+    report(f, 1);
+    scan_.reports[0].l2_copied_errors += count;
+  }
+  (raw & format::zero_flag ? figures_.zero_allocated : figures_.l2.used) += count;
+  figures_.data_clusters += count;
+}
+
+void TableScan::judge_compressed(std::uint64_t index, const Sharing& sharing) {
+  const std::uint64_t raw = word(index);
+  const auto garbage = [&](Code code, std::uint64_t value) {
+    report(at(code, index, 1, value), references());
+    ++figures_.l2.invalid;
+  };
+  if (raw & format::copied_flag) report(at(Code::compressed_copied, index, 1, raw), references());
+  if (g_.data_file) return garbage(Code::compressed_data_file, raw);
+  if (subclusters(index) != 0) return garbage(Code::compressed_bitmap, subclusters(index));
+
+  if (active_) {
+    ++scan_.totals.allocated_clusters;
+    ++scan_.totals.compressed_clusters;
+    ++scan_.totals.fragmented_clusters;
+  }
+  const format::CompressedRange range = g_.compressed(raw);
+  const bool high = range.offset.value >= format::max_host_offset;
+  if (high) report(at(Code::compressed_high_bits, index, 1, raw), references());
+  if (c_.past_end(range.offset, range.bytes)) {
+    Finding f = at(Code::compressed_past_end, index, 1, range.bytes);
+    f.host = range.offset;
+    f.expected = c_.size();
+    report(f, references());
+    ++figures_.l2.invalid;
+    return;
+  }
+  ++figures_.compressed;
+  if (!sharing.claims) return;
+  const ClusterIndex first = g_.cluster(range.offset), last = g_.cluster(range.offset + (range.bytes - 1));
+  c_.claims->claim_compressed(first, last - first + 1, sharing.references);
+  if (c_.options.decompress) try_decompressing(index, raw);
+}
+
+void TableScan::try_decompressing(std::uint64_t index, std::uint64_t raw) {
+  thread_local std::vector<std::byte> cluster;
+  cluster.resize(g_.cluster_size());
+  if (auto done = image::decompress(c_.image, raw, cluster); !done) {
+    Finding f = at(Code::compressed_payload, index, 1, raw);
+    f.host = g_.compressed(raw).offset;
+    f.detail = done.error().message;
+    report(f, references());
+  }
+}
+
+// As QEMU counts: an allocated cluster that doesn't follow the one before it in its table is a fragment.
+void TableScan::count_fragments(std::uint64_t offset, std::uint64_t count) {
+  scan_.totals.allocated_clusters += count;
+  if (next_contiguous_ != 0 && offset != next_contiguous_) ++scan_.totals.fragmented_clusters;
+  next_contiguous_ = offset + (count << g_.cluster_bits);
+}
+
+void TableScan::finish() {
+  if (table_.words.empty()) return;
+  figures_.l2.unused = g_.l2_entries() - figures_.l2.unaligned - figures_.l2.invalid - figures_.l2.used -
+                       figures_.zero_allocated - figures_.zero_plain - figures_.compressed;
+  for (const image::L1Entry& e : table_.entries) scan_.reports[e.state] += figures_;
+}
+
+}  // namespace
+
+void scan_group(const Context& context, const Group& group, Scan& scan) {
+  scan.reports.resize(context.result.states.size());
+  std::vector<TableScan> tables;
+  tables.reserve(group.tables.size());
+  for (const Table& table : group.tables) {
+    tables.emplace_back(context, group, table, scan);
+    tables.back().judge_l1_entries();
+  }
+  for_shared_stretches(context.geometry(), group,
+                       [&](std::size_t table, std::uint64_t begin, std::uint64_t end, const Sharing& sharing) {
+                         tables[table].judge_entries(begin, end, sharing);
+                       });
+  for (TableScan& table : tables) table.finish();
+  count_new_entries(context.geometry(), group, scan.reports);
+}
+
+void scan_mapping(Context& context) {
+  Result& result = context.result;
+  result.reports.assign(result.states.size(), {});
+  const auto unreadable = image::walk<Scan>(
+      context.image, result.states,
+      [&](const Group& group, Scan& scan) { scan_group(context, group, scan); },
+      [&](Scan&& scan) {
+        result.totals += scan.totals;
+        result.findings.append(std::move(scan.findings));
+        result.usage.active += scan.usage.active;
+        result.usage.shared += scan.usage.shared;
+        result.usage.inactive += scan.usage.inactive;
+        for (std::size_t s = 0; s < scan.reports.size(); ++s) result.reports[s] += scan.reports[s];
+      });
+  for (const auto& [state, reason] : unreadable) {
+    Finding f;
+    f.code = Code::l1_unreadable;
+    f.state = result.states[state].snapshot;
+    f.host = result.states[state].l1_offset;
+    f.detail = reason;
+    context.report(f);
+  }
+  for (std::size_t s = 0; s < result.states.size(); ++s) {
+    TableCounts& l1 = result.reports[s].l1;
+    l1.unused = result.states[s].l1_size - l1.unaligned - l1.invalid - l1.used;
+  }
+}
+
+}  // namespace qd::check

@@ -1,0 +1,274 @@
+// The reckoning: every cluster's references against its refcount on disk. After the first walk nearly all clusters are
+// known to agree. What is left to look at is the suspects, the compressed ones, and clusters that have a refcount but
+// no reference: leaks.
+//
+// It goes by refcount block, 64 clusters a step, in parallel; findings are put together in the order of the file.
+#include <fmt/format.h>
+#include <oneapi/tbb/parallel_for.h>
+
+#include <algorithm>
+#include <set>
+
+#include "check/passes.h"
+
+namespace qd::check {
+namespace {
+
+// What the clusters of some refcount blocks come to.
+struct Part {
+  Findings findings;
+  Totals totals;
+  RefcountCounts refcounts;
+  std::uint64_t used = 0;  // clusters referred to
+  std::uint64_t end = 0;   // behind the last cluster with either
+};
+
+class Settler {
+ public:
+  explicit Settler(const Context& c)
+      : c_(c), claims_(*c.claims), refcounts_(*c.refcounts), end_(c.image.clusters()) {
+    // An unaligned reference may reach into one cluster behind the file's end; then QEMU looks at that one, too.
+    if (claims_.used(end_)) ++end_;
+  }
+
+  std::uint64_t end() const { return end_; }
+  std::vector<std::uint64_t> blocks_to_look_at() const;
+  void settle_block(std::uint64_t block, Part& part) const;
+
+ private:
+  void settle_cluster(std::uint64_t cluster, Part& part) const;
+  Finding at(Code code, std::uint64_t cluster, std::uint64_t found, std::uint64_t expected) const;
+  void report(Part& part, Finding f, std::uint64_t times = 1) const {
+    Context::count(part.totals, f, times);
+    part.findings.add(std::move(f));
+  }
+
+  const Context& c_;
+  const Claims& claims_;
+  const image::Refcounts& refcounts_;
+  std::uint64_t end_;
+};
+
+// Blocks that exist on disk, and those that suspects ought to have one for.
+std::vector<std::uint64_t> Settler::blocks_to_look_at() const {
+  const std::uint64_t per_block = refcounts_.block_entries();
+  std::set<std::uint64_t> blocks;
+  const auto& entries = refcounts_.entries();
+  for (std::uint64_t b = 0; b < entries.size(); ++b) {
+    if (entries[b].block || !refcounts_.readable(ClusterIndex(b * per_block))) blocks.insert(blocks.end(), b);
+  }
+  for (const BitSet* set : {&claims_.suspect, &claims_.compressed}) {
+    for (auto cluster = set->next(0); cluster; cluster = set->next((*cluster / per_block + 1) * per_block)) {
+      blocks.insert(*cluster / per_block);
+    }
+  }
+  return {blocks.begin(), blocks.end()};
+}
+
+void Settler::settle_block(std::uint64_t block, Part& part) const {
+  const std::uint64_t per_block = refcounts_.block_entries(), first = block * per_block;
+  const auto& entries = refcounts_.entries();
+  const image::RefcountBlock* on_disk = block < entries.size() ? entries[block].block.get() : nullptr;
+  if (!refcounts_.readable(ClusterIndex(first))) {
+    if (first < end_) part.totals.check_errors += std::min(end_ - first, per_block);
+    return;
+  }
+  for (std::uint64_t w = 0; w < per_block / 64; ++w) {
+    const std::uint64_t cluster = first + w * 64;
+    const std::uint64_t nonzero = on_disk ? on_disk->nonzero(w) : 0;
+    if (cluster >= end_) {
+      for (std::uint64_t rest = nonzero; rest != 0; rest &= rest - 1) {
+        const std::uint64_t lost = cluster + static_cast<unsigned>(std::countr_zero(rest));
+        report(part, at(Code::refcount_past_end, lost, refcounts_.get(ClusterIndex(lost)), c_.size()));
+      }
+      continue;
+    }
+    const std::uint64_t word = cluster / 64;
+    const std::uint64_t inside = end_ - cluster >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << (end_ - cluster)) - 1;
+    const std::uint64_t used = (claims_.owned.word(word) | claims_.compressed.word(word)) & inside;
+    const std::uint64_t counted = (claims_.suspect.word(word) | claims_.compressed.word(word)) & inside;
+    const auto bits = [](std::uint64_t set) { return static_cast<std::uint64_t>(std::popcount(set)); };
+    part.used += bits(used);
+    part.refcounts.used += bits(nonzero & inside);
+    if (const std::uint64_t any = used | (nonzero & inside); any != 0) {
+      part.end = cluster + 64 - static_cast<unsigned>(std::countl_zero(any));
+    }
+    for (std::uint64_t rest = ((nonzero & ~used) | counted) & inside; rest != 0; rest &= rest - 1) {
+      settle_cluster(cluster + static_cast<unsigned>(std::countr_zero(rest)), part);
+    }
+  }
+}
+
+Finding Settler::at(Code code, std::uint64_t cluster, std::uint64_t found, std::uint64_t expected) const {
+  Finding f;
+  f.code = code;
+  f.index = cluster;
+  f.host = c_.geometry().offset(ClusterIndex(cluster));
+  f.found = found;
+  f.expected = expected;
+  return f;
+}
+
+void Settler::settle_cluster(std::uint64_t cluster, Part& part) const {
+  const std::uint64_t on_disk = refcounts_.get(ClusterIndex(cluster));
+  const std::uint64_t references = claims_.counted(cluster) ? claims_.tally.get(cluster) : 0;
+  const std::uint64_t most = c_.geometry().refcount_max();
+  if (references > most) {
+    // QEMU counts each reference that didn't fit.
+    Context::count(part.totals, at(Code::refcount_overflow, cluster, 0, 0), references - most);
+    part.findings.add(at(Code::refcount_overflow, cluster, references, most));
+  }
+  const std::uint64_t expected = std::min(references, most);
+  if (on_disk == expected) return;
+  const bool low = on_disk < expected;
+  Finding f = at(low ? Code::refcount_low : Code::refcount_leak, cluster, on_disk, expected);
+  ++(low ? part.refcounts.error : part.refcounts.leak);
+  const auto owners = c_.result.owners_of(ClusterIndex(cluster));
+  if (!owners.empty()) {
+    const Owner& owner = owners.front();
+    if (is_metadata(owner.kind)) {
+      f.detail = fmt::format(" ({})", owner_name(owner.kind));
+    } else {
+      f.l1_index = owner.l1_index;
+      f.l2_index = owner.l2_index;
+      f.guest = c_.geometry().guest(owner.l1_index, owner.l2_index);
+      f.state = owner.state;
+    }
+  }
+  report(part, f);
+}
+
+std::string describe(const Context& c, const Owner& o) {
+  const std::string whose = o.state >= 0 ? fmt::format(" of snapshot {}", c.result.snapshot_names[static_cast<std::size_t>(o.state)]) : "";
+  switch (o.kind) {
+    case OwnerKind::l1_table: return (o.state < 0 ? "active L1 table" : "L1 table") + whose;
+    case OwnerKind::l2_table: return fmt::format("L2 table of L1 entry {}{}", o.l1_index, whose);
+    case OwnerKind::refcount_block: return fmt::format("refcount block {}", o.index);
+    case OwnerKind::data:
+    case OwnerKind::compressed:
+      return fmt::format("{}guest offset 0x{:x} (L1 entry {}, L2 entry {}{})",
+                         o.kind == OwnerKind::compressed ? "compressed " : "",
+                         c.geometry().guest(o.l1_index, o.l2_index).value, o.l1_index, o.l2_index, whose);
+    default: return std::string(owner_name(o.kind));
+  }
+}
+
+// All owners in words; each place once, however many snapshots share it.
+std::string describe_owners(const Context& c, std::span<const Owner> owners) {
+  constexpr std::size_t most = 8;
+  std::set<std::tuple<OwnerKind, std::uint32_t, std::uint32_t, std::uint64_t>> seen;
+  std::string text;
+  for (const Owner& o : owners) {
+    if (!seen.emplace(o.kind, o.l1_index, o.l2_index, o.index).second && o.kind >= OwnerKind::data) continue;
+    if (seen.size() > most) continue;
+    text += (text.empty() ? "" : ", ") + describe(c, o);
+  }
+  if (seen.size() > most) text += fmt::format(" and {} more", seen.size() - most);
+  return text.empty() ? "too many to list" : text;
+}
+
+Code conflict_code(std::span<const Owner> owners) {
+  bool data = false, compressed = false, metadata = false;
+  for (const Owner& o : owners) {
+    (o.kind == OwnerKind::compressed ? compressed : o.kind == OwnerKind::data ? data : metadata) = true;
+  }
+  if (compressed) return Code::cluster_compressed_overlap;
+  if (metadata) return data ? Code::cluster_on_metadata : Code::metadata_overlap;
+  return Code::cluster_reuse;
+}
+
+// A refcount block must be used once, by its entry of the refcount table. As QEMU counts: each entry that finds its
+// block used already.
+void report_shared_blocks(Context& c, std::uint64_t cluster, std::span<const Owner> owners) {
+  std::uint64_t blocks = 0;
+  for (const Owner& o : owners) blocks += o.kind == OwnerKind::refcount_block;
+  const std::uint64_t most = c.geometry().refcount_max(), total = c.claims->tally.get(cluster);
+  std::uint64_t before = total - std::min(total, blocks);
+  for (const Owner& o : owners) {
+    if (o.kind != OwnerKind::refcount_block || std::min(++before, most) == 1) continue;
+    Finding f;
+    f.code = Code::reftable_shared;
+    f.index = o.index;
+    f.host = c.geometry().offset(ClusterIndex(cluster));
+    f.found = total;
+    f.detail = describe_owners(c, owners);
+    c.report(f);
+  }
+}
+
+void report_conflicts(Context& c) {
+  const Claims& claims = *c.claims;
+  for (auto cluster = claims.conflict.next(0); cluster; cluster = claims.conflict.next(*cluster + 1)) {
+    const auto owners = c.result.owners_of(ClusterIndex(*cluster));
+    Finding f;
+    f.code = conflict_code(owners);
+    f.index = *cluster;
+    f.host = c.geometry().offset(ClusterIndex(*cluster));
+    f.found = claims.tally.get(*cluster);
+    f.detail = describe_owners(c, owners);
+    for (const Owner& o : owners) {
+      if (is_metadata(o.kind)) continue;
+      f.guest = c.geometry().guest(o.l1_index, o.l2_index);
+      f.l1_index = o.l1_index;
+      f.l2_index = o.l2_index;
+      f.state = o.state;
+      break;
+    }
+    c.report(f);
+    report_shared_blocks(c, *cluster, owners);
+  }
+}
+
+// The second walk kept the owners of data file clusters in the same list: such an image has no other data.
+void report_data_file_conflicts(Context& c) {
+  if (!c.data_claims) return;
+  const Claims& claims = *c.data_claims;
+  for (auto cluster = claims.conflict.next(0); cluster; cluster = claims.conflict.next(*cluster + 1)) {
+    std::vector<Owner> owners;
+    for (const Owner& o : c.result.owners_of(ClusterIndex(*cluster))) {
+      if (o.kind == OwnerKind::data) owners.push_back(o);
+    }
+    Finding f;
+    f.code = Code::data_file_reuse;
+    f.host = c.geometry().offset(ClusterIndex(*cluster));
+    f.index = *cluster;
+    f.found = claims.tally.get(*cluster);
+    f.detail = describe_owners(c, owners);
+    c.report(f);
+  }
+}
+
+}  // namespace
+
+void settle_refcounts(Context& c) {
+  const Settler settler(c);
+  const std::vector<std::uint64_t> blocks = settler.blocks_to_look_at();
+  constexpr std::size_t parts = 64;
+  std::vector<Part> done(std::min(parts, blocks.size()));
+  tbb::parallel_for(std::size_t{0}, done.size(), [&](std::size_t p) {
+    for (std::size_t b = blocks.size() * p / done.size(); b < blocks.size() * (p + 1) / done.size(); ++b) {
+      settler.settle_block(blocks[b], done[p]);
+    }
+  });
+
+  Result& result = c.result;
+  report_conflicts(c);
+  report_data_file_conflicts(c);
+  std::uint64_t end = 1, accounted = 0;
+  for (Part& part : done) {
+    result.findings.append(std::move(part.findings));
+    result.totals += part.totals;
+    result.refcounts.error += part.refcounts.error;
+    result.refcounts.leak += part.refcounts.leak;
+    result.refcounts.used += part.refcounts.used;
+    result.usage.used += part.used;
+    accounted += part.used + part.refcounts.leak;
+    end = std::max(end, part.end);
+  }
+  const std::uint64_t clusters = settler.end();
+  result.refcounts.unused = clusters - std::min(clusters, result.refcounts.used);
+  result.usage.free = clusters - std::min(clusters, accounted);
+  result.totals.image_end_offset = end << c.geometry().cluster_bits;
+}
+
+}  // namespace qd::check

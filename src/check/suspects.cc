@@ -1,0 +1,135 @@
+// The second walk, made only if the first met something that doesn't add up: counts all references to suspect clusters
+// and names who holds them. Compressed references were counted by the first walk.
+#include <algorithm>
+#include <atomic>
+
+#include "check/passes.h"
+
+namespace qd::check {
+namespace {
+
+// More owners than anybody reads are not kept. Those of clusters with several owners have room of their own.
+constexpr std::size_t owner_limit = 200'000;
+
+struct Found {
+  std::vector<Owner> single, several;  // owners of clusters with one, with several of them
+
+  void add(const Claims& claims, Owner owner) {
+    auto& list = claims.conflict.test(owner.cluster.value) ? several : single;
+    if (list.size() < owner_limit) list.push_back(owner);
+  }
+};
+
+class Counter {
+ public:
+  Counter(const Context& c, Found& into) : c_(c), g_(c.geometry()), into_(into) {}
+
+  // A claim of `owner` on `count` clusters from `first` on.
+  void claim(Claims& claims, ClusterIndex first, std::uint64_t count, std::uint64_t references, Owner owner) {
+    if (first.value >= claims.clusters()) return;
+    count = std::min(count, claims.clusters() - first.value);
+    if (!claims.suspect.any(first.value, count)) return;
+    for (auto c = claims.suspect.next(first.value); c && *c < first.value + count; c = claims.suspect.next(*c + 1)) {
+      if (owner.kind != OwnerKind::compressed) claims.tally.add(*c, references);
+      owner.cluster = ClusterIndex(*c);
+      into_.add(claims, owner);
+    }
+  }
+
+  void count_table(const image::Group& group, const image::Table& table);
+
+ private:
+  void count_run(const image::Table& table, Owner owner, std::uint64_t first, std::uint64_t count);
+
+  const Context& c_;
+  const format::Geometry& g_;
+  Found& into_;
+};
+
+void Counter::count_table(const image::Group& group, const image::Table& table) {
+  Owner owner;
+  owner.kind = OwnerKind::l2_table;
+  owner.state = c_.result.states[table.entries.front().state].snapshot;
+  owner.l1_index = group.l1_index;
+  owner.raw = table.entries.front().raw;
+  if (table.offset.value < c_.size()) {
+    const bool unaligned = g_.offset_in_cluster(table.offset.value) != 0;
+    claim(*c_.claims, g_.cluster(table.offset), unaligned ? 2 : 1, table.entries.size(), owner);
+  }
+  if (table.words.empty()) return;
+  image::for_runs(g_, table.words, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t count) {
+    count_run(table, owner, first, count);
+  });
+}
+
+void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t first, std::uint64_t count) {
+  const std::uint64_t raw = table.words[first * g_.l2_words()];
+  const auto type = format::cluster_type(g_, raw);
+  owner.kind = OwnerKind::data;
+  if (type == format::ClusterType::compressed) {
+    const format::CompressedRange range = g_.compressed(raw);
+    if (g_.data_file || c_.past_end(range.offset, range.bytes)) return;
+    owner.kind = OwnerKind::compressed;
+    owner.l2_index = static_cast<std::uint32_t>(first);
+    owner.raw = raw;
+    const ClusterIndex begin = g_.cluster(range.offset), last = g_.cluster(range.offset + (range.bytes - 1));
+    return claim(*c_.claims, begin, last - begin + 1, table.entries.size(), owner);
+  }
+  if (type != format::ClusterType::normal && type != format::ClusterType::zero_allocated) return;
+
+  const std::uint64_t offset = raw & format::offset_mask;
+  const bool unaligned = g_.offset_in_cluster(offset) != 0;
+  Claims& claims = g_.data_file ? *c_.data_claims : *c_.claims;
+  const ClusterIndex begin = g_.cluster(HostOffset(offset));
+  if (begin.value >= claims.clusters() ||
+      !claims.suspect.any(begin.value, std::min(count + unaligned, claims.clusters() - begin.value))) {
+    return;
+  }
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (!g_.data_file && offset + (i << g_.cluster_bits) >= c_.size()) break;
+    owner.l2_index = static_cast<std::uint32_t>(first + i);
+    owner.raw = raw + (i << g_.cluster_bits);
+    claim(claims, begin + i, unaligned ? 2 : 1, table.entries.size(), owner);
+  }
+}
+
+}  // namespace
+
+void count_suspects(Context& c) {
+  c.claims->cross_check();
+  const bool data_suspects = c.data_claims && !c.data_claims->suspect.empty();
+  if (c.claims->suspect.empty() && !data_suspects) return;
+
+  Found all;
+  Counter metadata(c, all);
+  for (const MetadataUse& use : c.metadata) {
+    Owner owner;
+    owner.kind = use.kind;
+    owner.state = use.state;
+    owner.index = use.index;
+    const ClusterIndex first = c.geometry().cluster(use.offset);
+    const ClusterIndex last = c.geometry().cluster(use.offset + (use.bytes - 1));
+    metadata.claim(*c.claims, first, last - first + 1, 1, owner);
+  }
+
+  const auto keep = [&](std::vector<Owner>& into, std::vector<Owner>&& from) {
+    const std::size_t room = owner_limit - std::min(owner_limit, into.size());
+    if (from.size() > room) c.result.owners_complete = false;
+    into.insert(into.end(), from.begin(), from.begin() + static_cast<std::ptrdiff_t>(std::min(room, from.size())));
+  };
+  image::walk<Found>(
+      c.image, c.result.states,
+      [&](const image::Group& group, Found& found) {
+        for (const image::Table& table : group.tables) Counter(c, found).count_table(group, table);
+      },
+      [&](Found&& found) {
+        keep(all.single, std::move(found.single));
+        keep(all.several, std::move(found.several));
+      });
+
+  c.result.owners = std::move(all.several);
+  c.result.owners.insert(c.result.owners.end(), all.single.begin(), all.single.end());
+  std::ranges::stable_sort(c.result.owners, {}, &Owner::cluster);
+}
+
+}  // namespace qd::check

@@ -1,0 +1,140 @@
+#include "format/header.h"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "base/checked.h"
+#include "base/endian.h"
+
+namespace qd::format {
+namespace {
+
+struct RawHeader {
+  be32 magic, version;
+  be64 backing_file_offset;
+  be32 backing_file_size, cluster_bits;
+  be64 size;
+  be32 crypt_method, l1_size;
+  be64 l1_table_offset, refcount_table_offset;
+  be32 refcount_table_clusters, nb_snapshots;
+  be64 snapshots_offset;
+  be64 incompatible_features, compatible_features, autoclear_features;
+  be32 refcount_order, header_length;
+  unsigned char compression_type;
+  unsigned char padding[7];
+};
+static_assert(sizeof(RawHeader) == header_bytes_known);
+static_assert(offsetof(RawHeader, incompatible_features) == header_bytes_v2);
+static_assert(offsetof(RawHeader, compression_type) == header_bytes_v3);
+
+#define FIELD(name, v3) \
+  HeaderField { #name, offsetof(RawHeader, name), sizeof(RawHeader::name), v3, \
+                [](const Header& h) -> std::uint64_t { return h.name; } }
+constexpr std::array fields{
+    FIELD(magic, false), FIELD(version, false), FIELD(backing_file_offset, false), FIELD(backing_file_size, false),
+    FIELD(cluster_bits, false), FIELD(size, false), FIELD(crypt_method, false), FIELD(l1_size, false),
+    FIELD(l1_table_offset, false), FIELD(refcount_table_offset, false), FIELD(refcount_table_clusters, false),
+    FIELD(nb_snapshots, false), FIELD(snapshots_offset, false), FIELD(incompatible_features, true),
+    FIELD(compatible_features, true), FIELD(autoclear_features, true), FIELD(refcount_order, true),
+    FIELD(header_length, true), FIELD(compression_type, true)};
+#undef FIELD
+
+}  // namespace
+
+Header parse_header(std::span<const std::byte> bytes) {
+  RawHeader raw;
+  std::memset(static_cast<void*>(&raw), 0, sizeof raw);
+  std::memcpy(static_cast<void*>(&raw), bytes.data(), std::min(bytes.size(), sizeof raw));
+
+  Header h;
+  h.magic = raw.magic.get();
+  h.version = raw.version.get();
+  h.backing_file_offset = raw.backing_file_offset.get();
+  h.backing_file_size = raw.backing_file_size.get();
+  h.cluster_bits = raw.cluster_bits.get();
+  h.size = raw.size.get();
+  h.crypt_method = raw.crypt_method.get();
+  h.l1_size = raw.l1_size.get();
+  h.l1_table_offset = raw.l1_table_offset.get();
+  h.refcount_table_offset = raw.refcount_table_offset.get();
+  h.refcount_table_clusters = raw.refcount_table_clusters.get();
+  h.nb_snapshots = raw.nb_snapshots.get();
+  h.snapshots_offset = raw.snapshots_offset.get();
+  if (h.version == 2) return h;
+
+  h.incompatible_features = raw.incompatible_features.get();
+  h.compatible_features = raw.compatible_features.get();
+  h.autoclear_features = raw.autoclear_features.get();
+  h.refcount_order = raw.refcount_order.get();
+  h.header_length = raw.header_length.get();
+  if (h.header_length > offsetof(RawHeader, compression_type)) h.compression_type = raw.compression_type;
+  return h;
+}
+
+std::span<const HeaderField> header_fields() { return fields; }
+
+std::span<const FeatureName> known_features() {
+  static const std::array<FeatureName, 8> names{{
+      {FeatureKind::incompatible, 0, "dirty bit"},
+      {FeatureKind::incompatible, 1, "corrupt bit"},
+      {FeatureKind::incompatible, 2, "external data file"},
+      {FeatureKind::incompatible, 3, "compression type"},
+      {FeatureKind::incompatible, 4, "extended L2 entries"},
+      {FeatureKind::compatible, 0, "lazy refcounts"},
+      {FeatureKind::autoclear, 0, "bitmaps"},
+      {FeatureKind::autoclear, 1, "raw external data"},
+  }};
+  return names;
+}
+
+std::vector<FeatureName> parse_feature_names(std::span<const std::byte> table) {
+  constexpr std::size_t entry_bytes = 48, name_bytes = 46;
+  std::vector<FeatureName> names;
+  for (; table.size() >= entry_bytes; table = table.subspan(entry_bytes)) {
+    const auto kind = static_cast<unsigned>(table[0]);
+    const auto* name = reinterpret_cast<const char*>(table.data() + 2);
+    if (kind > 2) continue;
+    names.push_back({static_cast<FeatureKind>(kind), static_cast<unsigned>(table[1]),
+                     std::string(name, strnlen(name, name_bytes))});
+  }
+  return names;
+}
+
+std::string_view extension_name(std::uint32_t type) {
+  switch (type) {
+    case extension::backing_format: return "backing file format";
+    case extension::feature_names: return "feature name table";
+    case extension::bitmaps: return "bitmaps";
+    case extension::crypt_header: return "full disk encryption header";
+    case extension::data_file_name: return "external data file name";
+    default: return "unknown";
+  }
+}
+
+Extensions parse_extensions(std::span<const std::byte> first_cluster, std::uint64_t from, std::uint64_t to) {
+  Extensions result;
+  to = std::min<std::uint64_t>(to, first_cluster.size());
+  std::uint64_t at = from;
+  while (at + 8 <= to) {
+    Extension extension;
+    extension.type = load_big_endian<std::uint32_t>(first_cluster.data() + at);
+    const std::uint64_t length = load_big_endian<std::uint32_t>(first_cluster.data() + at + 4);
+    if (extension.type == extension::end) break;
+    extension.at = HostOffset(at);
+    at += 8;
+    if (length > to - at) {
+      result.truncated = true;
+      result.list.push_back(std::move(extension));
+      break;
+    }
+    extension.data.assign(first_cluster.begin() + static_cast<std::ptrdiff_t>(at),
+                          first_cluster.begin() + static_cast<std::ptrdiff_t>(at + length));
+    result.list.push_back(std::move(extension));
+    at += round_up(length, 8);
+  }
+  result.end = at;
+  return result;
+}
+
+}  // namespace qd::format

@@ -1,0 +1,89 @@
+// An opened image: its header, extensions, snapshots and bitmaps as far as they can be read. Opening is lenient: it
+// knows nothing of right and wrong, keeps what it could parse and says in plain data where it had to stop. Whether that
+// is damage is the check's business.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/units.h"
+#include "format/bitmap.h"
+#include "format/geometry.h"
+#include "format/header.h"
+#include "format/snapshot.h"
+#include "io/file.h"
+
+namespace qd::image {
+
+// A table that could be read only in part: the entry where it ended, its place, and why.
+struct Stop {
+  std::uint64_t index = 0;
+  HostOffset at;
+  std::string reason;
+};
+
+struct SnapshotTable {
+  std::vector<format::Snapshot> entries;
+  std::uint64_t bytes = 0;      // of the table as far as it was read
+  std::uint64_t missing = 0;    // entries that lie wholly past the end of the file
+  std::optional<Stop> stop;
+};
+
+struct Bitmaps {
+  std::optional<format::RawBitmapsExtension> extension;  // also when it isn't valid any more
+  bool valid = false;                                    // the autoclear bit vouches for it
+  std::vector<format::Bitmap> entries;
+  std::optional<Stop> stop;
+};
+
+struct CryptHeader {
+  HostOffset offset;
+  std::uint64_t bytes = 0;
+};
+
+// What the user knows better than the image does.
+struct Hints {
+  std::optional<unsigned> cluster_bits;
+};
+
+class Image {
+ public:
+  // Errors: only what the file itself returns (EIO on the first cluster).
+  static Result<Image> open(std::unique_ptr<File> file, const Hints& hints = {});
+
+  const File& file() const { return *file_; }
+  // As QEMU counts: the file's size in whole sectors.
+  std::uint64_t size() const { return size_; }
+  // Clusters that the file has, the last one perhaps in part.
+  std::uint64_t clusters() const { return geometry->clusters(size_); }
+
+  std::uint64_t header_bytes_present = 0;  // up to 112
+  format::Header header;
+  // Nothing where the header's cluster size is impossible: then no table can be read.
+  std::optional<format::Geometry> geometry;
+  bool refcounts_readable = false;  // refcount_order makes sense
+  format::Extensions extensions;
+  std::vector<format::FeatureName> feature_names;
+  std::optional<std::string> backing_file, backing_format, data_file;
+  std::optional<CryptHeader> crypt;
+  SnapshotTable snapshots;
+  Bitmaps bitmaps;
+
+  const format::Extension* find_extension(std::uint32_t type) const;
+  // The name of a feature bit: from the image's own table, or the one known here, or nothing.
+  std::string feature_name(format::FeatureKind kind, unsigned bit) const;
+
+ private:
+  void read_extensions(std::span<const std::byte> first_cluster);
+  void read_snapshots();
+  void read_bitmaps();
+
+  std::unique_ptr<File> file_;
+  std::uint64_t size_ = 0;
+};
+
+}  // namespace qd::image

@@ -1,0 +1,92 @@
+// The refcounts that an image records, all of them, in little memory. A refcount block usually holds one value
+// throughout, or two or three of them; so each block is kept as one number, or as two bits a cluster and a palette, and
+// only where that isn't enough at its real width. Immutable once loaded: any thread may ask.
+//
+// Specification: "Host cluster management".
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "base/units.h"
+#include "format/geometry.h"
+#include "image/image.h"
+
+namespace qd::image {
+
+class RefcountBlock {
+ public:
+  // `raw`: the block's bytes, `order`: the width of an entry (bits = 1 << order).
+  RefcountBlock(std::span<const std::byte> raw, unsigned order, std::uint64_t entries);
+
+  std::uint64_t get(std::uint64_t i) const {
+    switch (kind_) {
+      case Kind::uniform: return palette_[0];
+      case Kind::palette: return palette_[words_[i / 32] >> (i % 32 * 2) & 3];
+      case Kind::wide8: return reinterpret_cast<const std::uint8_t*>(words_.get())[i];
+      case Kind::wide16: return reinterpret_cast<const std::uint16_t*>(words_.get())[i];
+      case Kind::wide64: return words_[i];
+    }
+    return 0;
+  }
+  // Are all of [first, first + count) equal to `value`?
+  bool all_equal(std::uint64_t first, std::uint64_t count, std::uint64_t value) const;
+  // Which of the 64 clusters from 64 * `word` on have a refcount other than zero, as bits.
+  std::uint64_t nonzero(std::uint64_t word) const;
+  bool all_zero() const { return kind_ == Kind::uniform && palette_[0] == 0; }
+
+ private:
+  enum class Kind : std::uint8_t { uniform, palette, wide8, wide16, wide64 };
+  Kind kind_ = Kind::uniform;
+  std::uint64_t palette_[4] = {};
+  std::unique_ptr<std::uint64_t[]> words_;
+};
+
+enum class BlockState : std::uint8_t { absent, present, unaligned, unreadable };
+
+class Refcounts {
+ public:
+  struct Entry {
+    std::uint64_t raw = 0;  // the refcount table's entry
+    BlockState state = BlockState::absent;
+    bool truncated = false;  // the block runs past the end of the file
+    std::shared_ptr<const RefcountBlock> block;
+  };
+
+  // Reads the refcount table and all its blocks. Blocks that can't be read are marked so. `threads` work at it.
+  static Refcounts load(const Image& image);
+
+  // The refcount on disk; 0 where there is no block. Meaningless where !readable(cluster).
+  std::uint64_t get(ClusterIndex cluster) const {
+    const std::uint64_t i = cluster.value >> block_bits_;
+    if (i >= entries_.size() || !entries_[i].block) return 0;
+    return entries_[i].block->get(cluster.value & block_mask_);
+  }
+  bool readable(ClusterIndex cluster) const {
+    const std::uint64_t i = cluster.value >> block_bits_;
+    return i >= entries_.size() || entries_[i].state < BlockState::unaligned;
+  }
+  bool all_equal(ClusterIndex first, std::uint64_t count, std::uint64_t value) const;
+
+  const std::vector<Entry>& entries() const { return entries_; }
+  std::uint64_t block_entries() const { return block_mask_ + 1; }
+  HostOffset table_offset() const { return table_offset_; }
+  std::uint64_t table_bytes() const { return table_bytes_; }  // as the header says
+  const std::string& table_error() const { return table_error_; }
+  const std::map<std::uint64_t, std::string>& block_errors() const { return block_errors_; }
+
+ private:
+  std::vector<Entry> entries_;
+  std::map<std::uint64_t, std::string> block_errors_;  // by index in the refcount table
+  std::string table_error_;
+  HostOffset table_offset_;
+  std::uint64_t table_bytes_ = 0;
+  unsigned block_bits_ = 0;
+  std::uint64_t block_mask_ = 0;
+};
+
+}  // namespace qd::image

@@ -1,0 +1,76 @@
+// What the rest of the program reads: bytes at a place, whatever holds them. A File is opened for reading only; the
+// door for writes is elsewhere.
+//
+// A short file is normal input. read() therefore fills what lies past the end with zeros, as QEMU's block layer does,
+// and says how many bytes were really there.
+//
+// The size is the one at the time of opening, and reading ends there: all passes of a run agree on where the image
+// ends, also while a guest makes it longer.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+
+namespace qd {
+
+enum class FileKind { regular, block_device, memory };
+
+struct ReadOptions {
+  bool direct = false;  // O_DIRECT where the file system can; else the pages read are dropped from the cache afterwards
+};
+
+class File {
+ public:
+  virtual ~File() = default;
+
+  // Fills `into` from `offset` (bytes); returns how many bytes came from the file, the rest is zeros. May be called
+  // from several threads at once. Error: the device's own (EIO, …), with the path and the offset in the message.
+  virtual Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) const = 0;
+
+  virtual std::uint64_t size() const = 0;             // bytes; for a block device the device's
+  virtual std::uint64_t allocated_bytes() const = 0;  // bytes the file system holds for it
+  virtual FileKind kind() const = 0;
+  virtual const std::string& path() const = 0;
+
+  // Tells the system that [offset, offset + length) will be read soon. A hint: never fails.
+  virtual void will_need(std::uint64_t, std::uint64_t) const {}
+
+  // Bytes of [offset, offset + length) that the file system really stores (the rest are holes).
+  virtual std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const = 0;
+
+  // The first byte at or after `offset` that is not in a hole; size() if there is none.
+  virtual std::uint64_t next_data(std::uint64_t offset) const = 0;
+
+  // For progress and statistics; may be asked while other threads read.
+  std::uint64_t bytes_read() const { return bytes_read_.load(std::memory_order_relaxed); }
+  std::uint64_t reads() const { return reads_.load(std::memory_order_relaxed); }
+
+ protected:
+  void count(std::size_t bytes) const {
+    bytes_read_.fetch_add(bytes, std::memory_order_relaxed);
+    reads_.fetch_add(1, std::memory_order_relaxed);
+  }
+
+ private:
+  mutable std::atomic<std::uint64_t> bytes_read_ = 0;
+  mutable std::atomic<std::uint64_t> reads_ = 0;
+};
+
+// Opens a regular file or a block device for reading. Not a byte of it is changed, nor its times beyond atime
+// (O_NOATIME where the system lets us). Errors: ENOENT, EACCES, EISDIR for a folder, EINVAL for a pipe, a socket or
+// a character device; none of these is waited for.
+Result<std::unique_ptr<File>> open_file(const std::string& path, ReadOptions options = {});
+
+// A file held in memory, for tests and for fuzzing.
+std::unique_ptr<File> memory_file(std::string bytes, std::string name = "memory");
+
+// The same bytes, but every read that touches [offset, offset + length) fails with `number`.
+std::unique_ptr<File> faulty_file(std::unique_ptr<File> inner, std::uint64_t offset, std::uint64_t length, int number);
+
+}  // namespace qd

@@ -1,0 +1,213 @@
+// Files and block devices, read with pread. Two ways lead to the bytes:
+//   buffered  straight into the caller's memory;
+//   direct    O_DIRECT wants place, length and memory aligned, so whole blocks go through a buffer of the thread's own,
+//             and the part that was asked for is copied out.
+// A file system that turns out to have no O_DIRECT, at open or at the first read, is read buffered; then the pages are
+// dropped after each read, and the kernel is told not to read ahead, since nobody would drop those pages.
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <new>
+#include <string>
+#include <utility>
+
+#include "base/checked.h"
+#include "io/descriptor.h"
+#include "io/file.h"
+
+namespace qd {
+namespace {
+
+static_assert(sizeof(off_t) == 8, "images are larger than 2 GiB: build with _FILE_OFFSET_BITS=64");
+
+constexpr std::uint64_t block = 4096;  // alignment that suits every usual disk; where it doesn't, direct reading stops
+
+// How far a read came, and the errno that stopped it (0: all read, or the end of the file).
+struct Outcome {
+  std::size_t done;
+  int error;
+};
+
+ssize_t pread_again(int fd, void* into, std::size_t length, std::uint64_t offset) {
+  ssize_t n;
+  do n = ::pread(fd, into, length, static_cast<off_t>(offset));
+  while (n < 0 && errno == EINTR);
+  return n;
+}
+
+Outcome read_buffered(int fd, std::uint64_t offset, std::span<std::byte> into) {
+  std::size_t done = 0;
+  while (done < into.size()) {
+    const ssize_t n = pread_again(fd, into.data() + done, into.size() - done, offset + done);
+    if (n < 0) return {done, errno};
+    if (n == 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  return {done, 0};
+}
+
+struct alignas(block) Buffer {
+  std::byte bytes[1 << 20];
+};
+
+// Kept for the thread's life: a fresh megabyte for each read would cost more in page faults than the read itself.
+std::byte* aligned_buffer() {
+  thread_local const std::unique_ptr<Buffer> buffer(new (std::nothrow) Buffer);
+  return buffer ? buffer->bytes : nullptr;  // NOLINT(clang-analyzer-*): it takes thread_local for a local
+}
+
+Outcome read_direct(int fd, std::uint64_t offset, std::span<std::byte> into) {
+  std::byte* const buffer = aligned_buffer();
+  if (!buffer) return {0, ENOMEM};
+  std::size_t done = 0;
+  while (done < into.size()) {
+    // Starts at a block again after a short read too, so a read that ends within a block can't misalign the next one.
+    const std::size_t skip = (offset + done) % block;
+    const std::size_t left = into.size() - done;
+    const std::size_t length = std::min(sizeof(Buffer), round_up(skip + left, block));
+    const ssize_t n = pread_again(fd, buffer, length, offset + done - skip);
+    if (n < 0) return {done, errno};
+    if (static_cast<std::size_t>(n) <= skip) break;
+    const std::size_t useful = std::min(static_cast<std::size_t>(n) - skip, left);
+    std::memcpy(into.data() + done, buffer + skip, useful);
+    done += useful;
+  }
+  return {done, 0};
+}
+
+class PosixFile final : public File {
+ public:
+  PosixFile(std::string path, OpenedFile opened, std::uint64_t size, ReadOptions options)
+      : path_(std::move(path)),
+        descriptor_(std::move(opened.descriptor)),
+        kind_(S_ISBLK(opened.status.st_mode) ? FileKind::block_device : FileKind::regular),
+        size_(size),
+        allocated_(kind_ == FileKind::regular ? static_cast<std::uint64_t>(opened.status.st_blocks) * 512 : size),
+        spare_cache_(options.direct),
+        direct_(opened.direct) {
+    if (spare_cache_ && !direct_) stop_direct();
+  }
+
+  Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) const override;
+  std::uint64_t size() const override { return size_; }
+  std::uint64_t allocated_bytes() const override { return allocated_; }
+  FileKind kind() const override { return kind_; }
+  const std::string& path() const override { return path_; }
+  void will_need(std::uint64_t offset, std::uint64_t length) const override;
+  std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override;
+  std::uint64_t next_data(std::uint64_t offset) const override;
+
+ private:
+  void stop_direct() const;
+  void drop_pages(std::uint64_t offset, std::uint64_t length) const;
+  void advise(std::uint64_t offset, std::uint64_t length, int advice) const {
+    ::posix_fadvise(descriptor_.get(), static_cast<off_t>(offset), static_cast<off_t>(length), advice);
+  }
+  // Bytes of the range that lie before the end; whatever is counted from here on fits an off_t.
+  std::uint64_t within(std::uint64_t offset, std::uint64_t length) const {
+    return offset < size_ ? std::min(length, size_ - offset) : 0;
+  }
+
+  const std::string path_;
+  const Descriptor descriptor_;
+  const FileKind kind_;
+  const std::uint64_t size_;
+  const std::uint64_t allocated_;
+  const bool spare_cache_;
+  mutable std::atomic<bool> direct_;
+};
+
+Result<std::size_t> PosixFile::read(std::uint64_t offset, std::span<std::byte> into) const {
+  const std::span<std::byte> wanted = into.first(static_cast<std::size_t>(within(offset, into.size())));
+  const int fd = descriptor_.get();
+
+  const bool direct = direct_;
+  Outcome got = direct ? read_direct(fd, offset, wanted) : read_buffered(fd, offset, wanted);
+  if (direct && got.error == EINVAL) {
+    stop_direct();
+    got = read_buffered(fd, offset, wanted);
+  }
+  if (spare_cache_ && !direct_ && !wanted.empty()) drop_pages(offset, wanted.size());
+  if (got.error != 0) {
+    return system_failure(got.error, fmt::format("cannot read {} bytes at {:#x} of {}", into.size(), offset, path_));
+  }
+
+  std::fill(into.begin() + static_cast<std::ptrdiff_t>(got.done), into.end(), std::byte{0});
+  count(got.done);
+  return got.done;
+}
+
+// Any thread may find out first, and several may: each step is harmless when repeated.
+void PosixFile::stop_direct() const {
+  const int flags = ::fcntl(descriptor_.get(), F_GETFL);
+  if (flags >= 0) ::fcntl(descriptor_.get(), F_SETFL, flags & ~O_DIRECT);
+  advise(0, 0, POSIX_FADV_RANDOM);
+  direct_ = false;
+}
+
+// Of whole pages: one that is named in part only would stay.
+void PosixFile::drop_pages(std::uint64_t offset, std::uint64_t length) const {
+  static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
+  const std::uint64_t lead = offset % page;
+  advise(offset - lead, round_up(lead + length, page), POSIX_FADV_DONTNEED);
+}
+
+void PosixFile::will_need(std::uint64_t offset, std::uint64_t length) const {
+  if (spare_cache_) return;
+  const std::uint64_t useful = within(offset, length);
+  if (useful > 0) advise(offset, useful, POSIX_FADV_WILLNEED);  // a length of 0 would mean: all of the file
+}
+
+std::uint64_t PosixFile::next_data(std::uint64_t offset) const {
+  if (offset >= size_) return size_;
+  if (kind_ == FileKind::block_device) return offset;
+  const off_t data = ::lseek(descriptor_.get(), static_cast<off_t>(offset), SEEK_DATA);
+  if (data < 0) return errno == ENXIO ? size_ : offset;  // ENXIO: only a hole from here on; else: it can't tell
+  return std::clamp(static_cast<std::uint64_t>(data), offset, size_);
+}
+
+std::uint64_t PosixFile::stored_bytes(std::uint64_t offset, std::uint64_t length) const {
+  const std::uint64_t available = within(offset, length);
+  if (available == 0 || kind_ == FileKind::block_device) return available;
+
+  const std::uint64_t end = offset + available;
+  std::uint64_t stored = 0;
+  while ((offset = next_data(offset)) < end) {
+    const off_t hole = ::lseek(descriptor_.get(), static_cast<off_t>(offset), SEEK_HOLE);
+    const bool known = hole >= 0 && static_cast<std::uint64_t>(hole) > offset;
+    const std::uint64_t stop = known ? std::min(static_cast<std::uint64_t>(hole), end) : end;
+    stored += stop - offset;
+    offset = stop;
+  }
+  return stored;
+}
+
+// A device's status has no size; a driver without the ioctl can still be asked for its end.
+Result<std::uint64_t> size_of(const OpenedFile& opened, const std::string& path) {
+  if (S_ISREG(opened.status.st_mode)) return static_cast<std::uint64_t>(opened.status.st_size);
+  std::uint64_t size = 0;
+  if (::ioctl(opened.descriptor.get(), BLKGETSIZE64, &size) == 0) return size;
+  const off_t end = ::lseek(opened.descriptor.get(), 0, SEEK_END);
+  if (end < 0) return system_failure(errno, "cannot find out the size of " + path);
+  return static_cast<std::uint64_t>(end);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<File>> open_file(const std::string& path, ReadOptions options) {
+  auto opened = open_for_reading(path, options.direct);
+  if (!opened) return tl::unexpected(opened.error());
+  const auto size = size_of(*opened, path);
+  if (!size) return tl::unexpected(size.error());
+  return std::make_unique<PosixFile>(path, std::move(*opened), *size, options);
+}
+
+}  // namespace qd

@@ -1,0 +1,188 @@
+#!/usr/bin/env python3
+"""Builds the image of every folder here, checks it, and compares what qcow2-dump says with the folder's `expected`.
+
+    run.py BINARY [--update] [NAME…]      NAME: a folder, or a pattern such as 'snapshot.*'
+
+A folder holds a `recipe` (tests/tools/mkimage.py tells its language; its line `expect` names codes that must be found,
+whatever `expected` says) and `expected`: exit code and status, the totals, then one line a problem. With --update the
+latter is written anew: read the difference before you believe it. A run without names also proves that every problem
+that qcow2-dump knows has a folder here.
+"""
+
+import argparse
+import difflib
+import fnmatch
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "tools"))
+import mkimage  # noqa: E402
+
+# No bytes of an image make a read fail, so these rows have no folder: unit tests show them, with a file that fails.
+SHOWN_BY_UNIT_TESTS = {
+    "l1.unreadable": "unit/unreadable_test.cc",
+    "l2.unreadable": "unit/unreadable_test.cc",
+    "reftable.unreadable": "unit/unreadable_test.cc",
+    "refblock.unreadable": "unit/unreadable_test.cc",
+}
+TIMEOUT = 120
+
+
+class Failure(Exception):
+    pass
+
+
+def check(binary, arguments, folder):
+    """(exit code, output) of a check of image.qcow2 in `folder`."""
+    command = [binary, "--json", "-m", "error", *arguments, "image.qcow2"]
+    try:
+        done = subprocess.run(command, cwd=folder, capture_output=True, timeout=TIMEOUT, check=False)
+    except subprocess.TimeoutExpired:
+        raise Failure(f"still running after {TIMEOUT} seconds") from None
+    if done.returncode < 0 or b"Sanitizer" in done.stderr:
+        raise Failure(f"crashed with {done.returncode}:\n{done.stderr.decode(errors='replace')}")
+    return done.returncode, done.stdout
+
+
+def readable(report, folder):
+    """The JSON report as `expected` tells it."""
+    def word(problem, key, short, form=str):
+        return [f"{short}={form(problem[key])}"] if key in problem else []
+
+    lines = [f"exit-code {report['exit-code']} status {report['status']}",
+             " ".join(f"{key} {value}" for key, value in report.get("totals", {}).items())]
+    for problem in report["problems"]:
+        places = [problem["code"], *word(problem, "snapshot", "snapshot"), *word(problem, "l1-index", "l1"),
+                  *word(problem, "l2-index", "l2"), *word(problem, "index", "index"),
+                  *word(problem, "host-offset", "host", hex), *word(problem, "guest-offset", "guest", hex),
+                  *word(problem, "found", "found"), *word(problem, "expected", "expected"),
+                  *(word(problem, "count", "count") if problem.get("count", 1) != 1 else [])]
+        lines.append(f"{' '.join(places)} | {problem['text']}")
+    return "\n".join(lines).replace(folder + "/", "") + "\n"
+
+
+class Writer:
+    """qemu-io, with the image open for writing."""
+
+    def __init__(self, folder):
+        self.process = subprocess.Popen(["qemu-io", "-f", "qcow2", "image.qcow2"], cwd=folder, stdin=subprocess.PIPE,
+                                        stdout=subprocess.PIPE)
+
+    def __enter__(self):
+        seen = b""
+        while not seen.endswith(b"qemu-io> "):
+            byte = self.process.stdout.read(1)
+            if not byte:
+                raise Failure("qemu-io can't hold the image")
+            seen += byte
+
+    def __exit__(self, *_):
+        self.process.communicate(b"quit\n")
+
+
+class Nobody:
+    __enter__ = __exit__ = lambda *_: None
+
+
+def fingerprint(path):
+    info = os.stat(path)
+    return info.st_size, info.st_blocks, info.st_mtime_ns, info.st_ctime_ns
+
+
+def run_one(name, binary, cache, update):
+    """Returns what is wrong, or nothing."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="images-") as folder:
+            recipe = mkimage.Recipe.load(os.path.join(HERE, name, "recipe"))
+            image = recipe.build(folder, cache)
+            before = fingerprint(image)
+            with Writer(folder) if recipe.hold else Nobody():
+                code, output = check(binary, recipe.arguments, folder)
+                if check(binary, ["-j", "1", *recipe.arguments], folder) != (code, output):
+                    raise Failure("with -j 1 the output is another one")
+            if fingerprint(image) != before and not recipe.hold:
+                raise Failure("the check wrote to the image")
+            return compare(name, recipe, code, json.loads(output), os.path.realpath(folder), update)
+    except (Failure, mkimage.RecipeError) as failure:
+        return str(failure)
+    except (KeyError, ValueError) as error:
+        return f"no such JSON as expected: {error!r}"
+
+
+def compare(name, recipe, code, report, folder, update):
+    if code != report["exit-code"]:
+        return f"exits with {code} but says {report['exit-code']}"
+    if recipe.expect is None:
+        return "the recipe has no line `expect`"
+    found = {problem["code"] for problem in report["problems"]}
+    if not recipe.expect and found - {"refcount.past-end"} and name.startswith("healthy-") or code and not found:
+        return f"finds {' '.join(sorted(found)) or 'nothing'} and exits with {code}"
+    if missing := set(recipe.expect) - found:
+        return f"does not find {' '.join(sorted(missing))}, but {' '.join(sorted(found)) or 'nothing'}"
+    path, now = os.path.join(HERE, name, "expected"), readable(report, folder)
+    before = ""
+    if os.path.exists(path):
+        with open(path, encoding="utf-8") as file:
+            before = file.read()
+    if update:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(now)
+        return None
+    return "".join(difflib.unified_diff(before.splitlines(True), now.splitlines(True), "expected", "found")) or None
+
+
+def uncovered(binary):
+    """Codes that no folder shows."""
+    listed = subprocess.run([binary, "--explain", "list"], capture_output=True, text=True, check=True).stdout.split()
+    shown = set()
+    for name in all_names():
+        with open(os.path.join(HERE, name, "expected"), encoding="utf-8") as file:
+            shown |= {line.split()[0] for line in file if " | " in line}
+    for code, path in SHOWN_BY_UNIT_TESTS.items():
+        path = os.path.join(HERE, "..", path)
+        if os.path.exists(path):
+            with open(path, encoding="utf-8") as file:
+                shown |= {code} if code.replace(".", "_") in file.read() else set()
+    return [code for code in listed if code not in shown], len(listed)
+
+
+def all_names():
+    return sorted(n for n in os.listdir(HERE) if os.path.exists(os.path.join(HERE, n, "recipe")))
+
+
+def one_job(job):
+    return job[0], run_one(*job)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("binary")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--update", action="store_true", help="write the files `expected` anew")
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_args()
+    binary = os.path.abspath(options.binary)
+    names = [n for n in all_names() if not options.names or any(fnmatch.fnmatch(n, p) for p in options.names)]
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="images-cache-") as cache, multiprocessing.Pool(options.jobs) as pool:
+        for name, wrong in pool.imap_unordered(one_job, [(n, binary, cache, options.update) for n in names]):
+            if wrong:
+                failed += 1
+                print(f"FAILED {name}\n{wrong.rstrip()}\n", flush=True)
+    print(f"{len(names) - failed} images passed, {failed} failed")
+    if not options.names:
+        missing, total = uncovered(binary)
+        for code in missing:
+            print(f"FAILED problem {code} is shown by no image")
+        print(f"{total - len(missing)} of {total} problems are shown by an image")
+        failed += len(missing)
+    return 1 if failed or not names else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

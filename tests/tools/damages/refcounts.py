@@ -1,0 +1,172 @@
+"""Damages of the refcount table and its blocks."""
+
+from damages import damage, number, pick
+from damages.mapping import far_away
+from damages.overlaps import point, stored_here
+from qcow2 import COPIED, REFTABLE_MASK, Unsuitable, align
+
+
+def used_clusters(image, wanted=lambda refcount: refcount > 0):
+    last = align(image.length, image.cluster_size) // image.cluster_size
+    return [c for c in range(last) if wanted(image.refcount(c))]
+
+
+def used_reftable(image, rng):
+    """(index, entry) of a refcount table entry in use."""
+    return pick(rng, [(i, e) for i, e in enumerate(image.reftable()) if e & REFTABLE_MASK], "refcount block")
+
+
+@damage
+def refcount_zero(image, rng, arg):
+    """write refcount 0 for ARG (1) clusters in use"""
+    for cluster in rng.sample(used_clusters(image), number(arg, 1)):
+        image.set_refcount(cluster, 0)
+    return ["refcount.low"]
+
+
+@damage
+def refcount_low(image, rng, arg):
+    """write refcount 1 for a cluster that has more references"""
+    image.set_refcount(pick(rng, used_clusters(image, lambda n: n > 1), "shared cluster"), 1)
+    return ["refcount.low"]
+
+
+@damage
+def refcount_high(image, rng, arg):
+    """raise the refcounts of ARG (1) clusters in use by one"""
+    most = (1 << image.refcount_bits) - 1
+    victims = used_clusters(image, lambda n: 0 < n < most)
+    for cluster in rng.sample(victims, min(number(arg, 1), len(victims))) or [pick(rng, victims, "refcount to raise")]:
+        image.add_refcount(cluster, 1)
+    return ["refcount.leak"]
+
+
+@damage
+def refcount_max(image, rng, arg):
+    """write the highest possible refcount for a cluster in use"""
+    most = (1 << image.refcount_bits) - 1
+    image.set_refcount(pick(rng, used_clusters(image, lambda n: 0 < n < most), "refcount to raise"), most)
+    return ["refcount.leak"]
+
+
+@damage
+def refcount_leak(image, rng, arg):
+    """allocate ARG (1 to 5) clusters that nobody uses"""
+    image.append(number(arg, rng.randrange(1, 6)))
+    return ["refcount.leak"]
+
+
+@damage
+def refcount_overflow(image, rng, arg):
+    """refer to one cluster more often than a refcount can tell"""
+    most = (1 << image.refcount_bits) - 1
+    entries = stored_here(image).entries("normal")
+    if len(entries) <= most:
+        raise Unsuitable("not enough data clusters for an overflow")
+    victims = rng.sample(entries, most + 1)
+    for entry in victims[1:]:
+        point(image, entry, victims[0].host)
+    image.set_refcount(victims[0].host // image.cluster_size, most)
+    return ["refcount.overflow"]
+
+
+@damage
+def refcount_past_end(image, rng, arg):
+    """write a refcount for a cluster past the end of the file"""
+    first = align(image.length, image.cluster_size) // image.cluster_size
+    block = max(i for i, e in enumerate(image.reftable()) if e)
+    image.set_refcount(pick(rng, range(first, (block + 1) * image.block_entries), "refcount past the end"), 1)
+    return ["refcount.past-end"]
+
+
+@damage
+def reftable_reserved(image, rng, arg):
+    """set a reserved bit of a refcount table entry"""
+    index, entry = used_reftable(image, rng)
+    image.put(image.reftable_at(index), entry | 1 << rng.randrange(9))
+    return ["reftable.reserved"]
+
+
+@damage
+def reftable_unaligned(image, rng, arg):
+    """let a refcount table entry point into the midst of a cluster"""
+    if image.cluster_size == 512:
+        raise Unsuitable("with clusters of 512 bytes the bits between are reserved")
+    index, entry = used_reftable(image, rng)
+    image.put(image.reftable_at(index), entry + 512 * rng.randrange(1, image.cluster_size // 512))
+    return ["reftable.unaligned"]
+
+
+@damage
+def reftable_past_end(image, rng, arg):
+    """let a refcount table entry point past the end of the file"""
+    index, _ = used_reftable(image, rng)
+    image.put(image.reftable_at(index), far_away(image, rng))
+    return ["reftable.past-end"]
+
+
+@damage
+def reftable_empty_past_end(image, rng, arg):
+    """let an empty refcount table entry point past the end of the file"""
+    index = pick(rng, [i for i, e in enumerate(image.reftable()) if not e], "empty refcount table entry")
+    image.put(image.reftable_at(index), far_away(image, rng))
+    return ["reftable.past-end"]
+
+
+@damage
+def reftable_zeroed(image, rng, arg):
+    """zero a refcount table entry in use"""
+    index, _ = used_reftable(image, rng)
+    image.put(image.reftable_at(index), 0)
+    return ["refcount.low"]
+
+
+@damage
+def reftable_dup(image, rng, arg):
+    """let two refcount table entries share a refcount block"""
+    _, entry = used_reftable(image, rng)
+    index = pick(rng, [i for i, e in enumerate(image.reftable()) if e != entry], "second refcount table entry")
+    image.put(image.reftable_at(index), entry)
+    return ["reftable.shared"]
+
+
+@damage
+def reftable_on_data(image, rng, arg):
+    """let a refcount table entry take a data cluster for its refcount block"""
+    index = pick(rng, range(len(image.reftable())), "refcount table entry")
+    image.put(image.reftable_at(index), pick(rng, stored_here(image).entries("normal"), "data cluster").host)
+    return ["reftable.shared"]
+
+
+@damage
+def reftable_garbage(image, rng, arg):
+    """overwrite the refcount table with random bytes"""
+    size = image["refcount_table_clusters"] * image.cluster_size
+    image.write(image["refcount_table_offset"], b"\xff" * 8 + rng.randbytes(size - 8))
+    return ["reftable.reserved"]
+
+
+@damage
+def refblock_zeroed(image, rng, arg):
+    """overwrite a refcount block with zeros"""
+    _, entry = used_reftable(image, rng)
+    image.write(entry & REFTABLE_MASK, bytes(image.cluster_size))
+    return ["refcount.low"]
+
+
+@damage
+def refblock_garbage(image, rng, arg):
+    """overwrite a refcount block with random bytes"""
+    _, entry = used_reftable(image, rng)
+    image.write(entry & REFTABLE_MASK, rng.randbytes(image.cluster_size))
+
+
+@damage
+def refcount_and_copied(image, rng, arg):
+    """raise the refcount of a data cluster and clear its COPIED flag, as if a snapshot had been lost"""
+    entry = pick(rng, [e for e in stored_here(image).entries("normal") if e.value & COPIED], "cluster with COPIED")
+    if image.refcount_bits == 1:
+        raise Unsuitable("the refcounts are too narrow")
+    image.add_refcount(entry.host // image.cluster_size, 1)
+    image.put(entry.at, entry.value & ~COPIED)
+    return ["refcount.leak"]
