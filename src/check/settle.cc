@@ -37,6 +37,7 @@ class Settler {
 
  private:
   void settle_cluster(std::uint64_t cluster, Part& part) const;
+  std::uint64_t settle_overflow(std::uint64_t cluster, Part& part) const;
   Finding at(Code code, std::uint64_t cluster, std::uint64_t found, std::uint64_t expected) const;
   void report(Part& part, Finding f, std::uint64_t times = 1) const {
     Context::count(part.totals, f, times);
@@ -71,6 +72,11 @@ void Settler::settle_block(std::uint64_t block, Part& part) const {
   const image::RefcountBlock* on_disk = block < entries.size() ? entries[block].block.get() : nullptr;
   if (!refcounts_.readable(ClusterIndex(first))) {
     if (first < end_) part.totals.check_errors += std::min(end_ - first, per_block);
+    for (const BitSet* set : {&claims_.suspect, &claims_.compressed}) {
+      for (auto c = set->next(first); c && *c < first + per_block; c = set->next(*c + 1)) {
+        if (set == &claims_.suspect || !claims_.suspect.test(*c)) settle_overflow(*c, part);
+      }
+    }
     return;
   }
   for (std::uint64_t w = 0; w < per_block / 64; ++w) {
@@ -109,16 +115,20 @@ Finding Settler::at(Code code, std::uint64_t cluster, std::uint64_t found, std::
   return f;
 }
 
-void Settler::settle_cluster(std::uint64_t cluster, Part& part) const {
-  const std::uint64_t on_disk = refcounts_.get(ClusterIndex(cluster));
+// References that a refcount of this image can't express. QEMU counts each one that didn't fit.
+// Returns how many there should be on disk.
+std::uint64_t Settler::settle_overflow(std::uint64_t cluster, Part& part) const {
   const std::uint64_t references = claims_.counted(cluster) ? claims_.tally.get(cluster) : 0;
   const std::uint64_t most = c_.geometry().refcount_max();
-  if (references > most) {
-    // QEMU counts each reference that didn't fit.
-    Context::count(part.totals, at(Code::refcount_overflow, cluster, 0, 0), references - most);
-    part.findings.add(at(Code::refcount_overflow, cluster, references, most));
-  }
-  const std::uint64_t expected = std::min(references, most);
+  if (references <= most) return references;
+  Context::count(part.totals, at(Code::refcount_overflow, cluster, 0, 0), references - most);
+  part.findings.add(at(Code::refcount_overflow, cluster, references, most));
+  return most;
+}
+
+void Settler::settle_cluster(std::uint64_t cluster, Part& part) const {
+  const std::uint64_t on_disk = refcounts_.get(ClusterIndex(cluster));
+  const std::uint64_t expected = settle_overflow(cluster, part);
   if (on_disk == expected) return;
   const bool low = on_disk < expected;
   Finding f = at(low ? Code::refcount_low : Code::refcount_leak, cluster, on_disk, expected);

@@ -10,12 +10,23 @@ bool has_cluster(const format::Geometry& g, std::uint64_t entry) {
   return type != ClusterType::unallocated && type != ClusterType::zero_plain;
 }
 
+// Do 8 words agree but for COPIED? Tables have a multiple of 8 words.
+bool same_block(const std::uint64_t* a, const std::uint64_t* b) {
+  std::uint64_t different = 0;
+  for (unsigned k = 0; k < 8; ++k) different |= a[k] ^ b[k];
+  return (different & ~format::copied_flag) == 0;
+}
+
 // Entries of `table` with a cluster that `before` (null: no table at all) doesn't have at the same place.
 std::uint64_t new_entries(const format::Geometry& g, const image::Table& table, const image::Table* before) {
   const unsigned words = g.l2_words();
   const bool compare = before && !before->words.empty();
   std::uint64_t count = 0;
   for (std::uint64_t i = 0; i < table.words.size(); i += words) {
+    if (compare && i % 8 == 0 && same_block(table.words.data() + i, before->words.data() + i)) {
+      i += 8 - words;
+      continue;
+    }
     const std::uint64_t mine = table.words[i];
     if (mine == 0 || (compare && key(mine) == key(before->words[i]))) continue;
     count += has_cluster(g, mine);

@@ -50,38 +50,58 @@ bool is_uniform(std::span<const std::byte> raw, unsigned order) {
 RefcountBlock::RefcountBlock(std::span<const std::byte> raw, unsigned order, std::uint64_t entries) {
   if (is_uniform(raw, order)) {
     palette_[0] = entry(raw.data(), 0, order);
-    return;
+  } else {
+    load(raw, order, entries);
   }
-  const auto pack = [&](auto code_of, unsigned bits) {
-    words_ = std::make_unique<std::uint64_t[]>(entries * bits / 64 + 1);
-    for (std::uint64_t i = 0; i < entries; ++i) {
-      words_[i * bits / 64] |= code_of(entry(raw.data(), i, order)) << (i * bits % 64);
-    }
-  };
+}
 
-  // The palette: the first values met, up to four of them.
-  unsigned known = 0;
-  std::uint64_t largest = 0;
+void RefcountBlock::load(std::span<const std::byte> raw, unsigned order, std::uint64_t entries) {
+  switch (order) {
+    case 3: return pack(entries, [&](std::uint64_t i) { return std::uint64_t{static_cast<unsigned char>(raw[i])}; });
+    case 4: return pack(entries, [&](std::uint64_t i) { return whole_entry<std::uint16_t>(raw.data(), i); });
+    case 5: return pack(entries, [&](std::uint64_t i) { return whole_entry<std::uint32_t>(raw.data(), i); });
+    case 6: return pack(entries, [&](std::uint64_t i) { return whole_entry<std::uint64_t>(raw.data(), i); });
+    default: return pack(entries, [&](std::uint64_t i) { return narrow_entry(raw.data(), i, order); });
+  }
+}
+
+// Finds out how narrow the block can be kept, and keeps it so. Neighbours are mostly equal, which spares the search.
+template <class Value>
+void RefcountBlock::pack(std::uint64_t entries, Value&& value) {
+  unsigned known = 0;  // values of the palette; 5: they are too many
+  std::uint64_t largest = 0, last = 0;
   for (std::uint64_t i = 0; i < entries; ++i) {
-    const std::uint64_t value = entry(raw.data(), i, order);
-    largest = std::max(largest, value);
-    if (known <= 4 && std::find(palette_, palette_ + known, value) == palette_ + known) {
-      if (known < 4) palette_[known] = value;
-      ++known;
+    const std::uint64_t v = value(i);
+    if (v == last && i > 0) continue;
+    last = v;
+    largest = std::max(largest, v);
+    if (known > 4 || std::find(palette_, palette_ + known, v) != palette_ + known) continue;
+    if (known < 4) palette_[known] = v;
+    ++known;
+  }
+  kind_ = known <= 4         ? Kind::palette
+          : largest <= 0xff   ? Kind::wide8
+          : largest <= 0xffff ? Kind::wide16
+                              : Kind::wide64;
+  const unsigned bits = kind_ == Kind::palette ? 2 : kind_ == Kind::wide8 ? 8 : kind_ == Kind::wide16 ? 16 : 64;
+  const unsigned per_word = 64 / bits;
+  if (kind_ == Kind::palette) std::fill(palette_ + known, palette_ + 4, palette_[0]);
+
+  words_ = std::make_unique<std::uint64_t[]>(entries / per_word);
+  last = palette_[0];
+  std::uint64_t code = kind_ == Kind::palette ? 0 : last;
+  for (std::uint64_t w = 0; w < entries / per_word; ++w) {
+    std::uint64_t word = 0;
+    for (unsigned k = 0; k < per_word; ++k) {
+      const std::uint64_t v = value(w * per_word + k);
+      if (v != last) {
+        last = v;
+        code = kind_ == Kind::palette ? static_cast<std::uint64_t>(std::find(palette_, palette_ + 4, v) - palette_) : v;
+      }
+      word |= code << (k * bits);
     }
-    if (known > 4) break;
+    words_[w] = word;
   }
-  if (known <= 4) {
-    kind_ = Kind::palette;
-    std::fill(palette_ + known, palette_ + 4, palette_[0]);
-    pack([&](std::uint64_t v) {
-      return static_cast<std::uint64_t>(std::find(palette_, palette_ + 4, v) - palette_);
-    }, 2);
-    return;
-  }
-  for (std::uint64_t i = 0; i < entries; ++i) largest = std::max(largest, entry(raw.data(), i, order));
-  kind_ = largest <= 0xff ? Kind::wide8 : largest <= 0xffff ? Kind::wide16 : Kind::wide64;
-  pack([](std::uint64_t v) { return v; }, kind_ == Kind::wide8 ? 8 : kind_ == Kind::wide16 ? 16 : 64);
 }
 
 bool RefcountBlock::all_equal(std::uint64_t first, std::uint64_t count, std::uint64_t value) const {
@@ -104,6 +124,20 @@ bool RefcountBlock::all_equal(std::uint64_t first, std::uint64_t count, std::uin
 
 std::uint64_t RefcountBlock::nonzero(std::uint64_t word) const {
   if (kind_ == Kind::uniform) return palette_[0] == 0 ? 0 : ~std::uint64_t{0};
+  if (kind_ == Kind::palette) {
+    const auto zero = static_cast<std::uint64_t>(std::find(palette_, palette_ + 4, std::uint64_t{0}) - palette_);
+    if (zero == 4) return ~std::uint64_t{0};
+    const auto halves = [&](std::uint64_t codes) {  // two bits a cluster -> one: does its code differ from zero's?
+      std::uint64_t x = codes ^ zero * 0x5555555555555555;
+      x = (x | x >> 1) & 0x5555555555555555;
+      x = (x | x >> 1) & 0x3333333333333333;
+      x = (x | x >> 2) & 0x0f0f0f0f0f0f0f0f;
+      x = (x | x >> 4) & 0x00ff00ff00ff00ff;
+      x = (x | x >> 8) & 0x0000ffff0000ffff;
+      return (x | x >> 16) & 0x00000000ffffffff;
+    };
+    return halves(words_[word * 2]) | halves(words_[word * 2 + 1]) << 32;
+  }
   std::uint64_t bits = 0;
   for (std::uint64_t i = 0; i < 64; ++i) bits |= std::uint64_t{get(word * 64 + i) != 0} << i;
   return bits;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -27,8 +28,8 @@ class RefcountBlock {
     switch (kind_) {
       case Kind::uniform: return palette_[0];
       case Kind::palette: return palette_[words_[i / 32] >> (i % 32 * 2) & 3];
-      case Kind::wide8: return reinterpret_cast<const std::uint8_t*>(words_.get())[i];
-      case Kind::wide16: return reinterpret_cast<const std::uint16_t*>(words_.get())[i];
+      case Kind::wide8: return words_[i / 8] >> (i % 8 * 8) & 0xff;
+      case Kind::wide16: return words_[i / 4] >> (i % 4 * 16) & 0xffff;
       case Kind::wide64: return words_[i];
     }
     return 0;
@@ -40,6 +41,10 @@ class RefcountBlock {
   bool all_zero() const { return kind_ == Kind::uniform && palette_[0] == 0; }
 
  private:
+  void load(std::span<const std::byte> raw, unsigned order, std::uint64_t entries);
+  template <class Value>
+  void pack(std::uint64_t entries, Value&& value);
+
   enum class Kind : std::uint8_t { uniform, palette, wide8, wide16, wide64 };
   Kind kind_ = Kind::uniform;
   std::uint64_t palette_[4] = {};
