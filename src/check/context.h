@@ -26,7 +26,7 @@ struct MetadataUse {
   HostOffset offset;
   std::uint64_t bytes = 0;
   std::int32_t state = no_state;
-  std::uint64_t index = 0;  // of a refcount block in its table, of a bitmap
+  std::uint64_t index = 0;  // of a bitmap
 };
 
 struct Context {

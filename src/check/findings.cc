@@ -27,7 +27,7 @@ void Findings::add(Finding finding) {
   counts_[static_cast<std::size_t>(finding.code)] += finding.count;
   if (!list_.empty() && continues(list_.back(), finding)) {
     list_.back().count += finding.count;
-  } else if (list_.size() < limit) {
+  } else if (list_.size() < room_) {
     list_.push_back(std::move(finding));
   } else {
     unlisted_ += finding.count;

@@ -31,10 +31,14 @@ struct Finding {
   std::string detail{};                       // words that only this place knows (a name, a system error)
 };
 
-// Keeps the first `limit` findings word for word and counts all of them.
+// Keeps the first findings word for word, as many as there is room for, and counts all of them. Without a limit, an
+// image full of garbage would cost more memory than it is long.
 class Findings {
  public:
-  static constexpr std::size_t limit = 100'000;
+  static constexpr std::size_t limit = 50'000;      // of a whole image
+  static constexpr std::size_t part_limit = 8'192;  // of a part of it, while others are at work
+
+  explicit Findings(std::size_t room = limit) : room_(room) {}
 
   // Adds one; joins it to the one before when that is the same problem at the place just before.
   void add(Finding finding);
@@ -48,6 +52,7 @@ class Findings {
   Status status() const;                                // the worst of them
 
  private:
+  std::size_t room_;
   std::vector<Finding> list_;
   std::array<std::uint64_t, code_count> counts_{};
   std::uint64_t unlisted_ = 0;

@@ -202,9 +202,9 @@ void check_refcount_table(Context& c) {
       report(Code::reftable_unaligned, counts.unaligned);
     } else if (offset >= c.size()) {
       report(Code::reftable_past_end, counts.invalid);
-    } else if (offset != 0) {
+    } else if (c.refcounts->entry_in_order(i, c.size())) {
       ++counts.used;
-      claim(c, {OwnerKind::refcount_block, HostOffset(offset), c.geometry().cluster_size(), no_state, i});
+      c.claims->claim(c.geometry().cluster(HostOffset(offset)), 1, 1);
       if (e.state == image::BlockState::unreadable) {
         f.code = Code::refblock_unreadable;
         f.detail = c.refcounts->block_errors().at(i);

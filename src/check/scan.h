@@ -8,7 +8,7 @@ namespace qd::check {
 
 // What scanning some groups has found; added up in the order of the L1 index.
 struct Scan {
-  Findings findings;
+  Findings findings{Findings::part_limit};
   Totals totals;
   Usage usage;
   std::vector<StateReport> reports;  // by state

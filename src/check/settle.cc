@@ -4,11 +4,11 @@
 //
 // It goes by refcount block, 64 clusters a step, in parallel; findings are put together in the order of the file.
 #include <fmt/format.h>
-#include <oneapi/tbb/parallel_for.h>
 
 #include <algorithm>
 #include <set>
 
+#include "base/parallel.h"
 #include "check/passes.h"
 
 namespace qd::check {
@@ -16,7 +16,7 @@ namespace {
 
 // What the clusters of some refcount blocks come to.
 struct Part {
-  Findings findings;
+  Findings findings{Findings::part_limit};
   Totals totals;
   RefcountCounts refcounts;
   std::uint64_t used = 0;  // clusters referred to
@@ -55,8 +55,11 @@ std::vector<std::uint64_t> Settler::blocks_to_look_at() const {
   const std::uint64_t per_block = refcounts_.block_entries();
   std::set<std::uint64_t> blocks;
   const auto& entries = refcounts_.entries();
+  std::set<const image::RefcountBlock*> behind;  // blocks for clusters past the file's end: each is worth one look
   for (std::uint64_t b = 0; b < entries.size(); ++b) {
-    if (entries[b].block || !refcounts_.readable(ClusterIndex(b * per_block))) blocks.insert(blocks.end(), b);
+    const image::RefcountBlock* block = entries[b].block;
+    const bool present = block && (b * per_block < end_ || (!block->all_zero() && behind.insert(block).second));
+    if (present || !refcounts_.readable(ClusterIndex(b * per_block))) blocks.insert(blocks.end(), b);
   }
   for (const BitSet* set : {&claims_.suspect, &claims_.compressed}) {
     for (auto cluster = set->next(0); cluster; cluster = set->next((*cluster / per_block + 1) * per_block)) {
@@ -69,7 +72,7 @@ std::vector<std::uint64_t> Settler::blocks_to_look_at() const {
 void Settler::settle_block(std::uint64_t block, Part& part) const {
   const std::uint64_t per_block = refcounts_.block_entries(), first = block * per_block;
   const auto& entries = refcounts_.entries();
-  const image::RefcountBlock* on_disk = block < entries.size() ? entries[block].block.get() : nullptr;
+  const image::RefcountBlock* on_disk = block < entries.size() ? entries[block].block : nullptr;
   if (!refcounts_.readable(ClusterIndex(first))) {
     if (first < end_) part.totals.check_errors += std::min(end_ - first, per_block);
     for (const BitSet* set : {&claims_.suspect, &claims_.compressed}) {
@@ -251,30 +254,35 @@ void report_data_file_conflicts(Context& c) {
 }  // namespace
 
 void settle_refcounts(Context& c) {
-  const Settler settler(c);
-  const std::vector<std::uint64_t> blocks = settler.blocks_to_look_at();
-  constexpr std::size_t parts = 64;
-  std::vector<Part> done(std::min(parts, blocks.size()));
-  tbb::parallel_for(std::size_t{0}, done.size(), [&](std::size_t p) {
-    for (std::size_t b = blocks.size() * p / done.size(); b < blocks.size() * (p + 1) / done.size(); ++b) {
-      settler.settle_block(blocks[b], done[p]);
-    }
-  });
-
   Result& result = c.result;
   report_conflicts(c);
   report_data_file_conflicts(c);
+
+  const Settler settler(c);
+  const std::vector<std::uint64_t> blocks = settler.blocks_to_look_at();
+  constexpr std::size_t blocks_a_part = 16;
+  std::size_t next = 0;
   std::uint64_t end = 1, accounted = 0;
-  for (Part& part : done) {
-    result.findings.append(std::move(part.findings));
-    result.totals += part.totals;
-    result.refcounts.error += part.refcounts.error;
-    result.refcounts.leak += part.refcounts.leak;
-    result.refcounts.used += part.refcounts.used;
-    result.usage.used += part.used;
-    accounted += part.used + part.refcounts.leak;
-    end = std::max(end, part.end);
-  }
+  ordered_parallel<std::span<const std::uint64_t>, Part>(
+      [&]() -> std::unique_ptr<std::span<const std::uint64_t>> {
+        if (next == blocks.size()) return nullptr;
+        const std::size_t count = std::min(blocks_a_part, blocks.size() - next);
+        next += count;
+        return std::make_unique<std::span<const std::uint64_t>>(std::span(blocks).subspan(next - count, count));
+      },
+      [&](std::span<const std::uint64_t>& some, Part& part) {
+        for (const std::uint64_t block : some) settler.settle_block(block, part);
+      },
+      [&](Part&& part) {
+        result.findings.append(std::move(part.findings));
+        result.totals += part.totals;
+        result.refcounts.error += part.refcounts.error;
+        result.refcounts.leak += part.refcounts.leak;
+        result.refcounts.used += part.refcounts.used;
+        result.usage.used += part.used;
+        accounted += part.used + part.refcounts.leak;
+        end = std::max(end, part.end);
+      });
   const std::uint64_t clusters = settler.end();
   result.refcounts.unused = clusters - std::min(clusters, result.refcounts.used);
   result.usage.free = clusters - std::min(clusters, accounted);

@@ -9,14 +9,20 @@ namespace qd::check {
 namespace {
 
 // More owners than anybody reads are not kept. Those of clusters with several owners have room of their own.
-constexpr std::size_t owner_limit = 200'000;
+constexpr std::size_t owner_limit = 100'000, part_limit = 8'192;
 
 struct Found {
   std::vector<Owner> single, several;  // owners of clusters with one, with several of them
+  std::size_t room = part_limit;
+  bool complete = true;
 
   void add(const Claims& claims, Owner owner) {
     auto& list = claims.conflict.test(owner.cluster.value) ? several : single;
-    if (list.size() < owner_limit) list.push_back(owner);
+    if (list.size() < room) {
+      list.push_back(owner);
+    } else {
+      complete = false;
+    }
   }
 };
 
@@ -95,12 +101,29 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
 
 }  // namespace
 
+namespace {
+
+// The blocks that check_refcount_table has claimed.
+void count_refcount_blocks(const Context& c, Counter& counter) {
+  const auto& entries = c.refcounts->entries();
+  for (std::uint64_t i = 0; i < entries.size(); ++i) {
+    if (!c.refcounts->entry_in_order(i, c.size())) continue;
+    Owner owner;
+    owner.kind = OwnerKind::refcount_block;
+    owner.index = i;
+    counter.claim(*c.claims, c.geometry().cluster(HostOffset(entries[i].raw)), 1, 1, owner);
+  }
+}
+
+}  // namespace
+
 void count_suspects(Context& c) {
   c.claims->cross_check();
   const bool data_suspects = c.data_claims && !c.data_claims->suspect.empty();
   if (c.claims->suspect.empty() && !data_suspects) return;
 
   Found all;
+  all.room = owner_limit;
   Counter metadata(c, all);
   for (const MetadataUse& use : c.metadata) {
     Owner owner;
@@ -111,10 +134,11 @@ void count_suspects(Context& c) {
     const ClusterIndex last = c.geometry().cluster(use.offset + (use.bytes - 1));
     metadata.claim(*c.claims, first, last - first + 1, 1, owner);
   }
+  count_refcount_blocks(c, metadata);
 
   const auto keep = [&](std::vector<Owner>& into, std::vector<Owner>&& from) {
     const std::size_t room = owner_limit - std::min(owner_limit, into.size());
-    if (from.size() > room) c.result.owners_complete = false;
+    if (from.size() > room) all.complete = false;
     into.insert(into.end(), from.begin(), from.begin() + static_cast<std::ptrdiff_t>(std::min(room, from.size())));
   };
   image::walk<Found>(
@@ -123,10 +147,12 @@ void count_suspects(Context& c) {
         for (const image::Table& table : group.tables) Counter(c, found).count_table(group, table);
       },
       [&](Found&& found) {
+        all.complete &= found.complete;
         keep(all.single, std::move(found.single));
         keep(all.several, std::move(found.several));
       });
 
+  c.result.owners_complete = all.complete;
   c.result.owners = std::move(all.several);
   c.result.owners.insert(c.result.owners.end(), all.single.begin(), all.single.end());
   std::ranges::stable_sort(c.result.owners, {}, &Owner::cluster);

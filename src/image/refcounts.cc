@@ -149,7 +149,7 @@ bool Refcounts::all_equal(ClusterIndex first, std::uint64_t count, std::uint64_t
   while (at < end) {
     const std::uint64_t i = at >> block_bits_, within = at & block_mask_;
     const std::uint64_t here = std::min(end - at, block_mask_ + 1 - within);
-    const RefcountBlock* block = i < entries_.size() ? entries_[i].block.get() : nullptr;
+    const RefcountBlock* block = i < entries_.size() ? entries_[i].block : nullptr;
     if (block ? !block->all_equal(within, here, value) : value != 0) return false;
     at += here;
   }
@@ -198,6 +198,7 @@ Refcounts Refcounts::load(const Image& image) {
   }
 
   const std::vector<std::pair<std::uint64_t, std::vector<std::uint64_t>>> blocks(users.begin(), users.end());
+  result.blocks_.resize(blocks.size());
   std::mutex errors;
   tbb::enumerable_thread_specific<std::vector<std::byte>> buffers(g.cluster_size());
   tbb::parallel_for(std::size_t{0}, blocks.size(), [&](std::size_t b) {
@@ -212,8 +213,8 @@ Refcounts Refcounts::load(const Image& image) {
       }
       return;
     }
-    const auto block = std::make_shared<const RefcountBlock>(buffer, g.refcount_order, g.refcount_block_entries());
-    for (const std::uint64_t i : indexes) result.entries_[i].block = block;
+    result.blocks_[b] = std::make_unique<const RefcountBlock>(buffer, g.refcount_order, g.refcount_block_entries());
+    for (const std::uint64_t i : indexes) result.entries_[i].block = result.blocks_[b].get();
   });
   return result;
 }

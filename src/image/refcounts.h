@@ -59,10 +59,10 @@ class Refcounts {
     std::uint64_t raw = 0;  // the refcount table's entry
     BlockState state = BlockState::absent;
     bool truncated = false;  // the block runs past the end of the file
-    std::shared_ptr<const RefcountBlock> block;
+    const RefcountBlock* block = nullptr;
   };
 
-  // Reads the refcount table and all its blocks. Blocks that can't be read are marked so. `threads` work at it.
+  // Reads the refcount table and all its blocks. Blocks that can't be read are marked so. 
   static Refcounts load(const Image& image);
 
   // The refcount on disk; 0 where there is no block. Meaningless where !readable(cluster).
@@ -77,6 +77,12 @@ class Refcounts {
   }
   bool all_equal(ClusterIndex first, std::uint64_t count, std::uint64_t value) const;
 
+  // Does entry i name a block that lies where a block can lie? Only then it counts as a reference.
+  bool entry_in_order(std::uint64_t i, std::uint64_t file_size) const {
+    const std::uint64_t raw = entries_[i].raw;
+    return raw != 0 && (raw & format::reftable_reserved_mask) == 0 && entries_[i].state != BlockState::unaligned &&
+           raw < file_size;
+  }
   const std::vector<Entry>& entries() const { return entries_; }
   std::uint64_t block_entries() const { return block_mask_ + 1; }
   HostOffset table_offset() const { return table_offset_; }
@@ -86,6 +92,7 @@ class Refcounts {
 
  private:
   std::vector<Entry> entries_;
+  std::vector<std::unique_ptr<const RefcountBlock>> blocks_;  // each once, however many entries name it
   std::map<std::uint64_t, std::string> block_errors_;  // by index in the refcount table
   std::string table_error_;
   HostOffset table_offset_;

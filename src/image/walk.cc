@@ -16,10 +16,17 @@ constexpr std::uint64_t slice_bytes = 8u << 20;        // of L1 tables, over all
 BatchReader::BatchReader(const Image& image, std::span<const State> states, std::uint32_t first_index,
                          std::uint32_t end_index)
     : image_(image), states_(states), index_(first_index), end_(first_index) {
-  for (const State& state : states) end_ = std::max(end_, std::min(end_index, state.l1_size));
+  for (const State& state : states) end_ = std::max(end_, std::min(end_index, entries_in_file(state)));
   const std::uint64_t width = slice_bytes / sizeof(std::uint64_t) / std::max<std::size_t>(states.size(), 1);
   slice_width_ = static_cast<std::uint32_t>(std::max<std::uint64_t>(width, 16));
   slice_begin_ = slice_end_ = index_;
+}
+
+// What a table claims beyond the end of the file reads as zeros, that is, as nothing to walk.
+std::uint32_t BatchReader::entries_in_file(const State& state) const {
+  if (state.l1_offset.value >= image_.size()) return 0;
+  const std::uint64_t room = (image_.size() - state.l1_offset.value) / sizeof(std::uint64_t);
+  return static_cast<std::uint32_t>(std::min<std::uint64_t>(room, state.l1_size));
 }
 
 void BatchReader::load_slice() {
@@ -28,9 +35,9 @@ void BatchReader::load_slice() {
   slice_.assign(states_.size(), {});
   for (std::uint32_t s = 0; s < states_.size(); ++s) {
     const State& state = states_[s];
-    const std::uint32_t end = std::min(slice_end_, state.l1_size);
+    const std::uint32_t end = std::min(slice_end_, entries_in_file(state));
     const std::uint64_t at = state.l1_offset.value + std::uint64_t{slice_begin_} * sizeof(std::uint64_t);
-    if (end <= slice_begin_ || at >= image_.size()) continue;
+    if (end <= slice_begin_) continue;
     slice_[s].resize(end - slice_begin_);
     auto read = image_.file().read(at, std::as_writable_bytes(std::span(slice_[s])));
     if (!read) {

@@ -10,14 +10,13 @@
 // results handed over in the order of the L1 index: the same for any number of threads. Memory: a few batches.
 #pragma once
 
-#include <oneapi/tbb/parallel_pipeline.h>
-
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/parallel.h"
 #include "base/units.h"
 #include "image/image.h"
 
@@ -87,6 +86,7 @@ class BatchReader {
   const std::vector<std::pair<std::uint32_t, std::string>>& l1_errors() const { return l1_errors_; }
 
  private:
+  std::uint32_t entries_in_file(const State& state) const;
   void load_slice();
   void add_group(Batch& batch, std::uint32_t l1_index);
 
@@ -105,27 +105,12 @@ std::vector<std::pair<std::uint32_t, std::string>> walk(const Image& image, std:
                                                         Scan&& scan, Merge&& merge, std::uint32_t first = 0,
                                                         std::uint32_t end = ~std::uint32_t{0}) {
   BatchReader reader(image, states, first, end);
-  constexpr std::size_t batches_in_flight = 8;
-  tbb::parallel_pipeline(
-      batches_in_flight,
-      tbb::make_filter<void, Batch*>(tbb::filter_mode::serial_in_order,
-                                     [&](tbb::flow_control& control) -> Batch* {
-                                       auto batch = reader.next();
-                                       if (!batch) control.stop();
-                                       return batch.release();
-                                     }) &
-          tbb::make_filter<Batch*, Result*>(tbb::filter_mode::parallel,
-                                            [&](Batch* raw) {
-                                              const std::unique_ptr<Batch> batch(raw);
-                                              reader.read(*batch);
-                                              auto result = std::make_unique<Result>();
-                                              for (const Group& group : batch->groups) scan(group, *result);
-                                              return result.release();
-                                            }) &
-          tbb::make_filter<Result*, void>(tbb::filter_mode::serial_in_order, [&](Result* raw) {
-            const std::unique_ptr<Result> result(raw);
-            merge(std::move(*result));
-          }));
+  ordered_parallel<Batch, Result>([&] { return reader.next(); },
+                                  [&](Batch& batch, Result& result) {
+                                    reader.read(batch);
+                                    for (const Group& group : batch.groups) scan(group, result);
+                                  },
+                                  merge);
   return reader.l1_errors();
 }
 

@@ -1,0 +1,46 @@
+// Work in parallel, results in order: the same outcome for any number of threads, and never more results waiting than
+// there are hands to make them.
+#pragma once
+
+#include <oneapi/tbb/info.h>
+#include <oneapi/tbb/parallel_pipeline.h>
+#include <oneapi/tbb/global_control.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+
+namespace qd {
+
+inline std::size_t results_in_flight() {
+  return 2 * tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
+}
+
+// next() makes an item (nothing at the end) and merge(Result&&) takes a result, both in order; work(Item&, Result&)
+// runs in parallel.
+template <class Item, class Result, class Next, class Work, class Merge>
+void ordered_parallel(Next&& next, Work&& work, Merge&& merge) {
+  using tbb::filter_mode;
+  // Pipelines carry pointers best; ownership is taken up again at once on the other side.
+  tbb::parallel_pipeline(
+      results_in_flight(),
+      tbb::make_filter<void, Item*>(filter_mode::serial_in_order,
+                                    [&](tbb::flow_control& control) -> Item* {
+                                      std::unique_ptr<Item> item = next();
+                                      if (!item) control.stop();
+                                      return item.release();
+                                    }) &
+          tbb::make_filter<Item*, Result*>(filter_mode::parallel,
+                                           [&](Item* raw) {
+                                             const std::unique_ptr<Item> item(raw);
+                                             auto result = std::make_unique<Result>();
+                                             work(*item, *result);
+                                             return result.release();
+                                           }) &
+          tbb::make_filter<Result*, void>(filter_mode::serial_in_order, [&](Result* raw) {
+            const std::unique_ptr<Result> result(raw);
+            merge(std::move(*result));
+          }));
+}
+
+}  // namespace qd

@@ -1,0 +1,82 @@
+// The help, as people read it: 80 columns, what is safe first, then what isn't, then examples.
+#include "cli/options.h"
+
+namespace qd::cli {
+
+std::string_view help_text() {
+  return R"(qcow2-dump says what is wrong with a qcow2 image, where, and what mends it.
+
+usage: qcow2-dump [OPTION]... IMAGE...
+
+SAFE: these only read; not a byte of the image changes
+
+  -m, --mode MODE        what to show:
+         check           figures of every table, and a verdict (the default)
+         error           the same, and every problem with its place
+         info            header, features, sizes, snapshots, bitmaps, files
+         dump            everything: each entry of each table
+  -H, --header           the header, field by field; also where it is ruined.
+                         Without an image: the layout of a header
+  -o, --output PART      error, dump: refcount, snapshot (the mapping) or all
+  -s, --snapshot STATE   error, dump: whose tables: active, inactive, all,
+                         snapshot[N], an ID or a name
+  -f, --flags            dump: raw entries with COPIED, COMPRESSED, ZERO
+  -R, --repair off       don't say what could be repaired
+                check    say it (the default)
+  -b, --base             don't look at the backing files
+  -c, --compress         decompress every compressed cluster, report failures
+  -l, --lock             hold QEMU's lock; fail if somebody writes to the image
+  -N, --nocache          leave the page cache as it is (O_DIRECT)
+  -K, --dmesg            one line of summary to the kernel log, too
+  -d, --display WHAT     off (or none): no colors; color: always.
+                         Else on a terminal, unless NO_COLOR is set
+      --json             one JSON document an image, nothing else on stdout
+  -j, --jobs N           threads (all cores)
+      --cluster-size N   what you know of an image with a ruined header (64K)
+      --progress WHEN    auto, on, off: progress on stderr
+      --explain CODE     all about a problem; list: all codes; all: all texts
+  -h, --help             this text
+  -v, --version          the version, and the libraries built in
+
+  Options for other versions that read: modes map, export, browse; --size N,
+  --refcount-bits N, --l1-offset N, --donor-header FILE, --place L2=SLOT,
+  --stats, --metrics FILE, --follow.
+
+DANGEROUS: these write to the image. This version knows how to spell them, and
+answers that it can't do them yet
+
+  -R, --repair WHAT      leak, error, reuse, discard, all, recover
+  -A, --apply SNAPSHOT   make a snapshot's tables the active ones
+      --keep-as NAME     ... and keep the present state as a snapshot
+  -D, --delete SNAPSHOT  remove a snapshot, or all
+  -E, --exclude SNAPSHOT remove all snapshots but this one; 0: all
+  -M, --mark BIT         set the header's corrupt or dirty bit
+  -C, --clean BIT        clear it
+  -m edit                write a value: -O, --offset PLACE  -V, --value N
+                         -w, --width BYTES (or -L, --length)
+  -m copy                copy bytes: -O TO  -S, --src FROM  -w BYTES  -F FILE
+  -m rebase              new backing file name: -F, --file NAME
+  -m undo                take the last change back
+      --dry-run          show what would be written, write nothing
+      --undo-log FILE    where the old bytes are kept;  --no-undo: nowhere
+      --force            allow what was refused as lossy or suspicious
+
+EXAMPLES
+
+  qcow2-dump vm.qcow2                   is it healthy? what to do if it isn't
+  qcow2-dump -m error vm.qcow2          every problem with its place
+  qcow2-dump --explain l2.unaligned     what a problem means
+  qcow2-dump -m dump -f -s snapshot[0] vm.qcow2
+                                        all tables of the first snapshot
+  qcow2-dump -l --json *.qcow2          for scripts; fails at images in use
+
+exit code: the state of the image, the worst if there are several
+  0 good   1 leaked clusters   2 COPIED flags wrong   3 only marked corrupt
+  4 refcounts too low, or a cluster used twice   5 snapshots or bitmaps damaged
+  6 header, L1, L2, refcount table or compressed data damaged
+  256 - errno: it couldn't be done (254 no such file, 243 no permission,
+  245 in use, 234 bad usage, 218 not in this version)
+)";
+}
+
+}  // namespace qd::cli

@@ -1,0 +1,42 @@
+// The command. Options become one call; everything else is in the library.
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <csignal>
+
+#include "cli/options.h"
+#include "cli/run.h"
+#include "report/report.h"
+
+namespace {
+
+using namespace qd;
+
+// Whoever started us may have closed these. An image must never be opened in their place.
+void fill_standard_descriptors() {
+  int fd;
+  do fd = ::open("/dev/null", O_RDONLY | O_CLOEXEC);
+  while (fd >= 0 && fd <= STDERR_FILENO);
+  if (fd >= 0) ::close(fd);
+}
+
+int perform(const cli::Options& options, report::Output& out) {
+  if (options.help) return out.write(cli::help_text()), 0;
+  if (options.version) return cli::print_version(out);
+  if (!options.explain.empty()) return cli::explain(options.explain, out);
+  if (options.images.empty()) return report::print_header(out, nullptr, {}), 0;
+  return cli::look_at_images(options, out);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  fill_standard_descriptors();
+  std::signal(SIGPIPE, SIG_IGN);  // a write that fails says so by itself
+  return cli::guarded([&] {
+    const auto options = cli::parse(argc, argv);
+    if (!options) return cli::complain(options.error());
+    report::Output out(STDOUT_FILENO);
+    return cli::finish(out, perform(*options, out));
+  });
+}

@@ -1,0 +1,175 @@
+#include "cli/options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+
+namespace qd::cli {
+namespace {
+
+using Words = std::vector<std::string>;
+
+CLI::Validator one_of(Words words) {
+  const auto check = [words = std::move(words)](const std::string& given) {
+    if (std::ranges::find(words, given) != words.end()) return std::string();
+    return fmt::format("'{}' is unknown; choose from: {}", given, fmt::join(words, ", "));
+  };
+  return {check, "", "one of"};
+}
+
+// What the command line has beyond the values that Options keeps.
+struct Written {
+  std::string display, cluster_size;
+  // Options of later versions in the order of the help, and the operands of their modes.
+  std::vector<CLI::Option*> later, operands;
+};
+
+class Parser {
+ public:
+  explicit Parser(Options& options) : o_(options) {
+    app_.set_help_flag();  // ours is written by hand
+    // As with getopt: who says something twice means the last.
+    app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+    add_safe();
+    add_later();
+  }
+
+  Result<void> parse(int argc, const char* const* argv);
+
+ private:
+  void add_safe();
+  void add_later();
+  Result<void> settle();
+
+  CLI::Option* word(const std::string& names, std::string& value, Words words) {
+    return app_.add_option(names, value)->check(one_of(std::move(words)));
+  }
+  // What isn't built in yet: its spelling is checked and its value dropped.
+  CLI::Option* dropped(const std::string& names, const Words& words = {}) {
+    CLI::Option* option = app_.add_option_function<std::string>(names, [](const std::string&) {});
+    return words.empty() ? option : option->check(one_of(words));
+  }
+
+  Options& o_;
+  Written written_;
+  CLI::App app_;
+};
+
+void Parser::add_safe() {
+  app_.add_option("IMAGE", o_.images)->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  app_.add_flag("-h,--help", o_.help);
+  app_.add_flag("-v,--version", o_.version);
+  app_.add_flag("-H,--header", o_.header);
+  word("-m,--mode", o_.mode,
+       {"info", "check", "error", "dump", "edit", "copy", "rebase", "undo", "export", "map", "browse"});
+  word("-o,--output", o_.output, {"refcount", "snapshot", "all"});
+  app_.add_option("-s,--snapshot", o_.snapshot);
+  app_.add_flag("-f,--flags", o_.flags);
+  word("-R,--repair", o_.repair, {"off", "check", "leak", "error", "reuse", "discard", "all", "recover"});
+  app_.add_flag("-b,--base", o_.no_backing_chain);
+  app_.add_flag("-c,--compress", o_.decompress);
+  app_.add_flag("-l,--lock", o_.lock);
+  app_.add_flag("-N,--nocache", o_.direct);
+  app_.add_flag("-K,--dmesg", o_.kernel_log);
+  word("-d,--display", written_.display, {"off", "none", "color"});
+  app_.add_flag("--json", o_.json);
+  app_.add_option("-j,--jobs", o_.jobs)->check(CLI::Range(1, 1024));
+  app_.add_option("--cluster-size", written_.cluster_size);
+  app_.add_option("--explain", o_.explain);
+  word("--progress", o_.progress, {"auto", "on", "off"});
+}
+
+void Parser::add_later() {
+  const Words bits{"corrupt", "dirty"};
+  written_.later = {dropped("-A,--apply"),
+                    dropped("-D,--delete"),
+                    dropped("-E,--exclude"),
+                    dropped("-M,--mark", bits),
+                    dropped("-C,--clean", bits),
+                    dropped("--keep-as"),
+                    app_.add_flag("--dry-run"),
+                    dropped("--undo-log"),
+                    app_.add_flag("--no-undo"),
+                    app_.add_flag("--force"),
+                    dropped("--size"),
+                    dropped("--refcount-bits"),
+                    dropped("--l1-offset"),
+                    dropped("--donor-header"),
+                    dropped("--place"),
+                    app_.add_flag("--stats"),
+                    dropped("--metrics"),
+                    app_.add_flag("--follow")};
+  written_.operands = {dropped("-F,--file"), dropped("-O,--offset"), dropped("-S,--src"), dropped("-V,--value"),
+                       dropped("-w,--width,-L,--length")};
+}
+
+Result<void> Parser::parse(int argc, const char* const* argv) {
+  try {
+    app_.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return fail(EINVAL, error.what());
+  }
+  if (o_.help || o_.version) return {};
+  return settle();
+}
+
+// "64K", "65536", "2M": a power of two from 512 bytes to 2 MiB.
+std::optional<unsigned> cluster_bits(const std::string& text) {
+  std::size_t digits = 0;
+  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
+  if (digits == 0 || digits > 7) return std::nullopt;
+  std::uint64_t bytes = std::stoull(text.substr(0, digits));
+  const std::string unit = text.substr(digits);
+  if (unit == "K" || unit == "k") {
+    bytes <<= 10;
+  } else if (unit == "M") {
+    bytes <<= 20;
+  } else if (!unit.empty()) {
+    return std::nullopt;
+  }
+  if (!std::has_single_bit(bytes) || bytes < 512 || bytes > 2u << 20) return std::nullopt;
+  return static_cast<unsigned>(std::countr_zero(bytes));
+}
+
+tl::unexpected<Error> not_built_in(const std::string& what) {
+  return fail(ENOSYS, what + " isn't built into this version: nothing was written");
+}
+
+// What one option alone can't tell: combinations, and what this version has.
+Result<void> Parser::settle() {
+  if (!written_.display.empty()) o_.color = written_.display == "color";
+  if (!written_.cluster_size.empty()) {
+    o_.cluster_bits = cluster_bits(written_.cluster_size);
+    if (!o_.cluster_bits) return fail(EINVAL, "--cluster-size: a power of two from 512 to 2M is wanted");
+  }
+  const auto given = [](const CLI::Option* option) { return option->count() > 0; };
+
+  if (o_.repair != "off" && o_.repair != "check") return not_built_in("repair");
+  if (o_.mode != "info" && o_.mode != "check" && o_.mode != "error" && o_.mode != "dump") {
+    return not_built_in("mode " + o_.mode);
+  }
+  if (const auto later = std::ranges::find_if(written_.later, given); later != written_.later.end()) {
+    return not_built_in("option " + (*later)->get_name());
+  }
+  if (const auto operand = std::ranges::find_if(written_.operands, given); operand != written_.operands.end()) {
+    return fail(EINVAL, fmt::format("{} goes with a mode that writes, not with {}", (*operand)->get_name(), o_.mode));
+  }
+  const bool needs_image = o_.explain.empty() && !(o_.header && !o_.json);
+  if (o_.images.empty() && needs_image) return fail(EINVAL, "no image was named");
+  return {};
+}
+
+}  // namespace
+
+Result<Options> parse(int argc, const char* const* argv) {
+  Options options;
+  Parser parser(options);
+  if (auto parsed = parser.parse(argc, argv); !parsed) return tl::unexpected(parsed.error());
+  return options;
+}
+
+}  // namespace qd::cli

@@ -1,0 +1,45 @@
+// The command line as values. Everything of it is spelled and checked here; whoever reads Options can rely on them.
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+
+namespace qd::cli {
+
+struct Options {
+  std::vector<std::string> images;
+
+  bool help = false, version = false;
+  std::string explain;  // a problem's code, "list" or "all"
+
+  bool header = false;
+  std::string mode = "check";    // info, check, error, dump
+  std::string output = "all";    // refcount, snapshot, all
+  std::string snapshot = "all";  // active, inactive, all, snapshot[N], an ID or a name
+  bool flags = false;
+  std::string repair = "check";  // off, check
+
+  bool no_backing_chain = false;
+  bool decompress = false;
+  bool lock = false;
+  bool direct = false;
+  std::optional<unsigned> cluster_bits;  // what the user knows of an image whose header is gone
+  std::optional<std::size_t> jobs;
+
+  bool json = false;
+  bool kernel_log = false;
+  std::optional<bool> color;      // nothing: on a terminal
+  std::string progress = "auto";  // auto, on, off
+};
+
+// Errors: EINVAL for bad usage, ENOSYS for what is spelled well but belongs to a later version.
+Result<Options> parse(int argc, const char* const* argv);
+
+std::string_view help_text();
+
+}  // namespace qd::cli

@@ -1,0 +1,173 @@
+#include "cli/run.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/info.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include "check/check.h"
+#include "cli/progress.h"
+#include "dump/dump.h"
+#include "image/image.h"
+#include "io/descriptor.h"
+#include "io/file.h"
+#include "io/qemu_lock.h"
+#include "report/report.h"
+#include "report/selection.h"
+
+namespace qd::cli {
+namespace {
+
+using report::Output;
+
+report::Style style_for(const Options& options) {
+  const char* no_color = std::getenv("NO_COLOR");
+  const bool wanted = (no_color == nullptr || *no_color == '\0') && ::isatty(STDOUT_FILENO) == 1;
+  return {.color = options.color.value_or(wanted)};
+}
+
+// The tables of an image as its header describes them: what a walk reads at most.
+std::uint64_t table_bytes(const image::Image& image) {
+  if (!image.geometry) return 0;
+  std::uint64_t l2_tables = image.header.l1_size;
+  for (const format::Snapshot& snapshot : image.snapshots.entries) l2_tables += snapshot.l1_size;
+  const std::uint64_t blocks = image.clusters() / image.geometry->refcount_block_entries() + 1;
+  return std::min((l2_tables + blocks) << image.geometry->cluster_bits, image.file().allocated_bytes());
+}
+
+void log_to_kernel(const std::string& line) {
+  const Descriptor log(::open("/dev/kmsg", O_WRONLY | O_CLOEXEC));
+  const std::string record = "<6>qcow2-dump: " + line;  // 6: information
+  if (log.get() >= 0 && ::write(log.get(), record.data(), record.size()) >= 0) return;
+  (void)complain({errno, fmt::format("warning: nothing was written to the kernel log: {}", std::strerror(errno))});
+}
+
+// A dump fills a pipe faster than the default 64 KiB can be handed over.
+void enlarge_pipe() { (void)::fcntl(STDOUT_FILENO, F_SETPIPE_SZ, 1 << 20); }
+
+class Look {
+ public:
+  Look(const Options& options, Output& out) : o_(options), out_(out), style_(style_for(options)) {}
+
+  // The image's state as an exit code.
+  Result<int> at(const std::string& path);
+
+ private:
+  check::Result check(const image::Image& image, bool in_use, Progress& progress) const;
+  void print(const image::Image& image, const check::Result& result, const report::Selection& selection,
+             Progress& progress);
+
+  const Options& o_;
+  Output& out_;
+  report::Style style_;
+};
+
+Result<int> Look::at(const std::string& path) {
+  std::optional<ReadLock> lock;
+  if (o_.lock) {
+    auto taken = ReadLock::take(path);
+    if (!taken) return tl::unexpected(taken.error());
+    lock.emplace(std::move(*taken));
+  }
+  auto file = open_file(path, {.direct = o_.direct});
+  if (!file) return tl::unexpected(file.error());
+  const bool in_use = !o_.lock && has_writer(path).value_or(false);
+  const auto image = image::Image::open(std::move(*file), {.cluster_bits = o_.cluster_bits});
+  if (!image) return tl::unexpected(image.error());
+
+  if (o_.header && !o_.json) {
+    report::print_header(out_, &*image, style_);
+    return 0;
+  }
+  const auto selection = report::select(*image, o_.output, o_.snapshot);
+  if (!selection) return tl::unexpected(selection.error());
+
+  Progress progress(o_.progress);
+  const check::Result result = check(*image, in_use, progress);
+  print(*image, result, *selection, progress);
+  if (o_.kernel_log) log_to_kernel(report::summary_line(*image, result));
+  return static_cast<int>(result.status());
+}
+
+check::Result Look::check(const image::Image& image, bool in_use, Progress& progress) const {
+  progress.phase("checking", image.file(), table_bytes(image));
+  check::Result result =
+      check::check(image, {.decompress = o_.decompress, .backing_chain = !o_.no_backing_chain});
+  if (in_use) {
+    check::Finding finding;
+    finding.code = check::Code::image_in_use;
+    result.findings.add(std::move(finding));
+  }
+  progress.done();
+  return result;
+}
+
+void Look::print(const image::Image& image, const check::Result& result, const report::Selection& selection,
+                 Progress& progress) {
+  if (o_.json) return report::print_json(out_, image, result, selection, o_.mode);
+  if (o_.mode == "info") return report::print_info(out_, image, result, style_);
+  if (o_.mode == "dump") {
+    enlarge_pipe();
+    // On one and the same terminal the dump itself is progress enough.
+    if (::isatty(STDOUT_FILENO) != 1) progress.phase("dumping", image.file(), table_bytes(image));
+    return dump::print_dump(out_, image, result, selection, {.flags = o_.flags}, style_);
+  }
+  report::print_check(out_, image, result, selection, o_.mode == "error", style_);
+}
+
+int exit_code(const Error& error) { return error.number > 0 && error.number < 250 ? 256 - error.number : 256 - EIO; }
+
+}  // namespace
+
+int complain(const Error& error) {
+  const std::string line = "qcow2-dump: " + error.message + "\n";
+  (void)!::write(STDERR_FILENO, line.data(), line.size());
+  return exit_code(error);
+}
+
+int look_at_images(const Options& options, Output& out) {
+  const std::size_t jobs = options.jobs.value_or(static_cast<std::size_t>(tbb::info::default_concurrency()));
+  const tbb::global_control threads(tbb::global_control::max_allowed_parallelism, jobs);
+  Look look(options, out);
+  int worst = 0;
+  for (const std::string& path : options.images) {
+    if (options.images.size() > 1 && !options.json) {
+      out.print("{}==> {} <==\n", &path == &options.images.front() ? "" : "\n", path);
+    }
+    const int code = guarded([&] {
+      const auto state = look.at(path);
+      if (state) return *state;
+      if (options.json) report::print_json_failure(out, path, options.mode, state.error());
+      return complain(state.error());
+    });
+    worst = std::max(worst, code);
+    if (!out.flush()) break;
+  }
+  return worst;
+}
+
+int explain(std::string_view what, Output& out) {
+  if (what == "all") return out.write(report::problems_document()), 0;
+  if (what == "list") {
+    for (const check::Problem& problem : check::problems()) out.print("{}\n", problem.name);
+    return 0;
+  }
+  const auto code = check::find_code(what);
+  if (!code) {
+    return complain({EINVAL, fmt::format("no problem has the code '{}'; --explain list names all codes", what)});
+  }
+  return out.write(report::explain(check::problem(*code))), 0;
+}
+
+int finish(Output& out, int code) {
+  const auto flushed = out.flush();
+  if (flushed) return code;
+  return flushed.error().number == EPIPE ? exit_code(flushed.error()) : complain(flushed.error());
+}
+
+}  // namespace qd::cli

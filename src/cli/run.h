@@ -1,0 +1,39 @@
+// What main() calls: one function for each thing the command can be asked to do. They return the exit code.
+#pragma once
+
+#include <string_view>
+
+#include "base/result.h"
+#include "cli/options.h"
+#include "report/output.h"
+
+namespace qd::cli {
+
+// "qcow2-dump: " and the sentence on stderr; returns the exit code that belongs to the error.
+int complain(const Error& error);
+
+int print_version(report::Output& out);
+int explain(std::string_view what, report::Output& out);
+
+// Looks at each image in turn. The highest of their codes; what can't be done at one doesn't keep the others waiting.
+int look_at_images(const Options& options, report::Output& out);
+
+// Calls `work`, and turns whatever is thrown into a complaint: out of memory is a sentence, never an abort.
+template <class Work>
+int guarded(Work&& work);
+
+// Writes out what is left. A reader who went away (head, less) is no error worth a word.
+int finish(report::Output& out, int code);
+
+}  // namespace qd::cli
+
+template <class Work>
+int qd::cli::guarded(Work&& work) {
+  try {
+    return work();
+  } catch (const std::bad_alloc&) {
+    return complain({ENOMEM, "out of memory"});
+  } catch (const std::exception& error) {
+    return complain({EIO, error.what()});
+  }
+}

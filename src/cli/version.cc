@@ -1,0 +1,35 @@
+#include <fmt/format.h>
+#include <libdeflate.h>
+#include <oneapi/tbb/version.h>
+#include <rapidjson/rapidjson.h>
+#include <zlib.h>
+#include <zstd.h>
+
+#include <CLI/Version.hpp>
+#include <nlohmann/json.hpp>
+#include <tl/expected.hpp>
+
+#include "cli/run.h"
+
+namespace qd::cli {
+
+int print_version(report::Output& out) {
+  out.print("qcow2-dump {}\n\nbuilt with\n", QCOW2DUMP_VERSION);
+  const auto library = [&](std::string_view name, std::string_view version) {
+    out.print("  {:<14} {}\n", name, version);
+  };
+  library("CLI11", CLI11_VERSION);
+  library("fmt", fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100));
+  library("libdeflate", LIBDEFLATE_VERSION_STRING);
+  library("nlohmann-json", fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
+                                       NLOHMANN_JSON_VERSION_PATCH));
+  library("oneTBB", TBB_runtime_version());
+  library("RapidJSON", RAPIDJSON_VERSION_STRING);
+  library("tl-expected", fmt::format("{}.{}.{}", TL_EXPECTED_VERSION_MAJOR, TL_EXPECTED_VERSION_MINOR,
+                                     TL_EXPECTED_VERSION_PATCH));
+  library("zlib", zlibVersion());
+  library("zstd", ZSTD_versionString());
+  return 0;
+}
+
+}  // namespace qd::cli

@@ -1,0 +1,20 @@
+// Names in an image are whatever somebody wrote there. Before they reach a terminal, a shell or a JSON document they go
+// through here: an escape sequence in a snapshot's name must not move the cursor, nor a quote end a command.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+namespace qd::report {
+
+// For terminals and logs: control characters, invisible and direction-changing ones, and bytes that are no UTF-8 become
+// \xNN; all else stays as it is.
+std::string escape(std::string_view text);
+
+// For JSON: bytes that are no UTF-8 become U+FFFD. (What JSON itself wants escaped, its writer escapes.)
+std::string valid_utf8(std::string_view text);
+
+// One word for a POSIX shell (bash where bytes can't be shown otherwise), never mistaken for an option.
+std::string shell_quote(std::string_view path);
+
+}  // namespace qd::report
