@@ -45,8 +45,9 @@ std::string_view owner_name(OwnerKind kind) {
 }
 
 std::span<const Owner> Result::owners_of(ClusterIndex cluster) const {
-  const auto found = std::ranges::equal_range(owners, cluster, {}, &Owner::cluster);
-  return {found.begin(), found.end()};
+  const auto first = std::ranges::lower_bound(owners, cluster, {}, &Owner::cluster);
+  const auto last = std::ranges::upper_bound(owners, cluster, {}, &Owner::cluster);
+  return {first, last};
 }
 
 std::uint64_t Result::references(ClusterIndex cluster) const {
