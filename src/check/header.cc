@@ -122,16 +122,14 @@ void check_names(Context& c) {
   const bool raw = (h.autoclear_features & format::autoclear::raw_data_file) != 0;
   if (raw && !data_file) {
     c.report(worded(Code::header_data_file, 0,
-                    "autoclear bit 1 says that the external data file is raw, but there is no external data file "
-                    "(incompatible feature bit 2)"));
+                    "autoclear bit 1 says that it is raw, but there is none (incompatible feature bit 2 is clear)"));
   }
   if (data_file && !c.image.data_file) {
     c.report(worded(Code::header_data_file, 0,
-                    "the guest's data lies in an external data file (incompatible feature bit 2), but the header "
-                    "doesn't name it"));
+                    "incompatible feature bit 2 says that the guest's data lies there, but the header doesn't name it"));
   }
   if (raw && h.backing_file_offset != 0) {
-    c.report(worded(Code::header_data_file, 0, "a raw external data file and a backing file exclude each other"));
+    c.report(worded(Code::header_data_file, 0, "a raw one and a backing file exclude each other"));
   }
 }
 

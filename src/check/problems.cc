@@ -68,7 +68,7 @@ constexpr std::array<Problem, code_count> table{{
      "the refcount table (offset {found}, {expected_n} clusters): {detail}",
      "Refcounts can be rebuilt completely from the mapping; no guest data depends on them."},
     {header_data_file, "header.data-file", error, Status::corrupt, nowhere, Repair::user,
-     "{detail}", "The guest's data lies in another file; the header must name it consistently."},
+     "external data file: {detail}", "The guest's data lies in another file; the header must name it consistently."},
     {header_crypt, "header.crypt", error, Status::corrupt, nowhere, Repair::user,
      "encryption: {detail}",
      "Without its key material an encrypted disk is lost. Restore the LUKS header from a backup if there is one."},

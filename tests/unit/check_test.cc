@@ -1,0 +1,158 @@
+// The check on images that hold exactly one damage. The whole range of images stands under tests/images; here is what
+// needs no file: bad sectors, and the figures one can count by hand.
+#include <gtest/gtest.h>
+
+#include "tiny_image.h"
+
+namespace qd::check {
+namespace {
+
+using test::TinyImage;
+
+// The codes found, each once, in the order of the table.
+std::vector<std::string> codes(const Result& result) {
+  std::vector<std::string> names;
+  for (const Problem& row : problems()) {
+    if (result.findings.count(row.code) > 0) names.emplace_back(row.name);
+  }
+  return names;
+}
+
+const Finding& only(const Result& result, Code code) {
+  const auto& list = result.findings.list();
+  const auto found = std::ranges::find(list, code, &Finding::code);
+  EXPECT_NE(found, list.end());
+  return *found;
+}
+
+using Names = std::vector<std::string>;
+
+TEST(Check, FindsNothingInAConsistentImage) {
+  const Result result = TinyImage().check();
+  EXPECT_EQ(codes(result), Names{});
+  EXPECT_EQ(result.status(), Status::good);
+  EXPECT_EQ(result.totals.corruptions, 0u);
+  EXPECT_EQ(result.totals.allocated_clusters, 4u);
+  EXPECT_EQ(result.totals.total_clusters, 16u);
+  EXPECT_EQ(result.totals.image_end_offset, 9 * TinyImage::cluster);
+  EXPECT_EQ(result.usage.used, 9u);
+  EXPECT_EQ(result.usage.active, 4u);
+  EXPECT_EQ(result.reports.at(0).l2.used, 4u);
+  EXPECT_EQ(result.reports.at(0).l2.unused, 8192u - 4);
+  EXPECT_EQ(result.reports.at(0).new_entries, 4u);
+}
+
+TEST(Check, FindsTwoOwnersThoughTheRefcountMatches) {
+  TinyImage image;
+  image.put64(TinyImage::l2_entry(1), TinyImage::data);
+  image.put64(TinyImage::l2_entry(0), TinyImage::data);
+  image.put16(TinyImage::refcount(5), 2);
+  image.put16(TinyImage::refcount(6), 0);
+  const Result result = image.check();
+  EXPECT_EQ(codes(result), Names{"cluster.reuse"});
+  EXPECT_EQ(result.status(), Status::refcount);
+  EXPECT_EQ(result.totals.corruptions, 0u) << "qemu-img doesn't see it";
+  EXPECT_EQ(result.owners_of(ClusterIndex(5)).size(), 2u);
+}
+
+TEST(Check, FindsDataOnMetadataThoughTheRefcountMatches) {
+  TinyImage image;
+  image.put64(TinyImage::l2_entry(7), TinyImage::refcount_block);
+  image.put16(TinyImage::refcount(2), 2);
+  const Result result = image.check();
+  EXPECT_EQ(codes(result), (Names{"reftable.shared", "cluster.on-metadata"}));
+  EXPECT_EQ(result.totals.corruptions, 1u);
+  EXPECT_EQ(only(result, Code::cluster_on_metadata).guest, GuestOffset(7 * TinyImage::cluster));
+}
+
+TEST(Check, NamesTheGuestOffsetOfAClusterWithALowRefcount) {
+  TinyImage image;
+  image.put16(TinyImage::refcount(6), 0);
+  const Result result = image.check();
+  EXPECT_EQ(codes(result), (Names{"l2.copied", "refcount.low"}));
+  const Finding& low = only(result, Code::refcount_low);
+  EXPECT_EQ(low.guest, GuestOffset(TinyImage::cluster));
+  EXPECT_EQ(low.found, 0u);
+  EXPECT_EQ(low.expected, 1u);
+}
+
+TEST(Check, JoinsEqualProblemsInARow) {
+  TinyImage image;
+  for (unsigned i = 0; i < 4; ++i) image.put64(TinyImage::l2_entry(i), 0);
+  const Result result = image.check();
+  EXPECT_EQ(codes(result), Names{"refcount.leak"});
+  ASSERT_EQ(result.findings.list().size(), 1u);
+  EXPECT_EQ(result.findings.list()[0].count, 4u);
+  EXPECT_EQ(result.totals.leaks, 4u);
+}
+
+TEST(CheckOnABadDisk, SaysWhichL1TableCantBeRead) {
+  const Result result = TinyImage().check_with_bad_sector(TinyImage::l1_table);
+  EXPECT_EQ(result.findings.count(Code::l1_unreadable), 1u);
+  EXPECT_EQ(result.status(), Status::corrupt);
+}
+
+TEST(CheckOnABadDisk, SaysWhichL2TableCantBeRead) {
+  const Result result = TinyImage().check_with_bad_sector(TinyImage::l2_table + 4096);
+  EXPECT_EQ(result.findings.count(Code::l2_unreadable), 1u);
+  EXPECT_EQ(only(result, Code::l2_unreadable).host, HostOffset(TinyImage::l2_table));
+}
+
+TEST(CheckOnABadDisk, SaysThatTheRefcountTableCantBeRead) {
+  const Result result = TinyImage().check_with_bad_sector(TinyImage::refcount_table);
+  EXPECT_EQ(result.findings.count(Code::reftable_unreadable), 1u);
+}
+
+TEST(CheckOnABadDisk, SaysWhichRefcountBlockCantBeRead) {
+  const Result result = TinyImage().check_with_bad_sector(TinyImage::refcount_block);
+  EXPECT_EQ(codes(result), Names{"refblock.unreadable"});
+  EXPECT_EQ(result.totals.check_errors, 9u) << "one a cluster, as qemu-img counts";
+}
+
+TEST(CheckOnABadDisk, GoesOnBehindABadSector) {
+  TinyImage image;
+  image.put16(TinyImage::refcount(8), 0);
+  const Result result = image.check_with_bad_sector(TinyImage::l1_table);
+  EXPECT_GT(result.findings.count(Code::refcount_leak), 0u) << "refcounts are compared all the same";
+}
+
+TEST(Findings, KeepNoMoreThanTheirRoomButCountAll) {
+  Findings findings(2);
+  for (std::uint64_t i = 0; i < 10; i += 2) {
+    Finding f;
+    f.code = Code::refcount_leak;
+    f.index = i;
+    findings.add(f);
+  }
+  EXPECT_EQ(findings.list().size(), 2u);
+  EXPECT_EQ(findings.count(Code::refcount_leak), 5u);
+  EXPECT_EQ(findings.unlisted(), 3u);
+}
+
+TEST(Findings, AppendingKeepsCounts) {
+  Findings all(100), part(1);
+  for (std::uint64_t i = 0; i < 6; i += 2) {
+    Finding f;
+    f.code = Code::refcount_low;
+    f.index = i;
+    part.add(f);
+  }
+  all.append(std::move(part));
+  EXPECT_EQ(all.count(Code::refcount_low), 3u);
+  EXPECT_EQ(all.list().size(), 1u);
+  EXPECT_EQ(all.unlisted(), 2u);
+}
+
+TEST(Problems, EverySentenceCanBeSaid) {
+  for (const Problem& row : problems()) {
+    Finding f;
+    f.code = row.code;
+    EXPECT_FALSE(sentence(f, {}, 65536).empty()) << row.name;
+    EXPECT_FALSE(row.advice.empty()) << row.name;
+    EXPECT_EQ(find_code(row.name), row.code);
+    EXPECT_EQ(row.severity == Severity::warning, row.status == Status::good) << row.name;
+  }
+}
+
+}  // namespace
+}  // namespace qd::check
