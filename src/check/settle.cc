@@ -21,7 +21,60 @@ struct Part {
   RefcountCounts refcounts;
   std::uint64_t used = 0;  // clusters referred to
   std::uint64_t end = 0;   // behind the last cluster with either
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> free;  // first and count of clusters with neither
+
+  void add_free(std::uint64_t first, std::uint64_t count) {
+    if (!free.empty() && free.back().first + free.back().second == first) {
+      free.back().second += count;
+    } else if (count > 0) {
+      free.emplace_back(first, count);
+    }
+  }
 };
+
+// Gathers the free clusters, in the order of the file, and asks the file system how much of them it still stores. That
+// costs a system call or two for each stretch, so after very many of them the rest is taken to be stored.
+class FreeSpace {
+ public:
+  explicit FreeSpace(const Context& c) : c_(c) {}
+
+  void add(std::uint64_t first, std::uint64_t count) {
+    if (first != first_ + count_) finish();
+    if (count_ == 0) first_ = first;
+    count_ += count;
+  }
+  std::uint64_t stored_bytes() { return finish(), stored_; }
+
+ private:
+  void finish() {
+    constexpr std::uint64_t stretches_worth_asking = 65536;
+    const std::uint64_t begin = first_ << c_.geometry().cluster_bits;
+    const std::uint64_t end = std::min((first_ + count_) << c_.geometry().cluster_bits, c_.image.file().size());
+    if (begin < end) {
+      stored_ += ++stretches_ > stretches_worth_asking ? end - begin : c_.image.file().stored_bytes(begin, end - begin);
+    }
+    count_ = 0;
+  }
+
+  const Context& c_;
+  std::uint64_t first_ = 0, count_ = 0, stretches_ = 0, stored_ = 0;
+};
+
+// Some of the blocks to look at, by their number in the list.
+struct Slice {
+  std::size_t first, end;
+};
+
+// Calls each(first, count) for the stretches of bits that are set.
+template <class Each>
+void for_stretches(std::uint64_t bits, Each&& each) {
+  while (bits != 0) {
+    const auto first = static_cast<unsigned>(std::countr_zero(bits));
+    const auto count = static_cast<unsigned>(std::countr_one(bits >> first));
+    each(first, count);
+    bits = first + count == 64 ? 0 : bits >> (first + count) << (first + count);
+  }
+}
 
 class Settler {
  public:
@@ -34,6 +87,13 @@ class Settler {
   std::uint64_t end() const { return end_; }
   std::vector<std::uint64_t> blocks_to_look_at() const;
   void settle_block(std::uint64_t block, Part& part) const;
+  // What lies between two blocks to look at (nothing: the file's begin, its end) is neither used nor accounted for.
+  void free_between(std::optional<std::uint64_t> before, std::optional<std::uint64_t> behind, Part& part) const {
+    const std::uint64_t per_block = refcounts_.block_entries();
+    const std::uint64_t first = before ? (*before + 1) * per_block : 0;
+    const std::uint64_t end = std::min(end_, behind ? *behind * per_block : end_);
+    if (first < end) part.add_free(first, end - first);
+  }
 
  private:
   void settle_cluster(std::uint64_t cluster, Part& part) const;
@@ -99,6 +159,7 @@ void Settler::settle_block(std::uint64_t block, Part& part) const {
     const auto bits = [](std::uint64_t set) { return static_cast<std::uint64_t>(std::popcount(set)); };
     part.used += bits(used);
     part.refcounts.used += bits(nonzero & inside);
+    for_stretches(inside & ~used & ~nonzero, [&](unsigned at, unsigned count) { part.add_free(cluster + at, count); });
     if (const std::uint64_t any = used | (nonzero & inside); any != 0) {
       part.end = cluster + 64 - static_cast<unsigned>(std::countl_zero(any));
     }
@@ -263,15 +324,19 @@ void settle_refcounts(Context& c) {
   constexpr std::size_t blocks_a_part = 16;
   std::size_t next = 0;
   std::uint64_t end = 1, accounted = 0;
-  ordered_parallel<std::span<const std::uint64_t>, Part>(
-      [&]() -> std::unique_ptr<std::span<const std::uint64_t>> {
+  FreeSpace free(c);
+  ordered_parallel<Slice, Part>(
+      [&]() -> std::unique_ptr<Slice> {
         if (next == blocks.size()) return nullptr;
-        const std::size_t count = std::min(blocks_a_part, blocks.size() - next);
-        next += count;
-        return std::make_unique<std::span<const std::uint64_t>>(std::span(blocks).subspan(next - count, count));
+        const std::size_t first = next;
+        next = std::min(next + blocks_a_part, blocks.size());
+        return std::make_unique<Slice>(Slice{first, next});
       },
-      [&](std::span<const std::uint64_t>& some, Part& part) {
-        for (const std::uint64_t block : some) settler.settle_block(block, part);
+      [&](const Slice& slice, Part& part) {
+        for (std::size_t b = slice.first; b < slice.end; ++b) {
+          settler.free_between(b == 0 ? std::optional<std::uint64_t>() : blocks[b - 1], blocks[b], part);
+          settler.settle_block(blocks[b], part);
+        }
       },
       [&](Part&& part) {
         result.findings.append(std::move(part.findings));
@@ -282,10 +347,15 @@ void settle_refcounts(Context& c) {
         result.usage.used += part.used;
         accounted += part.used + part.refcounts.leak;
         end = std::max(end, part.end);
+        for (const auto& [first, count] : part.free) free.add(first, count);
       });
   const std::uint64_t clusters = settler.end();
   result.refcounts.unused = clusters - std::min(clusters, result.refcounts.used);
   result.usage.free = clusters - std::min(clusters, accounted);
+  Part rest;
+  settler.free_between(blocks.empty() ? std::optional<std::uint64_t>() : blocks.back(), std::nullopt, rest);
+  for (const auto& [first, count] : rest.free) free.add(first, count);
+  result.usage.discardable_bytes = free.stored_bytes();
   result.totals.image_end_offset = end << c.geometry().cluster_bits;
 }
 

@@ -86,6 +86,19 @@ TEST(Check, JoinsEqualProblemsInARow) {
   EXPECT_EQ(result.totals.leaks, 4u);
 }
 
+TEST(Check, CountsFreeClustersAndWhatTheyStillStore) {
+  TinyImage image(6);
+  for (const unsigned i : {1u, 4u, 5u}) {
+    image.put64(TinyImage::l2_entry(i), 0);
+    image.put16(TinyImage::refcount(5 + i), 0);
+  }
+  const Result result = image.check();
+  EXPECT_EQ(codes(result), Names{});
+  EXPECT_EQ(result.usage.free, 3u);
+  EXPECT_EQ(result.usage.discardable_bytes, 3 * TinyImage::cluster);
+  EXPECT_EQ(result.refcounts.unused, 3u);
+}
+
 TEST(CheckOnABadDisk, SaysWhichL1TableCantBeRead) {
   const Result result = TinyImage().check_with_bad_sector(TinyImage::l1_table);
   EXPECT_EQ(result.findings.count(Code::l1_unreadable), 1u);
