@@ -36,6 +36,10 @@ RunRefcounts Claims::claim(ClusterIndex first, std::uint64_t count, std::uint64_
   return run;
 }
 
+void Claims::reach(ClusterIndex first, std::uint64_t count) {
+  suspect.set_range(first.value, count, [](std::uint64_t, std::uint64_t) {});
+}
+
 void Claims::claim_compressed(ClusterIndex first, std::uint64_t count, std::uint64_t references) {
   compressed.set_range(first.value, count, [](std::uint64_t, std::uint64_t) {});
   for (std::uint64_t c = first.value; c < first.value + count; ++c) tally.add(c, references);

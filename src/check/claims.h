@@ -62,14 +62,17 @@ class Claims {
   // Clusters [first, first + count), each used `references` times, by one owner.
   RunRefcounts claim(ClusterIndex first, std::uint64_t count, std::uint64_t references);
 
+  // A garbage reference (unaligned, or from a table that is none) to these clusters. It counts, as it does for QEMU,
+  // but makes nobody an owner: else one bad entry would accuse the rightful owners of all it happens to name.
+  void reach(ClusterIndex first, std::uint64_t count);
+
   // Compressed data that touches these clusters.
   void claim_compressed(ClusterIndex first, std::uint64_t count, std::uint64_t references);
 
   // Clusters that hold compressed data and something else: suspects too. Call between the two walks.
   void cross_check();
 
-  // Whether anybody refers to the cluster. Exact numbers exist for suspect and compressed clusters only.
-  bool used(std::uint64_t cluster) const { return owned.test(cluster) || compressed.test(cluster); }
+  // Exact numbers exist for suspect and compressed clusters only.
   bool counted(std::uint64_t cluster) const { return suspect.test(cluster) || compressed.test(cluster); }
 
   BitSet owned;       // claimed by metadata or uncompressed data

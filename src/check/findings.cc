@@ -71,10 +71,10 @@ std::string where(const Finding& f, const std::vector<std::string>& snapshots) {
 std::string range_suffix(const Finding& f, std::uint64_t cluster_size) {
   if (f.count < 2) return {};
   if (f.index && f.host && problem(f.code).name.starts_with("refcount.")) {
-    return fmt::format("; so have the {} clusters behind it, up to 0x{:x}", f.count - 1,
+    return fmt::format("; the same for {} clusters in a row, up to 0x{:x}", f.count,
                        f.host->value + f.count * cluster_size);
   }
-  return fmt::format("; likewise the {} behind it", f.count - 1);
+  return fmt::format("; {} in a row", f.count);
 }
 
 }  // namespace

@@ -23,6 +23,7 @@ class TableScan {
     state_ = context.result.states[table.entries.front().state].snapshot;
     active_ = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
     end_of_disk_ = first_index_beyond_disk();
+    garbage_ = table.offset.value == 0 || g_.offset_in_cluster(table.offset.value) != 0;
   }
 
   // The L1 entries that name this table, and the table's own cluster.
@@ -63,6 +64,7 @@ class TableScan {
   std::int32_t state_;
   bool active_ = false;
   bool check_copied_ = false;
+  bool garbage_ = false;  // what the L1 entry names can't be an L2 table; QEMU reads it as one all the same
   std::uint64_t end_of_disk_ = 0;
   std::uint64_t next_contiguous_ = 0;
   StateReport figures_;
@@ -133,7 +135,11 @@ void TableScan::judge_l1_entries() {
   }
   if (!past_end) {
     const ClusterIndex first = g_.cluster(table_.offset);
-    c_.claims->claim(first, unaligned ? 2 : 1, references());
+    if (garbage_) {
+      c_.claims->reach(first, unaligned ? 2 : 1);
+    } else {
+      c_.claims->claim(first, 1, references());
+    }
     if (c_.size() - offset < g_.cluster_size() || table_.error) {
       Finding f = at(table_.error ? Code::l2_unreadable : Code::l2_truncated, 0, 1, offset);
       f.l2_index.reset();
@@ -221,14 +227,14 @@ void TableScan::judge_allocated(std::uint64_t first, std::uint64_t count, const 
   const ClusterIndex cluster = g_.cluster(HostOffset(offset));
   RunRefcounts refcounts;
   if (inside > 0 && sharing.claims) {
-    if (unaligned) {  // each entry reaches into two clusters
-      for (std::uint64_t i = 0; i < inside; ++i) c_.claims->claim(cluster + i, 2, sharing.references);
+    if (unaligned || garbage_) {
+      c_.claims->reach(cluster, inside + unaligned);
     } else {
       refcounts = c_.claims->claim(cluster, inside, sharing.references);
+      sharing.count_data(inside, scan_.usage, scan_.reports);
     }
-    sharing.count_data(inside, scan_.usage, scan_.reports);
   }
-  if (inside < count || unaligned || !sharing.claims) {
+  if (inside < count || unaligned || garbage_ || !sharing.claims) {
     refcounts = run_refcounts(*c_.refcounts, cluster, count, sharing.references);
   }
   if (active_ && check_copied_) judge_copied(first, count, raw, refcounts);
@@ -323,6 +329,7 @@ void TableScan::judge_compressed(std::uint64_t index, const Sharing& sharing) {
   ++figures_.compressed;
   if (!sharing.claims) return;
   const ClusterIndex first = g_.cluster(range.offset), last = g_.cluster(range.offset + (range.bytes - 1));
+  if (garbage_) return c_.claims->reach(first, last - first + 1);
   c_.claims->claim_compressed(first, last - first + 1, sharing.references);
   if (c_.options.decompress) try_decompressing(index, raw);
 }

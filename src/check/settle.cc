@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "base/parallel.h"
@@ -80,8 +81,8 @@ class Settler {
  public:
   explicit Settler(const Context& c)
       : c_(c), claims_(*c.claims), refcounts_(*c.refcounts), end_(c.image.clusters()) {
-    // An unaligned reference may reach into one cluster behind the file's end; then QEMU looks at that one, too.
-    if (claims_.used(end_)) ++end_;
+    // A reference may reach into one cluster behind the file's end; then QEMU looks at that one, too.
+    if (claims_.owned.test(end_) || claims_.counted(end_)) ++end_;
   }
 
   std::uint64_t end() const { return end_; }
@@ -159,8 +160,8 @@ void Settler::settle_block(std::uint64_t block, Part& part) const {
     const auto bits = [](std::uint64_t set) { return static_cast<std::uint64_t>(std::popcount(set)); };
     part.used += bits(used);
     part.refcounts.used += bits(nonzero & inside);
-    for_stretches(inside & ~used & ~nonzero, [&](unsigned at, unsigned count) { part.add_free(cluster + at, count); });
-    if (const std::uint64_t any = used | (nonzero & inside); any != 0) {
+    for_stretches(inside & ~used & ~counted & ~nonzero, [&](unsigned at, unsigned count) { part.add_free(cluster + at, count); });
+    if (const std::uint64_t any = used | counted | (nonzero & inside); any != 0) {
       part.end = cluster + 64 - static_cast<unsigned>(std::countl_zero(any));
     }
     for (std::uint64_t rest = ((nonzero & ~used) | counted) & inside; rest != 0; rest &= rest - 1) {
@@ -252,20 +253,30 @@ Code conflict_code(std::span<const Owner> owners) {
 }
 
 // A refcount block must be used once, by its entry of the refcount table. As QEMU counts: each entry that finds its
-// block used already.
-void report_shared_blocks(Context& c, std::uint64_t cluster, std::span<const Owner> owners) {
-  std::uint64_t blocks = 0;
-  for (const Owner& o : owners) blocks += o.kind == OwnerKind::refcount_block;
-  const std::uint64_t most = c.geometry().refcount_max(), total = c.claims->tally.get(cluster);
-  std::uint64_t before = total - std::min(total, blocks);
-  for (const Owner& o : owners) {
-    if (o.kind != OwnerKind::refcount_block || std::min(++before, most) == 1) continue;
+// block used already is an error.
+void report_shared_blocks(Context& c) {
+  const auto& entries = c.refcounts->entries();
+  std::map<std::uint64_t, std::uint64_t> still;  // suspect block's cluster -> entries that name it, from here on
+  const auto suspect = [&](std::uint64_t i) -> std::optional<std::uint64_t> {
+    if (!c.refcounts->entry_in_order(i, c.size())) return std::nullopt;
+    const std::uint64_t cluster = entries[i].raw >> c.geometry().cluster_bits;
+    return c.claims->suspect.test(cluster) ? std::optional(cluster) : std::nullopt;
+  };
+  for (std::uint64_t i = 0; i < entries.size(); ++i) {
+    if (const auto cluster = suspect(i)) ++still[*cluster];
+  }
+  for (std::uint64_t i = 0; i < entries.size() && !still.empty(); ++i) {
+    const auto cluster = suspect(i);
+    if (!cluster) continue;
+    const std::uint64_t total = c.claims->tally.get(*cluster);
+    const std::uint64_t before = total - still[*cluster]--;
+    if (std::min(before + 1, c.geometry().refcount_max()) == 1) continue;
     Finding f;
     f.code = Code::reftable_shared;
-    f.index = o.index;
-    f.host = c.geometry().offset(ClusterIndex(cluster));
+    f.index = i;
+    f.host = c.geometry().offset(ClusterIndex(*cluster));
     f.found = total;
-    f.detail = describe_owners(c, owners);
+    f.detail = describe_owners(c, c.result.owners_of(ClusterIndex(*cluster)));
     c.report(f);
   }
 }
@@ -289,7 +300,6 @@ void report_conflicts(Context& c) {
       break;
     }
     c.report(f);
-    report_shared_blocks(c, *cluster, owners);
   }
 }
 
@@ -318,6 +328,7 @@ void settle_refcounts(Context& c) {
   Result& result = c.result;
   report_conflicts(c);
   report_data_file_conflicts(c);
+  report_shared_blocks(c);
 
   const Settler settler(c);
   const std::vector<std::uint64_t> blocks = settler.blocks_to_look_at();

@@ -31,20 +31,25 @@ class Counter {
   Counter(const Context& c, Found& into) : c_(c), g_(c.geometry()), into_(into) {}
 
   // A claim of `owner` on `count` clusters from `first` on.
-  void claim(Claims& claims, ClusterIndex first, std::uint64_t count, std::uint64_t references, Owner owner) {
+  void claim(Claims& claims, ClusterIndex first, std::uint64_t count, std::uint64_t references, Owner owner,
+             bool garbage = false) {
+    const bool counted_already = owner.kind == OwnerKind::compressed && !garbage;
     if (first.value >= claims.clusters()) return;
     count = std::min(count, claims.clusters() - first.value);
     if (!claims.suspect.any(first.value, count)) return;
     for (auto c = claims.suspect.next(first.value); c && *c < first.value + count; c = claims.suspect.next(*c + 1)) {
-      if (owner.kind != OwnerKind::compressed) claims.tally.add(*c, references);
+      if (!counted_already) claims.tally.add(*c, references);
       owner.cluster = ClusterIndex(*c);
-      into_.add(claims, owner);
+      if (!garbage) into_.add(claims, owner);
     }
   }
 
   void count_table(const image::Group& group, const image::Table& table);
 
  private:
+  bool garbage(const image::Table& table) const {
+    return table.offset.value == 0 || g_.offset_in_cluster(table.offset.value) != 0;
+  }
   void count_run(const image::Table& table, Owner owner, std::uint64_t first, std::uint64_t count);
 
   const Context& c_;
@@ -60,7 +65,7 @@ void Counter::count_table(const image::Group& group, const image::Table& table) 
   owner.raw = table.entries.front().raw;
   if (table.offset.value < c_.size()) {
     const bool unaligned = g_.offset_in_cluster(table.offset.value) != 0;
-    claim(*c_.claims, g_.cluster(table.offset), unaligned ? 2 : 1, table.entries.size(), owner);
+    claim(*c_.claims, g_.cluster(table.offset), unaligned ? 2 : 1, table.entries.size(), owner, garbage(table));
   }
   if (table.words.empty()) return;
   image::for_runs(g_, table.words, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t count) {
@@ -79,7 +84,7 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
     owner.l2_index = static_cast<std::uint32_t>(first);
     owner.raw = raw;
     const ClusterIndex begin = g_.cluster(range.offset), last = g_.cluster(range.offset + (range.bytes - 1));
-    return claim(*c_.claims, begin, last - begin + 1, table.entries.size(), owner);
+    return claim(*c_.claims, begin, last - begin + 1, table.entries.size(), owner, garbage(table));
   }
   if (type != format::ClusterType::normal && type != format::ClusterType::zero_allocated) return;
 
@@ -95,7 +100,7 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
     if (!g_.data_file && offset + (i << g_.cluster_bits) >= c_.size()) break;
     owner.l2_index = static_cast<std::uint32_t>(first + i);
     owner.raw = raw + (i << g_.cluster_bits);
-    claim(claims, begin + i, unaligned ? 2 : 1, table.entries.size(), owner);
+    claim(claims, begin + i, unaligned ? 2 : 1, table.entries.size(), owner, unaligned || garbage(table));
   }
 }
 
