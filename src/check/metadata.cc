@@ -94,7 +94,7 @@ void check_snapshot_entry(Context& c, std::uint64_t index, const format::Snapsho
     c.report(f);
   }
   const auto [first, fresh] = ids.emplace(s.id, index);
-  if (!fresh) {
+  if (!fresh && !s.id.empty()) {
     Finding f = snapshot_finding(Code::snapshot_duplicate_id, index, s);
     f.found = first->second;
     c.report(f);

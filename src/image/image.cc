@@ -130,11 +130,17 @@ void Image::read_snapshots() {
     return stop(0, start, "the table's offset is not cluster-aligned or impossible");
   }
 
+  // An impossible count says nothing about how many there are; then they are read as long as they make sense.
   const std::uint64_t count = std::min<std::uint64_t>(header.nb_snapshots, format::max_snapshots);
+  const bool count_possible = header.nb_snapshots <= format::max_snapshots;
+  const auto impossible_count = [&](std::uint64_t found) {
+    stop(0, start, fmt::format("{} are possible; {} can be read", format::max_snapshots, found));
+  };
   std::uint64_t at = start;
   for (std::uint64_t i = 0; i < count; ++i) {
     at = round_up(at, 8);
     if (at >= size_) {
+      if (!count_possible) return impossible_count(i);
       snapshots.missing = count - i;
       snapshots.bytes = at - start + (count - i) * sizeof(format::RawSnapshot);
       return;
@@ -142,6 +148,10 @@ void Image::read_snapshots() {
     format::RawSnapshot raw;
     if (auto read = read_struct(*file_, at, raw); !read) return stop(i, at, read.error().message);
 
+    const std::uint64_t l1 = raw.l1_table_offset.get();
+    if (!count_possible && (raw.id_size.get() == 0 || l1 == 0 || geometry->offset_in_cluster(l1) != 0)) {
+      return impossible_count(i);
+    }
     format::Snapshot snapshot;
     snapshot.at = HostOffset(at);
     snapshot.l1_offset = HostOffset(raw.l1_table_offset.get());
@@ -164,9 +174,7 @@ void Image::read_snapshots() {
     snapshots.bytes = at - start;
     snapshots.entries.push_back(std::move(snapshot));
   }
-  if (header.nb_snapshots > count) {
-    stop(count, at, fmt::format("more than {} snapshots can't be", format::max_snapshots));
-  }
+  if (!count_possible) impossible_count(count);
 }
 
 void Image::read_bitmaps() {
