@@ -26,6 +26,7 @@ Result check(const image::Image& image, const Options& options) {
     check_refcount_table(context);
     check_bitmaps(context);
     scan_mapping(context);         // each entry is judged, each cluster claimed
+    check_sizes(context);          // what the mapping proves about the disks' sizes
     if (image.refcounts_readable) {
       count_suspects(context);     // what didn't add up is counted exactly
       settle_refcounts(context);   // references and refcounts agree, or there is a finding

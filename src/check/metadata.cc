@@ -153,6 +153,24 @@ void check_snapshots(Context& c) {
   c.result.states[0].vm_state = c.vm_state;
 }
 
+void check_sizes(Context& c) {
+  for (std::size_t s = 0; s < c.result.states.size(); ++s) {
+    const image::State& state = c.result.states[s];
+    const StateReport& report = c.result.reports[s];
+    const std::uint64_t mapped = report.data_clusters + report.compressed;
+    if (state.disk_size != 0 || state.vm_state != 0 || mapped == 0) continue;
+    Finding f;
+    f.code = Code::header_virtual_size;
+    f.found = 0;
+    f.detail = fmt::format("but {} guest clusters are mapped", mapped);
+    if (state.snapshot >= 0) {
+      const auto index = static_cast<std::size_t>(state.snapshot);
+      f = snapshot_finding(Code::snapshot_size_zero, index, c.image.snapshots.entries[index]);
+    }
+    c.report(f);
+  }
+}
+
 void claim_metadata(Context& c) {
   const format::Header& h = c.image.header;
   claim(c, {OwnerKind::header, HostOffset(0), c.geometry().cluster_size()});

@@ -23,6 +23,9 @@ void check_bitmaps(Context& context);
 
 // (scan_mapping, in scan.h: the mapping is judged, all its clusters are claimed.)
 
+// A disk of no size maps nothing, or there is a finding.
+void check_sizes(Context& context);
+
 // The references to suspect clusters are counted, their owners named.
 void count_suspects(Context& context);
 

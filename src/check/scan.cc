@@ -77,6 +77,7 @@ std::uint64_t TableScan::first_index_beyond_disk() const {
   std::uint64_t limit = 0;
   for (const image::L1Entry& e : table_.entries) {
     const image::State& state = c_.result.states[e.state];
+    if (state.disk_size == 0) return g_.l2_entries();  // a lost size is one finding, not one for each entry
     const bool vm_area = group_.l1_index >= g_.l1_entries_for(state.disk_size);
     const std::uint64_t inside = state.disk_size > start ? g_.clusters(state.disk_size - start) : 0;
     limit = std::max(limit, vm_area && state.vm_state > 0 ? g_.l2_entries() : inside);
