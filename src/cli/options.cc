@@ -21,9 +21,14 @@ CLI::Validator one_of(Words words) {
   return {check, "", "one of"};
 }
 
+tl::unexpected<Error> bad_usage(const std::string& why) {
+  return fail(EINVAL, why + "; qcow2-dump -h shows all options");
+}
+
 // What the command line has beyond the values that Options keeps.
 struct Written {
-  std::string display, cluster_size;
+  std::string display;
+  std::uint64_t cluster_size = 0;
   // Options of later versions in the order of the help, and the operands of their modes.
   std::vector<CLI::Option*> later, operands;
 };
@@ -78,7 +83,7 @@ void Parser::add_safe() {
   word("-d,--display", written_.display, {"off", "none", "color"});
   app_.add_flag("--json", o_.json);
   app_.add_option("-j,--jobs", o_.jobs)->check(CLI::Range(1, 1024));
-  app_.add_option("--cluster-size", written_.cluster_size);
+  app_.add_option("--cluster-size", written_.cluster_size)->transform(CLI::AsSizeValue(false));
   app_.add_option("--explain", o_.explain);
   word("--progress", o_.progress, {"auto", "on", "off"});
 }
@@ -111,28 +116,10 @@ Result<void> Parser::parse(int argc, const char* const* argv) {
   try {
     app_.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
-    return fail(EINVAL, error.what());
+    return bad_usage(error.what());
   }
   if (o_.help || o_.version) return {};
   return settle();
-}
-
-// "64K", "65536", "2M": a power of two from 512 bytes to 2 MiB.
-std::optional<unsigned> cluster_bits(const std::string& text) {
-  std::size_t digits = 0;
-  while (digits < text.size() && text[digits] >= '0' && text[digits] <= '9') ++digits;
-  if (digits == 0 || digits > 7) return std::nullopt;
-  std::uint64_t bytes = std::stoull(text.substr(0, digits));
-  const std::string unit = text.substr(digits);
-  if (unit == "K" || unit == "k") {
-    bytes <<= 10;
-  } else if (unit == "M") {
-    bytes <<= 20;
-  } else if (!unit.empty()) {
-    return std::nullopt;
-  }
-  if (!std::has_single_bit(bytes) || bytes < 512 || bytes > 2u << 20) return std::nullopt;
-  return static_cast<unsigned>(std::countr_zero(bytes));
 }
 
 tl::unexpected<Error> not_built_in(const std::string& what) {
@@ -142,11 +129,13 @@ tl::unexpected<Error> not_built_in(const std::string& what) {
 // What one option alone can't tell: combinations, and what this version has.
 Result<void> Parser::settle() {
   if (!written_.display.empty()) o_.color = written_.display == "color";
-  if (!written_.cluster_size.empty()) {
-    o_.cluster_bits = cluster_bits(written_.cluster_size);
-    if (!o_.cluster_bits) return fail(EINVAL, "--cluster-size: a power of two from 512 to 2M is wanted");
-  }
   const auto given = [](const CLI::Option* option) { return option->count() > 0; };
+  if (app_.count("--cluster-size") > 0) {
+    if (!std::has_single_bit(written_.cluster_size) || written_.cluster_size < 512 || written_.cluster_size > 2u << 20) {
+      return bad_usage("--cluster-size: a power of two from 512 to 2M is wanted");
+    }
+    o_.cluster_bits = static_cast<unsigned>(std::countr_zero(written_.cluster_size));
+  }
 
   if (o_.repair != "off" && o_.repair != "check") return not_built_in("repair");
   if (o_.mode != "info" && o_.mode != "check" && o_.mode != "error" && o_.mode != "dump") {
@@ -156,10 +145,10 @@ Result<void> Parser::settle() {
     return not_built_in("option " + (*later)->get_name());
   }
   if (const auto operand = std::ranges::find_if(written_.operands, given); operand != written_.operands.end()) {
-    return fail(EINVAL, fmt::format("{} goes with a mode that writes, not with {}", (*operand)->get_name(), o_.mode));
+    return bad_usage(fmt::format("{} goes with a mode that writes, not with {}", (*operand)->get_name(), o_.mode));
   }
   const bool needs_image = o_.explain.empty() && !(o_.header && !o_.json);
-  if (o_.images.empty() && needs_image) return fail(EINVAL, "no image was named");
+  if (o_.images.empty() && needs_image) return bad_usage("no image was named");
   return {};
 }
 

@@ -7,7 +7,9 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <utility>
 
 #include "check/check.h"
@@ -17,6 +19,7 @@
 #include "io/descriptor.h"
 #include "io/file.h"
 #include "io/qemu_lock.h"
+#include "report/escape.h"
 #include "report/report.h"
 #include "report/selection.h"
 
@@ -40,11 +43,13 @@ std::uint64_t table_bytes(const image::Image& image) {
   return std::min((l2_tables + blocks) << image.geometry->cluster_bits, image.file().allocated_bytes());
 }
 
+// One write is one record, and the kernel takes no more than about a thousand bytes of it.
 void log_to_kernel(const std::string& line) {
+  const std::string record = "<6>qcow2-dump: " + line.substr(0, 900);  // 6: information
   const Descriptor log(::open("/dev/kmsg", O_WRONLY | O_CLOEXEC));
-  const std::string record = "<6>qcow2-dump: " + line;  // 6: information
   if (log.get() >= 0 && ::write(log.get(), record.data(), record.size()) >= 0) return;
-  (void)complain({errno, fmt::format("warning: nothing was written to the kernel log: {}", std::strerror(errno))});
+  const int error = errno;
+  (void)complain({error, fmt::format("warning: nothing was written to the kernel log: {}", std::strerror(error))});
 }
 
 // A dump fills a pipe faster than the default 64 KiB can be handed over.
@@ -137,7 +142,7 @@ int look_at_images(const Options& options, Output& out) {
   int worst = 0;
   for (const std::string& path : options.images) {
     if (options.images.size() > 1 && !options.json) {
-      out.print("{}==> {} <==\n", &path == &options.images.front() ? "" : "\n", path);
+      out.print("{}==> {} <==\n\n", &path == &options.images.front() ? "" : "\n", report::escape(path));
     }
     const int code = guarded([&] {
       const auto state = look.at(path);

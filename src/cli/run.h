@@ -1,6 +1,9 @@
 // What main() calls: one function for each thing the command can be asked to do. They return the exit code.
 #pragma once
 
+#include <cerrno>
+#include <exception>
+#include <new>
 #include <string_view>
 
 #include "base/result.h"
@@ -18,17 +21,12 @@ int explain(std::string_view what, report::Output& out);
 // Looks at each image in turn. The highest of their codes; what can't be done at one doesn't keep the others waiting.
 int look_at_images(const Options& options, report::Output& out);
 
-// Calls `work`, and turns whatever is thrown into a complaint: out of memory is a sentence, never an abort.
-template <class Work>
-int guarded(Work&& work);
-
 // Writes out what is left. A reader who went away (head, less) is no error worth a word.
 int finish(report::Output& out, int code);
 
-}  // namespace qd::cli
-
+// Does the work, and turns whatever it throws into a complaint: out of memory is a sentence, never an abort.
 template <class Work>
-int qd::cli::guarded(Work&& work) {
+int guarded(Work&& work) {
   try {
     return work();
   } catch (const std::bad_alloc&) {
@@ -37,3 +35,5 @@ int qd::cli::guarded(Work&& work) {
     return complain({EIO, error.what()});
   }
 }
+
+}  // namespace qd::cli

@@ -28,21 +28,24 @@ Block block_of(const check::Finding& finding) {
 
 bool shows(const Selection& selection, const check::Finding& finding) {
   switch (block_of(finding)) {
-    case Block::header: return true;
-    case Block::refcounts: return selection.refcounts;
+    case Block::header:
+      return true;
+    case Block::refcounts:
+      return selection.refcounts;
     case Block::snapshots:
-      return selection.mapping &&
-             (finding.state < 0 ? selection.inactive : selection.shows(finding.state));
+      return selection.mapping && (finding.state < 0 ? selection.inactive : selection.shows(finding.state));
     case Block::active:
-    case Block::copied: return selection.mapping && selection.active;
+    case Block::copied:
+      return selection.mapping && selection.active;
     case Block::bitmaps:
-    case Block::clusters: return selection.mapping;
+    case Block::clusters:
+      return selection.mapping;
   }
   return true;
 }
 
-Problems::Problems(const check::Findings& findings, const Selection& selection) {
-  for (const check::Finding& finding : findings.list()) {
+Problems::Problems(const std::vector<check::Finding>& findings, const Selection& selection) {
+  for (const check::Finding& finding : findings) {
     if (!shows(selection, finding)) continue;
     const Block block = block_of(finding);
     blocks_[{block, state_of(block, finding)}].push_back(&finding);

@@ -21,10 +21,10 @@ Block block_of(const check::Finding& finding);
 // Does the user want to see it? (Warnings about the header and the files around are always shown.)
 bool shows(const Selection& selection, const check::Finding& finding);
 
-// Findings by the block they belong to, those of one block in the order of the check.
+// Findings by the block they belong to, those of one block in the order of the check. They must outlive this.
 class Problems {
  public:
-  Problems(const check::Findings& findings, const Selection& selection);
+  Problems(const std::vector<check::Finding>& findings, const Selection& selection);
 
   std::span<const check::Finding* const> of(Block block, std::int32_t state = check::no_state) const;
 

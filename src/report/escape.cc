@@ -39,9 +39,18 @@ bool treacherous(char32_t code) {
   struct Range {
     char32_t first, last;
   };
-  constexpr std::array<Range, 13> ranges{{{0x00, 0x1f},     {0x7f, 0x9f},     {0xad, 0xad},     {0x61c, 0x61c},
-                                          {0x180e, 0x180e}, {0x200b, 0x200f}, {0x2028, 0x202e}, {0x2060, 0x206f},
-                                          {0xfe00, 0xfe0f}, {0xfeff, 0xfeff}, {0xfff9, 0xfffb}, {0xe0000, 0xe007f},
+  constexpr std::array<Range, 13> ranges{{{0x00, 0x1f},
+                                          {0x7f, 0x9f},
+                                          {0xad, 0xad},
+                                          {0x61c, 0x61c},
+                                          {0x180e, 0x180e},
+                                          {0x200b, 0x200f},
+                                          {0x2028, 0x202e},
+                                          {0x2060, 0x206f},
+                                          {0xfe00, 0xfe0f},
+                                          {0xfeff, 0xfeff},
+                                          {0xfff9, 0xfffb},
+                                          {0xe0000, 0xe007f},
                                           {0xe0100, 0xe01ef}}};
   return std::ranges::any_of(ranges, [&](Range r) { return r.first <= code && code <= r.last; });
 }
@@ -86,8 +95,7 @@ std::string valid_utf8(std::string_view text) {
 
 std::string shell_quote(std::string_view path) {
   const std::string word = (path.starts_with('-') ? "./" : "") + std::string(path);
-  constexpr std::string_view harmless =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-";
+  constexpr std::string_view harmless = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-";
   if (!word.empty() && word.find_first_not_of(harmless) == word.npos) return word;
 
   bool shown = true;

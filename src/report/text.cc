@@ -60,6 +60,11 @@ std::string counted(std::uint64_t count, std::string_view one, std::string_view 
   return fmt::format("{} {}", count, count == 1 ? one : many);
 }
 
+std::string_view severity_name(check::Severity severity) {
+  constexpr std::array<std::string_view, 3> names{"warning", "leak", "error"};
+  return names[static_cast<std::size_t>(severity)];
+}
+
 std::string features_text(const image::Image& image, format::FeatureKind kind, std::uint64_t bits) {
   std::string names;
   for (std::uint64_t rest = bits; rest != 0; rest &= rest - 1) {
@@ -68,6 +73,11 @@ std::string features_text(const image::Image& image, format::FeatureKind kind, s
     names += (names.empty() ? "" : ", ") + (name.empty() ? fmt::format("bit {}", bit) : escape(name));
   }
   return fmt::format("0x{:x}{}", bits, names.empty() ? "" : " [" + names + "]");
+}
+
+std::string_view feature_kind_name(format::FeatureKind kind) {
+  constexpr std::array<std::string_view, 3> names{"incompatible", "compatible", "autoclear"};
+  return names[static_cast<std::size_t>(kind)];
 }
 
 std::string_view crypt_method_name(std::uint32_t method) {
@@ -89,7 +99,7 @@ std::string date_text(std::uint32_t seconds) {
 }
 
 std::string file_system_name(const std::string& path) {
-  struct statfs status{};
+  struct statfs status {};
   if (statfs(path.c_str(), &status) != 0) return {};
   // linux/magic.h names fewer than images are kept on.
   struct Known {
@@ -97,12 +107,12 @@ std::string file_system_name(const std::string& path) {
     std::string_view name;
   };
   constexpr std::array<Known, 26> known{{
-      {0xef53, "ext2/ext3/ext4"}, {0x58465342, "xfs"},      {0x9123683e, "btrfs"},     {0x6969, "nfs"},
-      {0x01021994, "tmpfs"},      {0x794c7630, "overlayfs"}, {0x2fc12fc1, "zfs"},       {0xff534d42, "cifs"},
-      {0xfe534d42, "smb2"},       {0x517b, "smb"},           {0x65735546, "fuse"},      {0x00c36400, "ceph"},
-      {0x01161970, "gfs2"},       {0x7461636f, "ocfs2"},     {0x4d44, "vfat"},          {0x2011bab0, "exfat"},
-      {0x5346544e, "ntfs"},       {0xf2f52010, "f2fs"},      {0x73717368, "squashfs"},  {0xca451a4e, "bcachefs"},
-      {0x01021997, "9p"},         {0x858458f6, "ramfs"},     {0x9660, "iso9660"},       {0x3153464a, "jfs"},
+      {0xef53, "ext2/ext3/ext4"}, {0x58465342, "xfs"},       {0x9123683e, "btrfs"},    {0x6969, "nfs"},
+      {0x01021994, "tmpfs"},      {0x794c7630, "overlayfs"}, {0x2fc12fc1, "zfs"},      {0xff534d42, "cifs"},
+      {0xfe534d42, "smb2"},       {0x517b, "smb"},           {0x65735546, "fuse"},     {0x00c36400, "ceph"},
+      {0x01161970, "gfs2"},       {0x7461636f, "ocfs2"},     {0x4d44, "vfat"},         {0x2011bab0, "exfat"},
+      {0x5346544e, "ntfs"},       {0xf2f52010, "f2fs"},      {0x73717368, "squashfs"}, {0xca451a4e, "bcachefs"},
+      {0x01021997, "9p"},         {0x858458f6, "ramfs"},     {0x9660, "iso9660"},      {0x3153464a, "jfs"},
       {0x47504653, "gpfs"},       {0x0bd00bd0, "lustre"},
   }};
   const auto magic = static_cast<std::uint32_t>(status.f_type);

@@ -32,8 +32,11 @@ std::string percent(std::uint64_t part, std::uint64_t whole);
 // "1 cluster", "2 clusters".
 std::string counted(std::uint64_t count, std::string_view one, std::string_view many);
 
+std::string_view severity_name(check::Severity severity);
+
 // "0x3 [dirty bit, corrupt bit]"; bits without a name are "bit 7".
 std::string features_text(const image::Image& image, format::FeatureKind kind, std::uint64_t bits);
+std::string_view feature_kind_name(format::FeatureKind kind);
 std::string_view crypt_method_name(std::uint32_t method);
 std::string_view compression_name(std::uint8_t type);
 

@@ -227,6 +227,7 @@ class Builder:
 
     def do_move(self, name, new):
         os.rename(os.path.join(self.folder, name), os.path.join(self.folder, new))
+        self.name = new if self.name == name else self.name
 
 
 def main():

@@ -1,7 +1,8 @@
 """The registry of damages. Each is a function `name(image, rng, arg)`, found by its name with dashes.
 
 It changes an open qcow2.Image at a place that `rng` chooses and returns the codes of the problems that a check must
-name afterwards (more may follow from them). A *harmless* one makes an unusual but healthy image and returns nothing.
+name afterwards; `code?` (a pattern, too) where it depends on the
+image or on the check's options. More may follow from them. A *harmless* one makes an unusual but healthy image and returns nothing.
 """
 
 import random
@@ -59,4 +60,5 @@ def apply(path, wanted, seed=0):
 
 
 def load_all():
-    from damages import bitmaps, compressed, files, header, mapping, overlaps, refcounts, snapshots, variants  # noqa: F401
+    from damages import (bitmaps, compressed, files, fuzz, header, mapping, overlaps, refcounts,  # noqa: F401
+                         snapshots, variants)

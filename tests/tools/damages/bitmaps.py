@@ -78,7 +78,7 @@ def bitmaps_directory_unaligned(image, rng, arg):
     """let the bitmap directory begin in the midst of a cluster"""
     at, _, _, offset = image.bitmaps_header()
     image.put(at + 16, offset + rng.randrange(8, 512, 8))
-    return ["bitmaps.extension"]
+    return ["bitmaps.directory"]
 
 
 @damage

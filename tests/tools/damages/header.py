@@ -224,7 +224,7 @@ def reftable_clusters(image, rng, arg):
 def data_file_bit(image, rng, arg):
     """flip the external data file bit, the data file's name as it was"""
     v3(image)["incompatible_features"] ^= qcow2.DATA_FILE
-    return ["header.data-file"]
+    return ["l2.past-end?"] if image.external_data else ["header.data-file"]
 
 
 @damage

@@ -1,5 +1,6 @@
 """Damages of L1 and L2 tables, active ones. What makes clusters overlap is in overlaps.py."""
 
+import recount
 from damages import damage, number, pick
 from qcow2 import COPIED, OFFSET_MASK, ZERO, Unsuitable, align
 
@@ -19,7 +20,7 @@ def far_away(image, rng):
     """A cluster past the end of the file; one in four is very far."""
     if rng.randrange(4) == 0:
         return rng.randrange(1 << 40, 1 << 55) & ~(image.cluster_size - 1)
-    return align(image.length, image.cluster_size) + rng.randrange(1, 1000) * image.cluster_size
+    return align(max(image.length, image["size"]), image.cluster_size) + rng.randrange(1, 1000) * image.cluster_size
 
 
 def reserved_bit(rng):
@@ -125,7 +126,7 @@ def l2_past_end(image, rng, arg):
     """let an L2 entry point past the end of the file"""
     entry = used_l2(image, rng)
     image.put(entry.at, entry.value & ~OFFSET_MASK | far_away(image, rng))
-    return ["data-file.past-end" if image.external_data else "l2.past-end"]
+    return ["data-file.past-end", "data-file.not-identity"] if image.external_data else ["l2.past-end"]
 
 
 @damage
@@ -216,7 +217,8 @@ def l2_beyond_end(image, rng, arg):
     image.put(entry.at, (entry.guest if image.external_data else image.append()) | COPIED)
     if image.extended_l2:
         image.put(entry.at + 8, 0xFFFF_FFFF)
-    return ["l2.beyond-end"]
+    recount.match(image)  # the L2 table may be a snapshot's too
+    return ["l2.beyond-end", *(["data-file.past-end"] if image.external_data else [])]
 
 
 @damage
@@ -226,7 +228,7 @@ def data_file_shift(image, rng, arg):
         raise Unsuitable("the image has no external data file")
     one, other = sorted(rng.sample(image.entries("normal", "zero-alloc"), 2), key=lambda e: e.guest)
     image.put(other.at, other.value & ~OFFSET_MASK | one.host)
-    return ["data-file.reuse"]
+    return ["data-file.reuse", "data-file.not-identity"]
 
 
 @damage

@@ -34,7 +34,8 @@ def l2_dup(image, rng, arg):
     """let two L2 entries share a cluster, refcounts as they were"""
     one, other = two_entries(image, rng)
     point(image, other, one.host)
-    return ["cluster.reuse", "refcount.low"]
+    full = image.refcount(one.host // image.cluster_size) == (1 << image.refcount_bits) - 1
+    return ["cluster.reuse", "refcount.overflow" if full else "refcount.low"]
 
 
 @damage
@@ -56,7 +57,7 @@ def l1_dup_matching(image, rng, arg):
     room_for(image, 2 + len(image.snapshots()))
     image.put(image.l1_at(other[0]), one[1])
     recount.match(image)
-    return ["metadata.overlap"]
+    return ["metadata.overlap", "cluster.reuse"]
 
 
 @damage
@@ -95,7 +96,7 @@ def data_on_header(image, rng, arg):
     if image.extended_l2:
         image.put(entry.at + 8, 0)
     recount.match(image)
-    return ["cluster.on-metadata"]
+    return ["cluster.compressed-overlap", "compressed.payload?"]
 
 
 @damage
@@ -107,16 +108,18 @@ def compressed_on_data(image, rng, arg):
     if image.extended_l2:
         image.put(other.at + 8, 0)
     recount.match(image)
-    return ["cluster.compressed-overlap"]
+    return ["cluster.compressed-overlap", "compressed.payload?"]
 
 
 @damage
 def l1_on_metadata(image, rng, arg):
     """let an L1 entry take other metadata (ARG: reftable, l1, refblock, ...) for its L2 table, refcounts as they were"""
     l1_index, _ = pick(rng, image.l2_tables(), "L2 table")
-    places = [place for name, place, _ in recount.metadata(image) if place and name != "l2" and arg in (None, name)]
-    image.put(image.l1_at(l1_index), pick(rng, places, f"metadata ({arg})") | COPIED)
-    return ["metadata.overlap"]
+    places = [(name, place) for name, place, _ in recount.metadata(image)
+              if place and name not in ("l2", "snapshot-l2") and arg in (None, name)]
+    name, place = pick(rng, places, f"metadata ({arg})")
+    image.put(image.l1_at(l1_index), place | COPIED)
+    return ["cluster.on-metadata" if name == "l1" and not image.external_data else "metadata.overlap"]  # the L1 table refers to itself then
 
 
 @damage

@@ -12,14 +12,16 @@ def used_clusters(image, wanted=lambda refcount: refcount > 0):
 
 
 def used_reftable(image, rng):
-    """(index, entry) of a refcount table entry in use."""
-    return pick(rng, [(i, e) for i, e in enumerate(image.reftable()) if e & REFTABLE_MASK], "refcount block")
+    """(index, entry) of a refcount table entry whose block counts something."""
+    return pick(rng, [(i, e) for i, e in enumerate(image.reftable()) if 0 < e & REFTABLE_MASK < image.length
+                      and any(image.read(e & REFTABLE_MASK, image.cluster_size))], "refcount block")
 
 
 @damage
 def refcount_zero(image, rng, arg):
     """write refcount 0 for ARG (1) clusters in use"""
-    for cluster in rng.sample(used_clusters(image), number(arg, 1)):
+    victims = used_clusters(image)
+    for cluster in rng.sample(victims, min(number(arg, 1), len(victims))):
         image.set_refcount(cluster, 0)
     return ["refcount.low"]
 
@@ -75,7 +77,8 @@ def refcount_past_end(image, rng, arg):
     """write a refcount for a cluster past the end of the file"""
     first = align(image.length, image.cluster_size) // image.cluster_size
     block = max(i for i, e in enumerate(image.reftable()) if e)
-    image.set_refcount(pick(rng, range(first, (block + 1) * image.block_entries), "refcount past the end"), 1)
+    image.set_refcount(pick(rng, range(max(first, block * image.block_entries), (block + 1) * image.block_entries),
+                            "refcount past the end"), 1)
     return ["refcount.past-end"]
 
 
@@ -127,7 +130,7 @@ def reftable_dup(image, rng, arg):
     _, entry = used_reftable(image, rng)
     index = pick(rng, [i for i, e in enumerate(image.reftable()) if e != entry], "second refcount table entry")
     image.put(image.reftable_at(index), entry)
-    return ["reftable.shared"]
+    return ["refcount.overflow" if image.refcount_bits == 1 else "reftable.shared"]
 
 
 @damage
@@ -135,7 +138,7 @@ def reftable_on_data(image, rng, arg):
     """let a refcount table entry take a data cluster for its refcount block"""
     index = pick(rng, range(len(image.reftable())), "refcount table entry")
     image.put(image.reftable_at(index), pick(rng, stored_here(image).entries("normal"), "data cluster").host)
-    return ["reftable.shared"]
+    return ["refcount.overflow" if image.refcount_bits == 1 else "reftable.shared"]
 
 
 @damage

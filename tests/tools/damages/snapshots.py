@@ -49,8 +49,9 @@ def snapshot_count_more(image, rng, arg):
 @damage
 def snapshot_id_length(image, rng, arg):
     """claim a snapshot ID of 65535 bytes"""
-    image.put_snapshot_field(one_of(image, rng), "id_size", number(arg, 65535))
-    return ["snapshot.entry"]
+    victim = one_of(image, rng)
+    image.put_snapshot_field(victim, "id_size", number(arg, 65535))
+    return ["snapshot.entry"] if image.snapshots()[victim].at + number(arg, 65535) > image.length else []
 
 
 @damage
@@ -130,7 +131,6 @@ def snapshot_data_file(image, rng, arg):
     """give an image with an external data file a snapshot"""
     if not image.external_data:
         raise Unsuitable("the image has no external data file")
-    image["snapshots_offset"] = image.append()
     image.set_snapshots([Snapshot(0, image.append(), 1, b"1", b"impossible", (1700000000, 0), 0, 0, label(image))])
     return ["snapshot.data-file"]
 

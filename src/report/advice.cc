@@ -1,0 +1,326 @@
+// The verdict. Two rules stand above all others: never advise to free what may be the only copy of somebody's data, and
+// never advise a repair while another process, or a dying disk, changes the image below it.
+#include "report/advice.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <vector>
+
+#include "report/escape.h"
+#include "report/text.h"
+
+namespace qd::report {
+
+using check::Code;
+using check::Repair;
+using check::Severity;
+using check::Status;
+
+bool hides_references(Code code) {
+  using enum Code;
+  // Everything does but these: a new row of the table is dangerous until somebody has thought about it.
+  constexpr std::array harmless{header_compression_type,
+                                header_refcount_table,
+                                header_dirty,
+                                header_corrupt,
+                                backing_missing,
+                                backing_loop,
+                                backing_size,
+                                backing_format,
+                                data_file_missing,
+                                data_file_past_end,
+                                data_file_not_identity,
+                                data_file_reuse,
+                                l1_copied,
+                                l2_zero_v2,
+                                l2_zero_extended,
+                                l2_bitmap,
+                                l2_beyond_end,
+                                l2_copied,
+                                compressed_copied,
+                                compressed_payload,
+                                reftable_unreadable,
+                                reftable_reserved,
+                                reftable_unaligned,
+                                reftable_past_end,
+                                reftable_shared,
+                                refblock_unreadable,
+                                refblock_truncated,
+                                refcount_low,
+                                refcount_overflow,
+                                refcount_leak,
+                                refcount_past_end,
+                                snapshot_incomplete,
+                                snapshot_duplicate_id,
+                                snapshot_size_zero,
+                                snapshot_data_file,
+                                bitmaps_stale,
+                                bitmap_in_use,
+                                bitmap_duplicate_name};
+  return std::ranges::find(harmless, code) == harmless.end();
+}
+
+namespace {
+
+class Judge {
+ public:
+  Judge(const image::Image& image, const check::Result& result);
+  Verdict verdict() const;
+
+ private:
+  std::uint64_t count(Code code) const { return result_.findings.count(code); }
+  std::uint64_t count_of(std::string_view structure) const;
+  bool wanted(Repair repair) const { return wanted_[static_cast<std::size_t>(repair)]; }
+  bool lost_table_likely() const;
+  bool lazy_dirty() const;
+  bool only_header() const;
+
+  std::string what() const;
+  std::string whether() const;
+  void explain_by_row(std::vector<Advice>& to) const;
+  void rescue(std::vector<Advice>& to) const;
+  std::string_view repair_text() const;
+  void repair(std::vector<Advice>& to) const;
+  std::string repair_command(std::string_view mode) const { return fmt::format("qcow2-dump -R {} {}", mode, path_); }
+  std::string copy_name() const;
+  std::string copy_command() const { return fmt::format("cp --sparse=always {} {}", path_, copy_name()); }
+
+  const image::Image& image_;
+  const check::Result& result_;
+  const std::string path_;  // as a shell takes it
+  std::array<bool, 6> wanted_{};
+  Status status_;
+  bool foreign_ = false;     // there is nothing of a qcow2 image to be seen
+  bool unreadable_ = false;  // the disk below fails
+  bool in_use_ = false;
+  bool hidden_ = false;         // references are missing from the count
+  bool leaks_suspect_ = false;  // what is leaked may be in use
+};
+
+Judge::Judge(const image::Image& image, const check::Result& result)
+    : image_(image), result_(result), path_(shell_quote(image.file().path())), status_(result.status()) {
+  foreign_ = count(Code::header_short) > 0 || (!image.geometry && count(Code::header_magic) > 0);
+  unreadable_ = count(Code::l1_unreadable) + count(Code::l2_unreadable) + count(Code::reftable_unreadable) +
+                    count(Code::refblock_unreadable) >
+                0;
+  in_use_ = count(Code::image_in_use) > 0;
+  for (const check::Problem& row : check::problems()) {
+    if (count(row.code) == 0) continue;
+    hidden_ |= row.code != Code::image_in_use && hides_references(row.code);
+    if (row.severity != Severity::warning) wanted_[static_cast<std::size_t>(row.repair)] = true;
+  }
+  leaks_suspect_ = count(Code::refcount_leak) > 0 && (hidden_ || lost_table_likely());
+}
+
+std::uint64_t Judge::count_of(std::string_view structure) const {
+  std::uint64_t sum = 0;
+  for (const check::Problem& row : check::problems()) {
+    const bool flag = row.name.ends_with(".copied") || row.code == Code::header_corrupt;
+    if (row.severity == Severity::error && !flag && row.name.substr(0, row.name.find('.')) == structure) {
+      sum += count(row.code);
+    }
+  }
+  return sum;
+}
+
+bool Judge::lazy_dirty() const {
+  return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
+}
+
+// A zeroed L1 entry or L2 table, or a forgotten snapshot, leaves no other trace than this: clusters with a refcount
+// that nobody maps. An interrupted write leaves the same, but rarely more than a handful; beyond it, counting can't
+// tell the one from the other, and only their content can. After a crash with lazy refcounts stale ones are the rule,
+// and mean nothing.
+bool Judge::lost_table_likely() const {
+  constexpr std::uint64_t handful = 8;
+  const std::uint64_t leaked = count(Code::refcount_leak);
+  if (lazy_dirty()) return false;
+  const std::uint64_t mapped =
+      result_.reports.empty() ? 0 : result_.reports[0].data_clusters + result_.reports[0].compressed;
+  return leaked >= handful || leaked > mapped;
+}
+
+// Is the header alone what -R recover is wanted for?
+bool Judge::only_header() const {
+  return wanted(Repair::recover) && count_of("l1") + count_of("l2") == 0 && count(Code::header_l1_offset) == 0;
+}
+
+// The image's state in figures, the worst first.
+std::string Judge::what() const {
+  std::vector<std::string> parts;
+  const auto add = [&](std::uint64_t n, std::string_view one, std::string_view many) {
+    if (n > 0) parts.push_back(counted(n, one, many));
+  };
+  add(count_of("header"), "error in the header", "errors in the header");
+  add(count_of("l1") + count_of("l2"), "error in the L1 and L2 tables", "errors in the L1 and L2 tables");
+  add(count_of("compressed"), "error in compressed data", "errors in compressed data");
+  add(count_of("data-file"), "error in the map of the data file", "errors in the map of the data file");
+  add(count_of("reftable") + count_of("refblock"), "error in the refcount table", "errors in the refcount table");
+  add(count_of("snapshot"), "error in the snapshot table", "errors in the snapshot table");
+  add(count_of("bitmap") + count_of("bitmaps"), "error in the bitmaps", "errors in the bitmaps");
+  add(count_of("cluster") + count_of("metadata"), "cluster used twice", "clusters used twice");
+  add(count(Code::refcount_low) + count(Code::refcount_overflow), "refcount too low", "refcounts too low");
+  add(count(Code::l1_copied) + count(Code::l2_copied) + count(Code::compressed_copied), "COPIED flag wrong",
+      "COPIED flags wrong");
+  if (count(Code::header_corrupt) > 0) parts.push_back("the corrupt bit set");
+  add(count(Code::refcount_leak), "cluster leaked", "clusters leaked");
+
+  std::uint64_t warnings = 0;
+  for (const check::Problem& row : check::problems()) {
+    if (row.severity == Severity::warning) warnings += count(row.code);
+  }
+  add(warnings, "warning", "warnings");
+  std::string text;
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    text += (i == 0 ? "" : i + 1 == parts.size() ? " and " : ", ") + parts[i];
+  }
+  return text;
+}
+
+std::string Judge::whether() const {
+  if (unreadable_) return "the disk below fails, so it must be copied before anything else";
+  if (in_use_) return "but another process is writing to it, so part of this may be passing";
+  if (leaks_suspect_) return "what looks leaked may be the only copy of lost data";
+  const bool mendable = wanted(Repair::leak) || wanted(Repair::error) || wanted(Repair::reuse);
+  const bool person = wanted(Repair::user), lost = wanted(Repair::none);
+  if (wanted(Repair::recover)) {
+    return only_header() ? "the tables behind it are usually intact" : "what was lost may still be found in the file";
+  }
+  if (lost && person)
+    return mendable ? "part of it can be repaired, part only by hand, part not at all"
+                    : "part of it can be mended by hand, part not at all";
+  if (lost) return mendable ? "part of it can be repaired" : "it can't be repaired";
+  if (person) return mendable ? "part of it can be repaired, part only by hand" : "it takes a decision of yours";
+  return "it can be repaired";
+}
+
+// What only a person can do, or nobody: in the words of the table, each kind once.
+void Judge::explain_by_row(std::vector<Advice>& to) const {
+  for (const check::Problem& row : check::problems()) {
+    if (count(row.code) == 0 || row.code == Code::image_in_use) continue;
+    if (row.repair == Repair::user || row.repair == Repair::none) {
+      to.push_back({fmt::format("{}: {}", row.name, row.advice), ""});
+    }
+  }
+}
+
+// A device's copy goes to the working folder: there is no room for it in /dev.
+std::string Judge::copy_name() const {
+  const std::string& path = image_.file().path();
+  const bool device = image_.file().kind() == FileKind::block_device;
+  return shell_quote((device ? path.substr(path.rfind('/') + 1) : path) + ".copy");
+}
+
+void Judge::rescue(std::vector<Advice>& to) const {
+  if (!leaks_suspect_ && !wanted(Repair::recover)) return;
+  if (leaks_suspect_) {
+    std::string why =
+        hidden_
+            ? "While damage hides references, leaked clusters may be the data that belongs there."
+            : "So many leaked clusters may be the rest of an interrupted job, but also what a lost L1 entry, L2 table "
+              "or snapshot has mapped.";
+    why += " Don't free them: no -R leak, no -R all, no qemu-img check -r.";
+    if (count(Code::header_dirty) > 0) why += " QEMU frees them, too, when it opens this image for writing.";
+    to.push_back({std::move(why), ""});
+  }
+  if (hidden_) {
+    to.push_back({"Copy the image first, and keep the copy.", copy_command()});
+  }
+  to.push_back({only_header() ? "Then let the header be made anew from what the file holds."
+                : hidden_     ? "Then look for the lost structures in the file, and check again."
+                              : "Look for lost tables in them. Only if there are none is the space free to be used.",
+                repair_command("recover")});
+}
+
+std::string_view Judge::repair_text() const {
+  const std::uint64_t overlaps = count_of("cluster") + count_of("metadata") + count(Code::data_file_reuse);
+  if (lazy_dirty()) {
+    return "With lazy refcounts this is what an interrupted guest leaves behind. Refcounts are set right, no data "
+           "moves.";
+  }
+  if (status_ == Status::good)
+    return "The next program that opens the image for writing sets this right; so does this.";
+  if (overlaps > 0) {
+    return "Don't write to the image before: a write to the one use of a cluster destroys the other. Each gets a copy "
+           "of "
+           "its own. One of them holds wrong data all the same: check the guest's file systems.";
+  }
+  if (count(Code::refcount_low) > 0) return "Don't write to the image before: clusters in use may be handed out again.";
+  if (status_ == Status::leak) {
+    return "An interrupted write leaves such clusters behind. Nothing that the tables map is concerned.";
+  }
+  return {};
+}
+
+void Judge::repair(std::vector<Advice>& to) const {
+  const bool error = wanted(Repair::error) || (status_ == Status::good && count(Code::header_dirty) > 0);
+  const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak);
+  if (wanted(Repair::recover)) return;  // one thing after the other
+  if (leaks_suspect_) {
+    constexpr std::string_view rest = "Then the rest, leaks excepted.";
+    if (reuse) to.push_back({std::string(rest), repair_command("reuse")});
+    if (error) to.push_back({std::string(rest), repair_command("error")});
+    return;
+  }
+  if (error + reuse + leak == 0) return;
+  const std::string_view mode = error + reuse + leak > 1 ? "all" : error ? "error" : reuse ? "reuse" : "leak";
+  to.push_back({std::string(repair_text()), repair_command(mode)});
+}
+
+Verdict Judge::verdict() const {
+  Verdict v;
+  if (foreign_) {
+    v.text = count(Code::header_short) > 0 ? "This is no qcow2 image: the file is shorter than a header."
+                                           : "This is no qcow2 image, or its beginning was overwritten.";
+    if (count(Code::header_magic) == 0) return v;
+    v.advice.push_back(
+        {"If it was one, its tables and data are usually intact behind the first cluster. Copy the file "
+         "first.",
+         copy_command()});
+    v.advice.push_back({"Then look for them.", repair_command("recover")});
+    return v;
+  }
+  const std::string found = what();
+  if (status_ == Status::good) {
+    v.text = found.empty()
+                 ? "Nothing is wrong with this image."
+                 : fmt::format("Nothing is damaged, but there {} {}.", found.starts_with("1 ") ? "is" : "are", found);
+  } else {
+    v.text = fmt::format("The image has {}; {}.", found, whether());
+  }
+  if (unreadable_) {
+    v.advice.push_back({"Reading fails. Copy what can still be read, and go on with the copy.",
+                        fmt::format("ddrescue {} {} {}", path_, copy_name(), "rescue.map")});
+    return v;
+  }
+  if (in_use_) {
+    v.advice.push_back(
+        {"Another process has the image open for writing. Check again when it is closed.", "qcow2-dump " + path_});
+    return v;
+  }
+  explain_by_row(v.advice);
+  rescue(v.advice);
+  repair(v.advice);
+  return v;
+}
+
+}  // namespace
+
+Verdict judge(const image::Image& image, const check::Result& result) { return Judge(image, result).verdict(); }
+
+std::string summary_line(const image::Image& image, const check::Result& result) {
+  constexpr std::size_t most = 512;  // of a path; the kernel cuts lines at about a thousand bytes
+  std::string path = escape(image.file().path());
+  if (path.size() > most) {
+    std::size_t from = path.size() - most;
+    while ((path[from] & 0xc0) == 0x80) ++from;  // not into the midst of a character
+    path = "..." + path.substr(from);
+  }
+  return fmt::format("qcow2-dump: {}: {} (exit code {}): {} corruptions, {} leaks, {} problems", path,
+                     check::status_name(result.status()), static_cast<int>(result.status()), result.totals.corruptions,
+                     result.totals.leaks, result.findings.total());
+}
+
+}  // namespace qd::report

@@ -1,0 +1,118 @@
+// -H: the header, field by field. With an image it shows every byte as it stands there, also where it makes no sense.
+#include "report/escape.h"
+#include "report/text.h"
+
+namespace qd::report {
+namespace {
+
+using format::FeatureKind;
+using format::Header;
+using format::HeaderField;
+
+// What a value means, in words; empty where the number says it all.
+std::string decoded(const image::Image& image, const HeaderField& field, std::uint64_t value) {
+  const std::string_view name = field.name;
+  if (name == "magic") return value == format::magic ? "QFI\\xfb" : "not qcow2's";
+  if (name == "size") return fmt::format("{} ({})", value, short_size(value));
+  if (name == "cluster_bits")
+    return value < 64 ? fmt::format("{} ({})", value, short_size(1ULL << value)) : fmt::format("{}", value);
+  if (name == "crypt_method")
+    return fmt::format("{} ({})", value, crypt_method_name(static_cast<std::uint32_t>(value)));
+  if (name == "compression_type")
+    return fmt::format("{} ({})", value, compression_name(static_cast<std::uint8_t>(value)));
+  if (name == "refcount_order")
+    return value < 7 ? fmt::format("{} ({} bits)", value, 1u << value) : fmt::format("{}", value);
+  const auto features = [&](FeatureKind kind) {
+    const std::string text = features_text(image, kind, value);
+    const std::size_t names = text.find(" [");
+    return names == text.npos ? "none" : text.substr(names + 2, text.size() - names - 3);
+  };
+  if (name == "incompatible_features") return features(FeatureKind::incompatible);
+  if (name == "compatible_features") return features(FeatureKind::compatible);
+  if (name == "autoclear_features") return features(FeatureKind::autoclear);
+  return fmt::format("{}", value);
+}
+
+// Is the field in the file, and a field of this version at all?
+std::string_view absent(const image::Image& image, const HeaderField& field) {
+  if (field.offset + field.bytes > image.header_bytes_present) return "(behind the end of the file)";
+  if (field.version3 && image.header.version == 2) return "(version 2 has none)";
+  if (field.offset >= format::header_bytes_v3 && image.header.header_length <= field.offset) {
+    return "(header_length ends before)";
+  }
+  return {};
+}
+
+void print_field(Output& out, const image::Image* image, const HeaderField& field) {
+  if (!image) return out.print("{:6} {:5}  {}\n", field.offset, field.bytes, field.name);
+  out.print("{:6} {:5}  {:<23}", field.offset, field.bytes, field.name);
+  if (const std::string_view why = absent(*image, field); !why.empty()) return out.print("  {}\n", why);
+  const std::uint64_t value = field.value(image->header);
+  out.print("  {:<18}  {}\n", fmt::format("0x{:0{}x}", value, field.bytes * 2), decoded(*image, field, value));
+}
+
+std::string extension_text(const image::Image& image, const format::Extension& e) {
+  using namespace format::extension;
+  switch (e.type) {
+    case backing_format:
+    case data_file_name:
+      return fmt::format("\"{}\"", escape(e.text()));
+    case feature_names:
+      return counted(image.feature_names.size(), "name", "names");
+    case crypt_header:
+      return image.crypt
+                 ? fmt::format("key material at 0x{:x}, {} bytes", image.crypt->offset.value, image.crypt->bytes)
+                 : "";
+    case bitmaps:
+      if (!image.bitmaps.extension) return "";
+      return fmt::format(
+          "{}, directory at 0x{:x}, {} bytes", counted(image.bitmaps.extension->count.get(), "bitmap", "bitmaps"),
+          image.bitmaps.extension->directory_offset.get(), image.bitmaps.extension->directory_size.get());
+    default:
+      return "";
+  }
+}
+
+void print_extensions(Output& out, const image::Image& image) {
+  out.write("\nHeader extensions:\n");
+  for (const format::Extension& e : image.extensions.list) {
+    out.print("{:6} {:5}  0x{:08x}  {}", e.at.value, e.data.size() + 8, e.type, format::extension_name(e.type));
+    const std::string text = extension_text(image, e);
+    out.print("{}{}\n", text.empty() ? "" : ": ", text);
+  }
+  if (image.extensions.list.empty()) out.write("(none)\n");
+  if (image.extensions.truncated) out.write("The last one claims to be longer than there is room.\n");
+  for (const format::FeatureName& f : image.feature_names) {
+    out.print("{:14}{} bit {}: {}\n", "", feature_kind_name(f.kind), f.bit, escape(f.name));
+  }
+  if (!image.backing_file) return;
+  out.print("\n{:6} {:5}  backing file name: \"{}\"\n", image.header.backing_file_offset,
+            image.header.backing_file_size, escape(*image.backing_file));
+}
+
+void print_known_extensions(Output& out) {
+  using namespace format::extension;
+  out.write("\nHeader extensions: type (4), length (4), data, padding to 8; from header_length on\n");
+  for (const std::uint32_t type : {backing_format, feature_names, bitmaps, crypt_header, data_file_name}) {
+    out.print("  0x{:08x}  {}\n", type, format::extension_name(type));
+  }
+  out.write("\nFeature bits:\n");
+  for (const format::FeatureName& f : format::known_features()) {
+    out.print("  {:<12} bit {}  {}\n", feature_kind_name(f.kind), f.bit, f.name);
+  }
+}
+
+}  // namespace
+
+void print_header(Output& out, const image::Image* image, const Style&) {
+  if (image) out.print("File: {}\n\n", escape(image->file().path()));
+  out.write(image ? "Offset  Size  Field                    Raw                 Value\n" : "Offset  Size  Field\n");
+  for (const HeaderField& field : format::header_fields()) print_field(out, image, field);
+  if (image) {
+    print_extensions(out, *image);
+  } else {
+    print_known_extensions(out);
+  }
+}
+
+}  // namespace qd::report

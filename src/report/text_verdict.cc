@@ -1,0 +1,62 @@
+// The verdict in its box. The box has no sides: a command must be there to be copied as it is, however long.
+#include <algorithm>
+#include <cctype>
+
+#include "report/advice.h"
+#include "report/text.h"
+
+namespace qd::report {
+namespace {
+
+Color color_of(const check::Result& result) {
+  switch (result.status()) {
+    case check::Status::good:
+      return result.findings.total() == 0 ? Color::green : Color::yellow;
+    case check::Status::leak:
+    case check::Status::copied:
+    case check::Status::corrupt_flag:
+      return Color::yellow;
+    default:
+      return Color::red;
+  }
+}
+
+// The status as JSON spells it, but loud.
+std::string headline(check::Status status) {
+  std::string name(check::status_name(status));
+  std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
+  return name;
+}
+
+void print_advice(Output& out, const Advice& advice) {
+  if (!advice.text.empty()) out.write(wrap(advice.text));
+  if (advice.command.empty()) return;
+  out.print("{}{}\n", is_repair(advice) ? "Repair:  " : "Run:     ", advice.command);
+}
+
+}  // namespace
+
+void print_verdict(Output& out, const image::Image& image, const check::Result& result, const Style& style) {
+  const Verdict verdict = judge(image, result);
+  const Color color = color_of(result);
+  const std::string border = paint(style, color, std::string(text_width - 2, '#')) + "\n";
+  out.write(border);
+  const std::string head = wrap(verdict.text, headline(result.status()) + ": ");
+  const std::size_t colon = head.find(':');
+  out.print("{}{}", paint(style, color, head.substr(0, colon)), head.substr(colon));
+
+  bool any_command = false, any_repair = false;
+  for (const Advice& advice : verdict.advice) {
+    out.write("\n");
+    print_advice(out, advice);
+    any_command |= !advice.command.empty();
+    any_repair |= is_repair(advice);
+  }
+  if (any_repair && !repair_available) out.print("         {}\n", repair_remark);
+  if (!any_command && result.status() != check::Status::good) {
+    out.write("\nRepair:  no command can.\n");
+  }
+  out.write(border);
+}
+
+}  // namespace qd::report

@@ -1,0 +1,68 @@
+# What the scripts here share: a folder of their own, gone after the test, and how to ask for an exit code.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+: "${QCOW2_DUMP:?names the binary to test}"
+export PYTHONPATH=$here/../tools PYTHONDONTWRITEBYTECODE=1
+unset NO_COLOR
+
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
+cd "$folder"
+
+fail() {
+  echo "FAILED: $*" >&2
+  for stream in out err; do
+    if [[ -s $folder/$stream ]]; then head -c 4000 "$folder/$stream" >&2; fi
+  done
+  exit 1
+}
+
+# code EXPECTED ARGUMENT...: runs the command; what it prints is in the files out and err.
+code() {
+  local expected=$1 got=0
+  shift
+  "$QCOW2_DUMP" "$@" >"$folder/out" 2>"$folder/err" </dev/null || got=$?
+  ((got == expected)) || fail "exit code $got, not $expected: qcow2-dump $*"
+}
+
+# says FILE PATTERN: an extended regular expression that some line must match.
+says() { grep -qE -- "$2" "$1" || fail "no line of $1 matches: $2"; }
+says_not() { ! grep -qE -- "$2" "$1" || fail "a line of $1 matches: $2"; }
+
+# image NAME [qemu-img create options]: 64 MiB with some data, a compressed cluster and zeros.
+image() {
+  local name=$1
+  shift
+  qemu-img create -q -f qcow2 "$@" "$name" 64M
+  qemu-io -f qcow2 -c "write -P 17 0 1M" -c "write -c -P 18 5M 64k" -c "write -P 19 33M 512k" "$name" >qemu-io.log
+}
+snapshot() { qemu-img snapshot -c "$2" "$1"; }
+
+# damage IMAGE NAME[=ARG]: one of tests/tools/damage.py --list.
+damage() { python3 "$here/../tools/damage.py" "$1" "$2" >codes; }
+
+# poke FILE OFFSET HEXBYTES
+poke() {
+  python3 - "$@" <<'PY'
+import sys
+with open(sys.argv[1], "r+b") as file:
+    file.seek(int(sys.argv[2], 0))
+    file.write(bytes.fromhex(sys.argv[3]))
+PY
+}
+
+# modest EXPECTED ARGUMENT...: as code(); and 96 MiB of memory and 20 seconds must be enough.
+modest() {
+  local expected=$1 got=0
+  shift
+  python3 - "$QCOW2_DUMP" "$@" >"$folder/out" 2>"$folder/err" <<'PY' || got=$?
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdin=subprocess.DEVNULL, timeout=20).returncode
+peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+if peak > 96 * 1024:
+    print(f"peak memory: {peak} KiB", file=sys.stderr)
+    code = 99
+sys.exit(code)
+PY
+  ((got == expected)) || fail "exit code $got, not $expected: qcow2-dump $*"
+}

@@ -1,0 +1,120 @@
+#include "cli/options.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+namespace qd::cli {
+namespace {
+
+Result<Options> parsed(std::vector<const char*> arguments) {
+  arguments.insert(arguments.begin(), "qcow2-dump");
+  return parse(static_cast<int>(arguments.size()), arguments.data());
+}
+
+int error_of(std::vector<const char*> arguments) {
+  const auto options = parsed(std::move(arguments));
+  return options ? 0 : options.error().number;
+}
+
+TEST(Options, HaveDefaults) {
+  const auto options = parsed({"a.qcow2"});
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->images, std::vector<std::string>{"a.qcow2"});
+  EXPECT_EQ(options->mode, "check");
+  EXPECT_EQ(options->output, "all");
+  EXPECT_EQ(options->snapshot, "all");
+  EXPECT_EQ(options->repair, "check");
+  EXPECT_EQ(options->progress, "auto");
+  EXPECT_FALSE(options->color.has_value());
+  EXPECT_FALSE(options->jobs.has_value());
+  EXPECT_FALSE(options->cluster_bits.has_value());
+}
+
+TEST(Options, ShortOnesCanBeJoined) {
+  const auto options = parsed({"-fbclNK", "-mdump", "-o", "refcount", "-ssnapshot[3]", "-j2", "a", "b"});
+  ASSERT_TRUE(options);
+  EXPECT_TRUE(options->flags && options->no_backing_chain && options->decompress && options->lock);
+  EXPECT_TRUE(options->direct && options->kernel_log);
+  EXPECT_EQ(options->mode, "dump");
+  EXPECT_EQ(options->output, "refcount");
+  EXPECT_EQ(options->snapshot, "snapshot[3]");
+  EXPECT_EQ(options->jobs, 2u);
+  EXPECT_EQ(options->images, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(Options, OrderDoesNotMatterAndTheLastCounts) {
+  const auto options = parsed({"a", "--mode=info", "b", "--mode", "error", "--json"});
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->mode, "error");
+  EXPECT_TRUE(options->json);
+  EXPECT_EQ(options->images, (std::vector<std::string>{"a", "b"}));
+}
+
+TEST(Options, AnImageMayBeCalledLikeAnOption) {
+  const auto options = parsed({"--", "-f"});
+  ASSERT_TRUE(options);
+  EXPECT_EQ(options->images, std::vector<std::string>{"-f"});
+}
+
+TEST(Options, ColorIsAsAsked) {
+  EXPECT_EQ(parsed({"-d", "color", "a"})->color, true);
+  EXPECT_EQ(parsed({"-d", "off", "a"})->color, false);
+  EXPECT_EQ(parsed({"-d", "none", "a"})->color, false);
+}
+
+TEST(Options, ClusterSizeIsAPowerOfTwo) {
+  EXPECT_EQ(parsed({"--cluster-size", "64K", "a"})->cluster_bits, 16u);
+  EXPECT_EQ(parsed({"--cluster-size", "512", "a"})->cluster_bits, 9u);
+  EXPECT_EQ(parsed({"--cluster-size", "2M", "a"})->cluster_bits, 21u);
+  for (const char* wrong : {"0", "256", "4M", "65537", "-1", "x", "", "99999999999999999999G"}) {
+    EXPECT_EQ(error_of({"--cluster-size", wrong, "a"}), EINVAL) << wrong;
+  }
+}
+
+TEST(Options, BadUsageIsRefused) {
+  EXPECT_EQ(error_of({}), EINVAL);
+  EXPECT_EQ(error_of({"--json", "-H"}), EINVAL);
+  EXPECT_EQ(error_of({"--nonsense", "a"}), EINVAL);
+  EXPECT_EQ(error_of({"a", "-m"}), EINVAL);
+  for (const char* option : {"-m", "-o", "-R", "-d", "-M", "-C", "--progress", "-j", "--mode", "--jobs"}) {
+    EXPECT_EQ(error_of({option, "nonsense", "a"}), EINVAL) << option;
+  }
+  for (const char* jobs : {"0", "-1", "1.5", "", "2x", "99999999999999999999"}) {
+    EXPECT_EQ(error_of({"-j", jobs, "a"}), EINVAL) << jobs;
+  }
+  for (const char* operand : {"-F", "-O", "-S", "-V", "-w", "-L", "--file", "--offset", "--src", "--value", "--width",
+                              "--length"}) {
+    EXPECT_EQ(error_of({operand, "8", "a"}), EINVAL) << operand;
+  }
+}
+
+TEST(Options, WhatIsNotBuiltInIsKnownAndRefused) {
+  const std::vector<std::vector<const char*>> later{
+      {"-R", "leak"},     {"-R", "error"},      {"-R", "reuse"},         {"-R", "discard"},  {"-R", "all"},
+      {"-R", "recover"},  {"-m", "edit"},       {"-m", "copy"},          {"-m", "rebase"},   {"-m", "undo"},
+      {"-m", "export"},   {"-m", "map"},        {"-m", "browse"},        {"-A", "1"},        {"-D", "all"},
+      {"-E", "0"},        {"-M", "corrupt"},    {"-C", "dirty"},         {"--dry-run"},      {"--no-undo"},
+      {"--undo-log", "f"}, {"--force"},         {"--keep-as", "n"},      {"--size", "1G"},   {"--refcount-bits", "16"},
+      {"--l1-offset", "0x30000"}, {"--donor-header", "f"}, {"--place", "0x1=2"}, {"--stats"}, {"--metrics", "f"},
+      {"--follow"}};
+  for (std::vector<const char*> arguments : later) {
+    arguments.push_back("a");
+    EXPECT_EQ(error_of(arguments), ENOSYS) << arguments.front() << " " << arguments[1];
+  }
+  EXPECT_EQ(error_of({"-m", "edit", "-O", "header.magic", "-V", "~0", "-w", "4", "a"}), ENOSYS);
+  EXPECT_EQ(error_of({"-m", "rebase", "-F", "", "-b", "a"}), ENOSYS);
+  EXPECT_EQ(error_of({"-R", "off", "a"}), 0);
+  EXPECT_EQ(error_of({"-R", "check", "a"}), 0);
+}
+
+TEST(Options, HelpAndVersionNeedNoImage) {
+  EXPECT_TRUE(parsed({"-h"})->help);
+  EXPECT_TRUE(parsed({"--version"})->version);
+  EXPECT_TRUE(parsed({"-h", "-R", "leak"})->help);
+  EXPECT_TRUE(parsed({"-H"})->header);
+  EXPECT_EQ(parsed({"--explain", "list"})->explain, "list");
+}
+
+}  // namespace
+}  // namespace qd::cli
