@@ -14,7 +14,7 @@ Result check(const image::Image& image, const Options& options) {
 
   check_header(context);           // what the header says is known to be sound, or reported
   check_backing_chain(context);    // the files it needs are there, or reported
-  if (image.geometry && image.header_bytes_present >= format::header_bytes_v2) {
+  if (image.geometry) {
     const format::Geometry& geometry = *image.geometry;
     open_data_file(context);
     auto refcounts = std::make_shared<image::Refcounts>(image::Refcounts::load(image));

@@ -58,6 +58,11 @@ struct Context {
     if (counted == Counted::leak) totals.leaks += finding.count * references;
   }
 
+  // Does a structure end behind the file's last byte? To the byte: what is cut off is lost, whatever QEMU makes of it.
+  bool cut_off(HostOffset offset, std::uint64_t bytes) const {
+    return offset.value + bytes > image.file().size() && offset.value < size();
+  }
+
   // As QEMU judges it: a structure may end less than a cluster behind the end of the file (which need not be whole).
   bool past_end(HostOffset offset, std::uint64_t bytes) const {
     return offset.value >= format::max_host_offset || bytes >= format::max_host_offset ||

@@ -48,10 +48,9 @@ std::string looks_like(const Context& c) {
 
 void check_magic(Context& c) {
   const Header& h = c.image.header;
-  if (c.image.header_bytes_present < format::header_bytes_v2) {
-    return c.report(value(Code::header_short, c.image.header_bytes_present, format::header_bytes_v2));
-  }
-  if (h.magic != format::magic) {
+  const bool cut = c.image.header_bytes_present < format::header_bytes_v2;
+  if (cut) c.report(value(Code::header_short, c.image.header_bytes_present, format::header_bytes_v2));
+  if (!cut && h.magic != format::magic) {
     Finding f = value(Code::header_magic, h.magic, format::magic);
     f.detail = looks_like(c);
     c.report(f);
@@ -178,8 +177,8 @@ void check_tables(Context& c) {
   } else if (h.l1_size > 0 && c.past_end(HostOffset(h.l1_table_offset), l1_bytes)) {
     c.report(worded(Code::header_l1_offset, h.l1_table_offset,
                     fmt::format("with {} bytes the table lies past the end of the file (0x{:x})", l1_bytes, c.size())));
-  } else if (h.l1_size > 0 && h.l1_table_offset + l1_bytes > c.size()) {
-    Finding f = value(Code::l1_truncated, l1_bytes, c.size());
+  } else if (c.cut_off(HostOffset(h.l1_table_offset), l1_bytes)) {
+    Finding f = value(Code::l1_truncated, l1_bytes, c.image.file().size());
     f.state = active_state;
     f.host = HostOffset(h.l1_table_offset);
     c.report(f);
@@ -207,7 +206,6 @@ void check_tables(Context& c) {
 void check_header(Context& c) {
   const Header& h = c.image.header;
   check_magic(c);
-  if (c.image.header_bytes_present < format::header_bytes_v2) return;
   const bool foreign = h.magic != format::magic;
   if (foreign && !c.image.geometry) return;  // nothing in here is ours
   if (h.version < 2 || h.version > 3) c.report(value(Code::header_version, h.version));

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 
+#include "base/checked.h"
 #include "base/endian.h"
 #include "check/passes.h"
 
@@ -64,11 +65,11 @@ bool check_snapshot_l1(Context& c, std::uint64_t index, const format::Snapshot& 
     f.found = s.l1_offset.value;
     f.expected = c.size();
     c.report(f);
-  } else if (s.l1_offset.value + bytes > c.size()) {
+  } else if (c.cut_off(s.l1_offset, bytes)) {
     f.code = Code::l1_truncated;
     f.host = s.l1_offset;
     f.found = bytes;
-    f.expected = c.size();
+    f.expected = c.image.file().size();
     c.report(f);
   }
   const std::uint64_t needed = g.l1_entries_for(s.disk_size);
@@ -130,6 +131,15 @@ void check_snapshots(Context& c) {
     f.detail = table.stop->reason;
     c.report(f);
   }
+  if (h.nb_snapshots == 0 && (c.geometry().offset_in_cluster(h.snapshots_offset) != 0 ||
+                              h.snapshots_offset >= format::max_host_offset)) {
+    Finding f;
+    f.code = Code::snapshot_table;
+    f.host = HostOffset(h.snapshots_offset);
+    f.found = 0;
+    f.detail = "the table's offset is not cluster-aligned or impossible; QEMU refuses that even where there are none";
+    c.report(f);
+  }
   if (table.missing > 0) {
     Finding f;
     f.code = Code::snapshot_table;
@@ -158,7 +168,7 @@ void check_sizes(Context& c) {
     const image::State& state = c.result.states[s];
     const StateReport& report = c.result.reports[s];
     const std::uint64_t mapped = report.data_clusters + report.compressed;
-    if (state.disk_size != 0 || state.vm_state != 0 || mapped == 0) continue;
+    if (state.disk_size != 0 || mapped == 0) continue;
     Finding f;
     f.code = Code::header_virtual_size;
     f.found = 0;
@@ -177,7 +187,16 @@ void claim_metadata(Context& c) {
   for (const image::State& s : c.result.states) {
     claim(c, {OwnerKind::l1_table, s.l1_offset, std::uint64_t{s.l1_size} * 8, s.snapshot});
   }
-  claim(c, {OwnerKind::snapshot_table, HostOffset(h.snapshots_offset), c.image.snapshots.bytes});
+  const std::uint64_t snapshot_bytes = c.image.snapshots.bytes;
+  claim(c, {OwnerKind::snapshot_table, HostOffset(h.snapshots_offset), snapshot_bytes});
+  if (c.cut_off(HostOffset(h.snapshots_offset), snapshot_bytes) && c.image.snapshots.missing == 0) {
+    Finding f;
+    f.code = Code::snapshot_entry;
+    f.index = c.image.snapshots.entries.size() - 1;
+    f.host = c.image.snapshots.entries.back().at;
+    f.detail = fmt::format("it runs past the end of the file (0x{:x})", c.image.file().size());
+    c.report(f);
+  }
   if (c.image.refcounts_readable && c.geometry().offset_in_cluster(h.refcount_table_offset) == 0) {
     const std::uint64_t bytes = std::uint64_t{h.refcount_table_clusters} << c.geometry().cluster_bits;
     if (bytes <= format::max_reftable_bytes) {
@@ -227,7 +246,8 @@ void check_refcount_table(Context& c) {
         f.code = Code::refblock_unreadable;
         f.detail = c.refcounts->block_errors().at(i);
         c.report(f);
-      } else if (e.truncated) {
+      } else if (c.cut_off(HostOffset(offset), c.geometry().cluster_size())) {
+        f.expected = c.image.file().size();
         f.code = Code::refblock_truncated;
         c.report(f);
       }
@@ -286,10 +306,12 @@ bool check_bitmap_entry(Context& c, const format::Bitmap& b) {
   if (b.table_offset.value == 0 || c.geometry().offset_in_cluster(b.table_offset.value) != 0) {
     return broken(fmt::format("its table's offset 0x{:x} is zero or not cluster-aligned", b.table_offset.value));
   }
-  const unsigned bits_per_cluster = c.geometry().cluster_bits + 3;
-  const std::uint64_t covered_clusters = c.image.header.size >> b.granularity_bits >> bits_per_cluster;
-  if (!(b.flags & format::bitmap_in_use) && covered_clusters > b.table_size) {
-    return broken(fmt::format("its table of {} entries doesn't cover the disk", b.table_size));
+  // One bit for each piece of the disk, in whole 64-bit words.
+  const std::uint64_t disk = c.image.header.size / format::sector * format::sector;
+  const std::uint64_t bits = divide_up(disk, std::uint64_t{1} << b.granularity_bits);
+  const std::uint64_t needed = c.geometry().clusters(divide_up(bits, 64) * 8);
+  if (!(b.flags & format::bitmap_in_use) && needed != b.table_size) {
+    return broken(fmt::format("its table has {} entries, the disk needs {}", b.table_size, needed));
   }
   return true;
 }

@@ -141,11 +141,11 @@ void TableScan::judge_l1_entries() {
     } else {
       c_.claims->claim(first, 1, references());
     }
-    if (c_.size() - offset < g_.cluster_size() || table_.error) {
+    if (table_.error || c_.cut_off(table_.offset, g_.cluster_size())) {
       Finding f = at(table_.error ? Code::l2_unreadable : Code::l2_truncated, 0, 1, offset);
       f.l2_index.reset();
       f.host = table_.offset;
-      f.expected = c_.size();
+      f.expected = c_.image.file().size();
       if (table_.error) f.detail = *table_.error;
       report(f, 1);
     }

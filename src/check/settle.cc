@@ -146,15 +146,15 @@ void Settler::settle_block(std::uint64_t block, Part& part) const {
   for (std::uint64_t w = 0; w < per_block / 64; ++w) {
     const std::uint64_t cluster = first + w * 64;
     const std::uint64_t nonzero = on_disk ? on_disk->nonzero(w) : 0;
-    if (cluster >= end_) {
-      for (std::uint64_t rest = nonzero; rest != 0; rest &= rest - 1) {
-        const std::uint64_t lost = cluster + static_cast<unsigned>(std::countr_zero(rest));
-        report(part, at(Code::refcount_past_end, lost, refcounts_.get(ClusterIndex(lost)), c_.size()));
-      }
-      continue;
+    const std::uint64_t inside = cluster >= end_        ? 0
+                                 : end_ - cluster >= 64 ? ~std::uint64_t{0}
+                                                        : (std::uint64_t{1} << (end_ - cluster)) - 1;
+    for (std::uint64_t rest = nonzero & ~inside; rest != 0; rest &= rest - 1) {
+      const std::uint64_t lost = cluster + static_cast<unsigned>(std::countr_zero(rest));
+      report(part, at(Code::refcount_past_end, lost, refcounts_.get(ClusterIndex(lost)), c_.size()));
     }
+    if (inside == 0) continue;
     const std::uint64_t word = cluster / 64;
-    const std::uint64_t inside = end_ - cluster >= 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << (end_ - cluster)) - 1;
     const std::uint64_t used = (claims_.owned.word(word) | claims_.compressed.word(word)) & inside;
     const std::uint64_t counted = (claims_.suspect.word(word) | claims_.compressed.word(word)) & inside;
     const auto bits = [](std::uint64_t set) { return static_cast<std::uint64_t>(std::popcount(set)); };

@@ -28,7 +28,7 @@ std::uint64_t new_entries(const format::Geometry& g, const image::Table& table, 
       continue;
     }
     const std::uint64_t mine = table.words[i];
-    if (mine == 0 || (compare && key(mine) == key(before->words[i]))) continue;
+    if (mine == 0 || (compare && key(mine, 0) == key(before->words[i], 0))) continue;
     count += has_cluster(g, mine);
   }
   return count;

@@ -33,7 +33,9 @@ struct Sharing {
 
 // What an entry refers to: equal keys, same clusters. 0: nothing. Flags don't matter (a zero flag may be set on a
 // cluster that a snapshot still reads).
-inline std::uint64_t key(std::uint64_t entry) {
+// A compressed entry with a subcluster bitmap is garbage, and refers to nothing either.
+inline std::uint64_t key(std::uint64_t entry, std::uint64_t bitmap) {
+  if ((entry & format::compressed_flag) && bitmap != 0) return 0;
   return entry & format::compressed_flag ? entry & ~format::copied_flag : entry & format::offset_mask;
 }
 
@@ -55,12 +57,15 @@ void for_shared_stretches(const format::Geometry& g, const image::Group& group, 
   if (readable.empty()) return;
 
   const unsigned words = g.l2_words();
-  const auto entry = [&](std::size_t r, std::uint64_t i) { return group.tables[readable[r]].words[i * words]; };
+  const auto key_at = [&](std::size_t r, std::uint64_t i) {
+    const std::uint64_t* word = group.tables[readable[r]].words.data() + i * words;
+    return key(word[0], words == 2 ? word[1] : 0);
+  };
   // leader[r]: the first table whose entry refers to the same clusters.
   std::vector<std::size_t> leader(readable.size()), next(readable.size());
   std::vector<std::pair<std::uint64_t, std::size_t>> sorted(readable.size());
   const auto leaders_at = [&](std::uint64_t i, std::vector<std::size_t>& into) {
-    for (std::size_t r = 0; r < readable.size(); ++r) sorted[r] = {key(entry(r, i)), r};
+    for (std::size_t r = 0; r < readable.size(); ++r) sorted[r] = {key_at(r, i), r};
     std::sort(sorted.begin(), sorted.end());
     for (std::size_t k = 0; k < sorted.size(); ++k) {
       const bool same = k > 0 && sorted[k].first == sorted[k - 1].first;
@@ -73,7 +78,7 @@ void for_shared_stretches(const format::Geometry& g, const image::Group& group, 
     const std::uint64_t* first = group.tables[readable[0]].words.data() + i * words;
     for (std::size_t r = 1; r < readable.size(); ++r) {
       const std::uint64_t* other = group.tables[readable[r]].words.data() + i * words;
-      for (unsigned k = 0; k < 8 * words; k += words) different |= first[k] ^ other[k];
+      for (unsigned k = 0; k < 8 * words; ++k) different |= first[k] ^ other[k];
     }
     return (different & ~format::copied_flag) == 0;
   };

@@ -79,7 +79,8 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
   owner.kind = OwnerKind::data;
   if (type == format::ClusterType::compressed) {
     const format::CompressedRange range = g_.compressed(raw);
-    if (g_.data_file || c_.past_end(range.offset, range.bytes)) return;
+    const bool has_bitmap = g_.extended_l2 && table.words[first * 2 + 1] != 0;
+    if (g_.data_file || has_bitmap || c_.past_end(range.offset, range.bytes)) return;
     owner.kind = OwnerKind::compressed;
     owner.l2_index = static_cast<std::uint32_t>(first);
     owner.raw = raw;

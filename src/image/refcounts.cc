@@ -192,7 +192,6 @@ Refcounts Refcounts::load(const Image& image) {
       e.state = BlockState::unreadable;
     } else if (offset < image.size()) {
       e.state = BlockState::present;
-      e.truncated = image.size() - offset < g.cluster_size();
       users[offset].push_back(i);
     }
   }

@@ -58,7 +58,6 @@ class Refcounts {
   struct Entry {
     std::uint64_t raw = 0;  // the refcount table's entry
     BlockState state = BlockState::absent;
-    bool truncated = false;  // the block runs past the end of the file
     const RefcountBlock* block = nullptr;
   };
 

@@ -18,50 +18,6 @@ using check::Repair;
 using check::Severity;
 using check::Status;
 
-bool hides_references(Code code) {
-  using enum Code;
-  // Everything does but these: a new row of the table is dangerous until somebody has thought about it.
-  constexpr std::array harmless{header_compression_type,
-                                header_refcount_table,
-                                header_dirty,
-                                header_corrupt,
-                                backing_missing,
-                                backing_loop,
-                                backing_size,
-                                backing_format,
-                                data_file_missing,
-                                data_file_past_end,
-                                data_file_not_identity,
-                                data_file_reuse,
-                                l1_copied,
-                                l2_zero_v2,
-                                l2_zero_extended,
-                                l2_bitmap,
-                                l2_beyond_end,
-                                l2_copied,
-                                compressed_copied,
-                                compressed_payload,
-                                reftable_unreadable,
-                                reftable_reserved,
-                                reftable_unaligned,
-                                reftable_past_end,
-                                reftable_shared,
-                                refblock_unreadable,
-                                refblock_truncated,
-                                refcount_low,
-                                refcount_overflow,
-                                refcount_leak,
-                                refcount_past_end,
-                                snapshot_incomplete,
-                                snapshot_duplicate_id,
-                                snapshot_size_zero,
-                                snapshot_data_file,
-                                bitmaps_stale,
-                                bitmap_in_use,
-                                bitmap_duplicate_name};
-  return std::ranges::find(harmless, code) == harmless.end();
-}
-
 namespace {
 
 class Judge {
@@ -95,8 +51,9 @@ class Judge {
   bool foreign_ = false;     // there is nothing of a qcow2 image to be seen
   bool unreadable_ = false;  // the disk below fails
   bool in_use_ = false;
-  bool hidden_ = false;         // references are missing from the count
-  bool leaks_suspect_ = false;  // what is leaked may be in use
+  bool hidden_ = false;          // references to data are missing from the count
+  bool bitmaps_hidden_ = false;  // references to bitmaps are
+  bool leaks_suspect_ = false;   // what is leaked may be in use
 };
 
 Judge::Judge(const image::Image& image, const check::Result& result)
@@ -108,10 +65,11 @@ Judge::Judge(const image::Image& image, const check::Result& result)
   in_use_ = count(Code::image_in_use) > 0;
   for (const check::Problem& row : check::problems()) {
     if (count(row.code) == 0) continue;
-    hidden_ |= row.code != Code::image_in_use && hides_references(row.code);
+    hidden_ |= row.code != Code::image_in_use && hides(row.code) == Hidden::data;
+    bitmaps_hidden_ |= hides(row.code) == Hidden::bitmaps;
     if (row.severity != Severity::warning) wanted_[static_cast<std::size_t>(row.repair)] = true;
   }
-  leaks_suspect_ = count(Code::refcount_leak) > 0 && (hidden_ || lost_table_likely());
+  leaks_suspect_ = count(Code::refcount_leak) > 0 && (hidden_ || (!bitmaps_hidden_ && lost_table_likely()));
 }
 
 std::uint64_t Judge::count_of(std::string_view structure) const {
@@ -240,14 +198,18 @@ std::string_view Judge::repair_text() const {
     return "With lazy refcounts this is what an interrupted guest leaves behind. Refcounts are set right, no data "
            "moves.";
   }
-  if (status_ == Status::good)
+  if (status_ == Status::good) {
     return "The next program that opens the image for writing sets this right; so does this.";
+  }
   if (overlaps > 0) {
     return "Don't write to the image before: a write to the one use of a cluster destroys the other. Each gets a copy "
-           "of "
-           "its own. One of them holds wrong data all the same: check the guest's file systems.";
+           "of its own. One of them holds wrong data all the same: check the guest's file systems.";
   }
   if (count(Code::refcount_low) > 0) return "Don't write to the image before: clusters in use may be handed out again.";
+  if (bitmaps_hidden_ && count(Code::refcount_leak) > 0) {
+    return "What looks leaked is probably the bitmaps': set these right first, then check again. The guest's data is "
+           "not concerned.";
+  }
   if (status_ == Status::leak) {
     return "An interrupted write leaves such clusters behind. Nothing that the tables map is concerned.";
   }
@@ -256,12 +218,11 @@ std::string_view Judge::repair_text() const {
 
 void Judge::repair(std::vector<Advice>& to) const {
   const bool error = wanted(Repair::error) || (status_ == Status::good && count(Code::header_dirty) > 0);
-  const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak);
+  const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak) && !bitmaps_hidden_;
   if (wanted(Repair::recover)) return;  // one thing after the other
   if (leaks_suspect_) {
-    constexpr std::string_view rest = "Then the rest, leaks excepted.";
-    if (reuse) to.push_back({std::string(rest), repair_command("reuse")});
-    if (error) to.push_back({std::string(rest), repair_command("error")});
+    if (error || reuse) to.push_back({"Then the rest, leaks excepted.", repair_command(reuse ? "reuse" : "error")});
+    if (error && reuse) to.push_back({"", repair_command("error")});
     return;
   }
   if (error + reuse + leak == 0) return;
@@ -276,8 +237,8 @@ Verdict Judge::verdict() const {
                                            : "This is no qcow2 image, or its beginning was overwritten.";
     if (count(Code::header_magic) == 0) return v;
     v.advice.push_back(
-        {"If it was one, its tables and data are usually intact behind the first cluster. Copy the file "
-         "first.",
+        {"If it was one, its tables and data are usually intact behind the first cluster. Copy the "
+         "file first.",
          copy_command()});
     v.advice.push_back({"Then look for them.", repair_command("recover")});
     return v;

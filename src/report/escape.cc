@@ -73,17 +73,20 @@ void append_hex(std::string& to, std::string_view bytes) {
 
 }  // namespace
 
-std::string escape(std::string_view text) {
+std::string escape(std::string_view text, std::size_t most) {
   std::string result;
-  result.reserve(text.size());
-  for_characters(text, [&](std::string_view bytes, const Character& c) {
-    if (c.valid && !treacherous(c.code)) {
+  bool cut = false;
+  for_characters(text.substr(0, most), [&](std::string_view bytes, const Character& c) {
+    const bool plain = c.valid && !treacherous(c.code);
+    cut |= result.size() + bytes.size() * (plain ? 1 : 4) > most;
+    if (cut) return;
+    if (plain) {
       result += bytes;
     } else {
       append_hex(result, bytes);
     }
   });
-  return result;
+  return cut || text.size() > most ? result + "..." : result;
 }
 
 std::string valid_utf8(std::string_view text) {

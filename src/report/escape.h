@@ -8,8 +8,11 @@
 namespace qd::report {
 
 // For terminals and logs: control characters, invisible and direction-changing ones, and bytes that are no UTF-8 become
-// \xNN; all else stays as it is.
-std::string escape(std::string_view text);
+// \xNN; all else stays as it is. A result longer than `most` bytes is cut, and ends with "...".
+std::string escape(std::string_view text, std::size_t most = std::string_view::npos);
+
+// A name in a line of text: whole if a person could have written it, else its beginning.
+inline std::string short_name(std::string_view name) { return escape(name, 128); }
 
 // For JSON: bytes that are no UTF-8 become U+FFFD. (What JSON itself wants escaped, its writer escapes.)
 std::string valid_utf8(std::string_view text);

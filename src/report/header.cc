@@ -9,7 +9,7 @@ using format::FeatureKind;
 using format::Header;
 using format::HeaderField;
 
-// What a value means, in words; empty where the number says it all.
+// A value in decimal, and what it means.
 std::string decoded(const image::Image& image, const HeaderField& field, std::uint64_t value) {
   const std::string_view name = field.name;
   if (name == "magic") return value == format::magic ? "QFI\\xfb" : "not qcow2's";
@@ -22,11 +22,7 @@ std::string decoded(const image::Image& image, const HeaderField& field, std::ui
     return fmt::format("{} ({})", value, compression_name(static_cast<std::uint8_t>(value)));
   if (name == "refcount_order")
     return value < 7 ? fmt::format("{} ({} bits)", value, 1u << value) : fmt::format("{}", value);
-  const auto features = [&](FeatureKind kind) {
-    const std::string text = features_text(image, kind, value);
-    const std::size_t names = text.find(" [");
-    return names == text.npos ? "none" : text.substr(names + 2, text.size() - names - 3);
-  };
+  const auto features = [&](FeatureKind kind) { return value == 0 ? "none" : feature_list(image, kind, value); };
   if (name == "incompatible_features") return features(FeatureKind::incompatible);
   if (name == "compatible_features") return features(FeatureKind::compatible);
   if (name == "autoclear_features") return features(FeatureKind::autoclear);
@@ -43,12 +39,24 @@ std::string_view absent(const image::Image& image, const HeaderField& field) {
   return {};
 }
 
+// A value stands behind its name if there is room, else below it.
+void print_value(Output& out, const std::string& start, std::size_t column, const std::string& value) {
+  const std::string indent(16, ' ');
+  if (value.empty()) {
+    out.print("{}\n", start);
+  } else if (column + value.size() <= text_width) {
+    out.print("{:<{}}{}\n", start, column, value);
+  } else {
+    out.print("{}\n{}", start, wrap(value, indent));
+  }
+}
+
 void print_field(Output& out, const image::Image* image, const HeaderField& field) {
   if (!image) return out.print("{:6} {:5}  {}\n", field.offset, field.bytes, field.name);
-  out.print("{:6} {:5}  {:<23}", field.offset, field.bytes, field.name);
-  if (const std::string_view why = absent(*image, field); !why.empty()) return out.print("  {}\n", why);
+  const std::string start = fmt::format("{:6} {:5}  {:<23}  ", field.offset, field.bytes, field.name);
+  if (const std::string_view why = absent(*image, field); !why.empty()) return out.print("{}{}\n", start, why);
   const std::uint64_t value = field.value(image->header);
-  out.print("  {:<18}  {}\n", fmt::format("0x{:0{}x}", value, field.bytes * 2), decoded(*image, field, value));
+  print_value(out, fmt::format("{}0x{:0{}x}", start, value, field.bytes * 2), 59, decoded(*image, field, value));
 }
 
 std::string extension_text(const image::Image& image, const format::Extension& e) {
@@ -56,7 +64,7 @@ std::string extension_text(const image::Image& image, const format::Extension& e
   switch (e.type) {
     case backing_format:
     case data_file_name:
-      return fmt::format("\"{}\"", escape(e.text()));
+      return fmt::format("\"{}\"", short_name(e.text()));
     case feature_names:
       return counted(image.feature_names.size(), "name", "names");
     case crypt_header:
@@ -76,9 +84,9 @@ std::string extension_text(const image::Image& image, const format::Extension& e
 void print_extensions(Output& out, const image::Image& image) {
   out.write("\nHeader extensions:\n");
   for (const format::Extension& e : image.extensions.list) {
-    out.print("{:6} {:5}  0x{:08x}  {}", e.at.value, e.data.size() + 8, e.type, format::extension_name(e.type));
-    const std::string text = extension_text(image, e);
-    out.print("{}{}\n", text.empty() ? "" : ": ", text);
+    const std::string start =
+        fmt::format("{:6} {:5}  0x{:08x}  {}", e.at.value, e.data.size() + 8, e.type, format::extension_name(e.type));
+    print_value(out, start, start.size() + 2, extension_text(image, e));
   }
   if (image.extensions.list.empty()) out.write("(none)\n");
   if (image.extensions.truncated) out.write("The last one claims to be longer than there is room.\n");

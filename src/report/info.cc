@@ -69,7 +69,7 @@ void print_allocation(Output& out, const image::Image& image, const check::Resul
 }
 
 void print_data_file(Output& out, const image::Image& image) {
-  if (image.data_file) field(out, "data file", escape(*image.data_file));
+  if (image.data_file) field(out, "data file", escape(*image.data_file, 4096));
   if (!image.data_file || !(image.header.autoclear_features & format::autoclear::raw_data_file)) return;
   field(out, "", "raw: it holds the guest's disk as it is");
 }
@@ -89,7 +89,7 @@ void print_chain(Output& out, const image::Image& image) {
       out.print("    {}\n", escape(link.error));
     } else {
       out.print("    {}, {}, recorded as {}\n", link.real_format, size_text(link.disk_bytes),
-                link.recorded_format ? escape(*link.recorded_format) : "nothing");
+                link.recorded_format ? short_name(*link.recorded_format) : "nothing");
     }
   }
 }
@@ -116,8 +116,8 @@ void print_snapshots(Output& out, const image::Image& image, const check::Result
       if (result.states[state].snapshot != static_cast<std::int32_t>(i)) continue;
       alone = short_size(result.reports[state].alone << image.geometry->cluster_bits);
     }
-    out.print("  {:<5} {:<6} {:<19}  {:>9}  {:>9}  {:>9}  {}\n", i, escape(s.id), date_text(s.date_seconds),
-              short_size(s.vm_state_size), short_size(s.disk_size), alone, escape(s.name));
+    out.print("  {:<5} {:<6} {:<19}  {:>9}  {:>9}  {:>9}  {}\n", i, short_name(s.id), date_text(s.date_seconds),
+              short_size(s.vm_state_size), short_size(s.disk_size), alone, short_name(s.name));
   }
   const std::uint64_t lost = image.header.nb_snapshots - entries.size();
   if (lost > 0) out.print("  {} can't be read.\n", counted(lost, "more", "more"));

@@ -5,6 +5,7 @@
 #include "report/blocks.h"
 #include "report/json_image.h"
 #include "report/json_writer.h"
+#include "report/sentences.h"
 #include "report/text.h"
 
 namespace qd::report {
@@ -93,7 +94,7 @@ std::optional<std::string> hex(std::optional<std::uint64_t> value) {
   return fmt::format("0x{:x}", *value);
 }
 
-void write_problem(Json& json, const image::Image& image, const check::Result& result, const check::Finding& f) {
+void write_problem(Json& json, const Sentences& sentence, const check::Finding& f) {
   const check::Problem& row = check::problem(f.code);
   json.object([&] {
     json.value("code", row.name);
@@ -109,14 +110,15 @@ void write_problem(Json& json, const image::Image& image, const check::Result& r
     json.optional("expected", hex(f.expected));
     json.value("count", f.count);
     if (!f.detail.empty()) json.value("detail", f.detail);
-    json.value("text", check::sentence(f, result.snapshot_names, image.geometry ? image.geometry->cluster_size() : 0));
+    json.value("text", sentence(f));
   });
 }
 
 void write_problems(Json& json, const image::Image& image, const check::Result& result, const Selection& selection) {
+  const Sentences sentence(image, result);
   json.array("problems", [&] {
     for (const check::Finding& finding : result.findings.list()) {
-      if (shows(selection, finding)) write_problem(json, image, result, finding);
+      if (shows(selection, finding)) write_problem(json, sentence, finding);
     }
   });
   if (result.findings.unlisted() > 0) json.value("problems-unlisted", result.findings.unlisted());

@@ -18,7 +18,8 @@ std::string list(const image::Image& image, const Numbers& numbers) {
   std::string text;
   for (std::size_t i = 0; i < numbers.size() && i < most; ++i) {
     const format::Snapshot& s = image.snapshots.entries[numbers[i]];
-    text += fmt::format("{}snapshot[{}] {} (\"{}\")", i == 0 ? "" : ", ", numbers[i], escape(s.id), escape(s.name));
+    text +=
+        fmt::format("{}snapshot[{}] {} (\"{}\")", i == 0 ? "" : ", ", numbers[i], short_name(s.id), short_name(s.name));
   }
   if (numbers.size() > most) text += fmt::format(" and {} more", numbers.size() - most);
   return text;

@@ -65,13 +65,22 @@ std::string_view severity_name(check::Severity severity) {
   return names[static_cast<std::size_t>(severity)];
 }
 
-std::string features_text(const image::Image& image, format::FeatureKind kind, std::uint64_t bits) {
+std::string feature_list(const image::Image& image, format::FeatureKind kind, std::uint64_t bits) {
+  constexpr unsigned most = 4;  // bits without a name; a ruined header has dozens
   std::string names;
-  for (std::uint64_t rest = bits; rest != 0; rest &= rest - 1) {
-    const auto bit = static_cast<unsigned>(std::countr_zero(rest));
+  unsigned unnamed = 0;
+  for (; bits != 0; bits &= bits - 1) {
+    const auto bit = static_cast<unsigned>(std::countr_zero(bits));
     const std::string name = image.feature_name(kind, bit);
+    if (name.empty() && ++unnamed > most) continue;
     names += (names.empty() ? "" : ", ") + (name.empty() ? fmt::format("bit {}", bit) : escape(name));
   }
+  if (unnamed > most) names += fmt::format(" and {} more", unnamed - most);
+  return names;
+}
+
+std::string features_text(const image::Image& image, format::FeatureKind kind, std::uint64_t bits) {
+  const std::string names = feature_list(image, kind, bits);
   return fmt::format("0x{:x}{}", bits, names.empty() ? "" : " [" + names + "]");
 }
 

@@ -34,7 +34,9 @@ std::string counted(std::uint64_t count, std::string_view one, std::string_view 
 
 std::string_view severity_name(check::Severity severity);
 
-// "0x3 [dirty bit, corrupt bit]"; bits without a name are "bit 7".
+// "dirty bit, bit 7": a bit without a name is a number.
+std::string feature_list(const image::Image& image, format::FeatureKind kind, std::uint64_t bits);
+// "0x3 [dirty bit, corrupt bit]".
 std::string features_text(const image::Image& image, format::FeatureKind kind, std::uint64_t bits);
 std::string_view feature_kind_name(format::FeatureKind kind);
 std::string_view crypt_method_name(std::uint32_t method);

@@ -5,6 +5,7 @@
 #include "report/blocks.h"
 #include "report/escape.h"
 #include "report/reused.h"
+#include "report/sentences.h"
 #include "report/text.h"
 
 namespace qd::report {
@@ -23,6 +24,7 @@ class CheckReport {
         selection_(selection),
         style_(style),
         problems_(result.findings.list(), selection),
+        sentence_(image, result),
         list_problems_(problems) {}
 
   void print();
@@ -58,6 +60,7 @@ class CheckReport {
   const Selection& selection_;
   const Style& style_;
   const Problems problems_;
+  const Sentences sentence_;
   const bool list_problems_;
 };
 
@@ -71,14 +74,12 @@ void CheckReport::heading(std::string_view name) {
 void CheckReport::problems_of(Block block, std::int32_t state) {
   // Those about the header and the files around are few, and say what no figure says.
   if (!list_problems_ && block != Block::header) return;
-  const std::uint64_t cluster_size = image_.geometry ? image_.geometry->cluster_size() : 0;
   for (const check::Finding* finding : problems_.of(block, state)) {
     const check::Problem& row = check::problem(finding->code);
     const std::string label = row.severity == Severity::error  ? paint(style_, Color::red, "ERROR")
                               : row.severity == Severity::leak ? paint(style_, Color::yellow, "LEAK")
                                                                : paint(style_, Color::yellow, "WARNING");
-    out_.print("{} [{}] {}\n", label, row.name,
-               escape(check::sentence(*finding, result_.snapshot_names, cluster_size)));
+    out_.print("{} [{}] {}\n", label, row.name, escape(sentence_(*finding), 4096));
     if (block == Block::clusters) print_reused(out_, image_, result_, *finding, style_);
   }
 }
@@ -126,7 +127,7 @@ void CheckReport::active() {
 }
 
 void CheckReport::snapshot(std::int32_t number, const format::Snapshot& s) {
-  out_.print("\nsnapshot[{}]:    ID: {}, NAME: {}\n", number, escape(s.id), escape(s.name));
+  out_.print("\nsnapshot[{}]:    ID: {}, NAME: {}\n", number, short_name(s.id), short_name(s.name));
   out_.print("{:16}DATE: {} UTC, VM_STATE: {}, DISK: {}\n", "", date_text(s.date_seconds), short_size(s.vm_state_size),
              short_size(s.disk_size));
   out_.print("{:<16}[offset: 0x{:x}, len: {}]\n", "L1 Table:", s.l1_offset.value, s.l1_size);

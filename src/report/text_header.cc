@@ -55,7 +55,7 @@ void print_header_lines(Output& out, const image::Image& image) {
   out.print("version: {}\nbacking_file_offset: 0x{:x}\nbacking_file_size: {}\n", h.version, h.backing_file_offset,
             h.backing_file_size);
   if (image.backing_file) out.print("backing_file: {}\n", escape(*image.backing_file));
-  if (image.data_file) out.print("data_file: {}\n", escape(*image.data_file));
+  if (image.data_file) out.print("data_file: {}\n", escape(*image.data_file, 4096));
   out.print("virtual_size: {}\ndisk_size: {}\n", size_text(h.size), size_text(image.file().allocated_bytes()));
   print_shape(out, image);
   out.print("refcount_table_offset: 0x{:x}\nrefcount_table_clusters: {}\n", h.refcount_table_offset,
@@ -78,7 +78,7 @@ void print_bitmap_lines(Output& out, const image::Image& image) {
     const format::Bitmap& b = bitmaps.entries[i];
     const std::string granularity =
         b.granularity_bits < 64 ? short_size(1ULL << b.granularity_bits) : fmt::format("2^{}", b.granularity_bits);
-    out.print("bitmap[{}]:      NAME: {}\n", i, escape(b.name));
+    out.print("bitmap[{}]:      NAME: {}\n", i, short_name(b.name));
     out.print("                granularity: {}, flags: {}\n", granularity, bitmap_flags(b));
     out.print("                [offset: 0x{:x}, len: {}]\n", b.table_offset.value, b.table_size);
   }

@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # What the scripts here share: a folder of their own, gone after the test, and how to ask for an exit code.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

@@ -49,7 +49,8 @@ def qemu_command(case):
 
 def qemu_check(case, folder):
     """(exit code, totals or nothing)"""
-    done = subprocess.run(qemu_command(case), cwd=folder, capture_output=True, timeout=TIMEOUT, check=False)
+    done = subprocess.run(qemu_command(case), cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                          timeout=TIMEOUT, check=False)
     if not done.stdout.strip():
         return done.returncode, None
     report = json.loads(done.stdout)
@@ -77,8 +78,8 @@ def judge(case, announced, qemu, ours):
     found = {p["code"] for p in report["problems"]}
     errors = {p["code"] for p in report["problems"] if p["severity"] == "error"}
     wrong = []
-    required = {code for code in announced if not code.endswith("?")} if len(case.damages) == 1 else set()
-    if missing := required - found:
+    required = [code for code in announced if not code.endswith("?")] if len(case.damages) == 1 else []
+    if missing := {code for code in required if not found & set(code.split("|"))}:
         wrong.append(f"does not find {' '.join(sorted(missing))}, but {' '.join(sorted(found)) or 'nothing'}")
     if totals is None:
         if not errors and case.base not in matrix.BEYOND_QEMU:
@@ -86,16 +87,36 @@ def judge(case, announced, qemu, ours):
         return wrong
     wrong += [f"{key} {report['totals'].get(key)} instead of {totals[key]}"
               for key in TOTALS if report["totals"].get(key) != totals[key]]
+    patterns = [pattern for code in announced for pattern in code.rstrip("?").split("|")]
     right = CLASSES.get(qemu_code, ())
     if code in right:
         return wrong
     if not right or code < right[0]:
         wrong.append(f"exits with {code}, qemu-img with {qemu_code}")
-    elif unannounced := {e for e in errors if not any(fnmatch.fnmatch(e, a.rstrip("?")) for a in announced)}:
+    elif unannounced := {e for e in errors if not any(fnmatch.fnmatch(e, p) for p in patterns)}:
         wrong.append(f"exits with {code}, qemu-img with {qemu_code}, because of {' '.join(sorted(unannounced))}")
     elif not errors:
         wrong.append(f"exits with {code}, qemu-img with {qemu_code}, for no reason")
     return wrong
+
+
+def copy_folder(source, target):
+    """Copies files with their holes: some are a terabyte long."""
+    os.mkdir(target)
+    for name in os.listdir(source):
+        with open(os.path.join(source, name), "rb", buffering=0) as old, \
+                open(os.path.join(target, name), "wb", buffering=0) as new:
+            end = os.fstat(old.fileno()).st_size
+            new.truncate(end)
+            at = 0
+            while at < end:
+                try:
+                    at = os.lseek(old.fileno(), at, os.SEEK_DATA)
+                except OSError:  # nothing but a hole up to the end
+                    break
+                stop = os.lseek(old.fileno(), at, os.SEEK_HOLE)
+                os.pwrite(new.fileno(), os.pread(old.fileno(), min(stop - at, 1 << 20), at), at)
+                at = min(stop, at + (1 << 20))
 
 
 def run_case(job):
@@ -103,7 +124,7 @@ def run_case(job):
     case, binary, built, keep = job
     with tempfile.TemporaryDirectory(prefix="oracle-") as parent:
         folder = os.path.join(parent, "case")
-        subprocess.run(["cp", "-r", os.path.join(built, case.base), folder], check=True)
+        copy_folder(os.path.join(built, case.base), folder)
         announced = []
         try:
             for wanted in case.damages:

@@ -238,12 +238,14 @@ class Image:
         sectors = ((value >> shift) & ((1 << (self.cluster_bits - 8)) - 1)) + 1
         return offset, sectors * 512 - offset % 512
 
-    def l2_entries_of(self, table, l1_index=0, state=None):
-        """Every entry of one L2 table, the empty ones too."""
+    def l2_entries_of(self, table, l1_index=0, state=None, empty=True):
+        """Every entry of one L2 table; those that are all zeros only if `empty`."""
         words = self.table(table, self.cluster_size // 8)
         step = self.l2_entry_size // 8
         for j in range(self.l2_entries):
             value, bitmap = words[j * step], words[j * step + 1] if step == 2 else 0
+            if not (empty or value or bitmap):
+                continue
             kind = self.kind(value)
             host, size = value & OFFSET_MASK, self.cluster_size
             if kind == "compressed":
@@ -255,7 +257,7 @@ class Image:
         """The entries of these kinds (default: whatever isn't unallocated) of a state, in order."""
         kinds = kinds or ("normal", "zero-alloc", "compressed", "zero")
         return [e for l1_index, table in self.l2_tables(state)
-                for e in self.l2_entries_of(table, l1_index, state) if e.kind in kinds]
+                for e in self.l2_entries_of(table, l1_index, state, "unallocated" in kinds) if e.kind in kinds]
 
     # ---- refcounts
 

@@ -76,7 +76,7 @@ def fix_copied(image):
     """Makes the COPIED flags of the active tables agree with the refcounts."""
     for l1_index, table in image.l2_tables():
         put_copied(image, image.l1_at(l1_index), table)
-        for entry in image.l2_entries_of(table, l1_index):
+        for entry in image.l2_entries_of(table, l1_index, empty=False):
             if entry.has_cluster and not image.external_data:
                 put_copied(image, entry.at, entry.host)
 

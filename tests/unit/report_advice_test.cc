@@ -62,7 +62,7 @@ TEST_F(Judge, NeverFreesLeaksWhileReferencesAreHidden) {
   for (const check::Problem& row : check::problems()) {
     if (row.code == Code::refcount_leak) continue;
     const Verdict v = judged(with({{row.code, 1}, {Code::refcount_leak, 1}}));
-    EXPECT_FALSE(hides_references(row.code) && frees(commands(v))) << row.name;
+    EXPECT_FALSE(hides(row.code) != Hidden::nothing && frees(commands(v))) << row.name;
   }
   using enum Code;
   for (const Code code :
@@ -70,9 +70,8 @@ TEST_F(Judge, NeverFreesLeaksWhileReferencesAreHidden) {
         l1_unreadable,         l1_truncated,          l1_reserved,          l1_unaligned,      l1_past_end,
         l1_no_offset,          l2_unreadable,         l2_truncated,         l2_reserved,       l2_unaligned,
         l2_past_end,           l2_bitmap_unallocated, snapshot_table,       snapshot_entry,    snapshot_extra_data,
-        snapshot_l1_unaligned, snapshot_l1_size,      snapshot_l1_past_end, snapshot_l1_short, cluster_reuse,
-        bitmaps_directory}) {
-    EXPECT_TRUE(hides_references(code)) << check::problem(code).name;
+        snapshot_l1_unaligned, snapshot_l1_size,      snapshot_l1_past_end, snapshot_l1_short, cluster_reuse}) {
+    EXPECT_EQ(hides(code), Hidden::data) << check::problem(code).name;
   }
 }
 
@@ -82,6 +81,13 @@ TEST_F(Judge, AdvisesACopyWhereDamageHidesLeakedData) {
   EXPECT_THAT(words(v), HasSubstr("Don't free them"));
   EXPECT_THAT(commands(v),
               testing::ElementsAre("cp --sparse=always a.qcow2 a.qcow2.copy", "qcow2-dump -R recover a.qcow2"));
+}
+
+TEST_F(Judge, LostBitmapsAreNoLostData) {
+  const Verdict v = judged(with({{Code::bitmaps_directory, 1}, {Code::refcount_leak, 20}}));
+  EXPECT_THAT(v.text, HasSubstr("it can be repaired"));
+  EXPECT_THAT(words(v), HasSubstr("guest's data is not concerned"));
+  EXPECT_THAT(commands(v), testing::ElementsAre("qcow2-dump -R error a.qcow2"));
 }
 
 TEST_F(Judge, ManyLeaksAloneAreSuspect) {

@@ -39,6 +39,18 @@ TEST(Escape, BytesThatAreNoUtf8) {
             "a");
 }
 
+TEST(Escape, CutsBetweenCharacters) {
+  EXPECT_EQ(escape("abcdef", 6), "abcdef");
+  EXPECT_EQ(escape("abcdefg", 6), "abcdef...");
+  EXPECT_EQ(escape("abcd数据", 6), "abcd...");
+  EXPECT_EQ(escape("ab\x1b"
+                   "c",
+                   6),
+            "ab\\x1b...");
+  EXPECT_EQ(escape("abc\x1b", 6), "abc...");
+  EXPECT_EQ(escape(std::string(100, '\0'), 8), "\\x00\\x00...");
+}
+
 TEST(ValidUtf8, ReplacesOnlyWhatIsBroken) {
   EXPECT_EQ(valid_utf8("数\xff\x1b"), "数\xef\xbf\xbd\x1b");
   EXPECT_EQ(valid_utf8("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");

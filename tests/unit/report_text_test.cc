@@ -121,6 +121,16 @@ TEST(AllText, NamesCannotDriveTheTerminal) {
   }
 }
 
+// A name may have 65535 bytes, and stands in every sentence about its snapshot.
+TEST(AllText, LongNamesStayShort) {
+  ImageBytes bytes(std::string(4000, 'n'));
+  bytes.put<std::uint64_t>(8 * 4096, 0x4000'0000'0000);
+  const std::string text = checked(bytes);
+  EXPECT_THAT(text, HasSubstr("[l1.past-end]"));
+  EXPECT_THAT(text, Not(HasSubstr(std::string(130, 'n'))));
+  EXPECT_THAT(text, HasSubstr(std::string(100, 'n') + "n"));
+}
+
 TEST(AllText, AnyHeaderIsPrinted) {
   for (const std::string& bytes :
        {std::string(), std::string("QFI\xfb"), std::string(30, '\xff'), std::string(100, '\0'),
@@ -140,6 +150,10 @@ TEST(HeaderText, ShowsValuesRawAndDecoded) {
   EXPECT_THAT(text, HasSubstr("\n    20     4  cluster_bits             0x0000000c          12 (4.00K)\n"));
   EXPECT_THAT(text, HasSubstr("\n    72     8  incompatible_features    0x0000000000000021  dirty bit, bit 5\n"));
   EXPECT_THAT(text, HasSubstr("\n   104     1  compression_type         (header_length ends before)\n"));
+  const image::Image ruined = open_image(std::string(512, '\xff'));
+  EXPECT_THAT(written([&](Output& out) { print_header(out, &ruined, {}); }),
+              HasSubstr("\n    80     8  compatible_features      0xffffffffffffffff\n"
+                        "                lazy refcounts, bit 1, bit 2, bit 3, bit 4 and 59 more\n"));
   EXPECT_THAT(written([&](Output& out) { print_header(out, nullptr, {}); }),
               HasSubstr("\n    20     4  cluster_bits\n"));
 }

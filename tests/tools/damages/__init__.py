@@ -1,8 +1,8 @@
 """The registry of damages. Each is a function `name(image, rng, arg)`, found by its name with dashes.
 
 It changes an open qcow2.Image at a place that `rng` chooses and returns the codes of the problems that a check must
-name afterwards; `code?` (a pattern, too) where it depends on the
-image or on the check's options. More may follow from them. A *harmless* one makes an unusual but healthy image and returns nothing.
+name afterwards (`one|other`: either will do), and as `code?` those that it may name besides, depending on the image or
+on the check's options (these may be patterns). A *harmless* one makes an unusual but healthy image and returns nothing.
 """
 
 import random

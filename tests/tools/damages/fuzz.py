@@ -20,7 +20,8 @@ def header_fuzz(image, rng, arg):
     """write nonsense into a field of the header"""
     fields = [f for f in HEADER if image.version >= 3 or HEADER[f][0] < 72]
     name = pick(rng, [f for f in fields if f not in ("magic", "version")])
-    image[name] = nonsense(image, rng, image[name], 8 * HEADER[name][1])
+    value = nonsense(image, rng, image[name], 8 * HEADER[name][1])
+    image[name] = 4 if (name, value) == ("crypt_method", 1) else value  # 1 is sense, and qemu-img would want the key
     return ["*?"]
 
 
@@ -29,7 +30,9 @@ def mapping_fuzz(image, rng, arg):
     """write nonsense into ARG (4) entries of L1 and L2 tables"""
     for _ in range(number(arg, 4)):
         tables = image.l2_tables()
-        l1_index, table = pick(rng, tables, "L2 table")
+        if not tables:
+            break
+        l1_index, table = pick(rng, tables)
         if table + image.cluster_size > image.length:
             continue
         at = image.l1_at(l1_index) if rng.randrange(8) == 0 else image.l2_at(table, rng.randrange(image.l2_entries))

@@ -143,7 +143,7 @@ def l2_entry_zeroed(image, rng, arg):
 def l2_table_zeroed(image, rng, arg):
     """zero an L2 table: all its clusters look like leaks"""
     _, table = pick(rng, [(i, t) for i, t in image.l2_tables()
-                          if any(e.kind in ("normal", "zero-alloc", "compressed") for e in image.l2_entries_of(t))],
+                          if any(e.kind in ("normal", "zero-alloc", "compressed") for e in image.l2_entries_of(t, empty=False))],
                     "L2 table with data")
     image.write(table, bytes(image.cluster_size))
     return [] if image.external_data else ["refcount.leak"]

@@ -51,7 +51,7 @@ def snapshot_id_length(image, rng, arg):
     """claim a snapshot ID of 65535 bytes"""
     victim = one_of(image, rng)
     image.put_snapshot_field(victim, "id_size", number(arg, 65535))
-    return ["snapshot.entry"] if image.snapshots()[victim].at + number(arg, 65535) > image.length else []
+    return ["snapshot.entry|snapshot.table"] if image.snapshots()[victim].at + number(arg, 65535) > image.length else []
 
 
 @damage
@@ -87,7 +87,8 @@ def snapshot_duplicate_id(image, rng, arg):
 @damage
 def snapshot_size_zero(image, rng, arg):
     """record a disk size of 0 for a snapshot that maps data"""
-    victims = [i for i, s in enumerate(image.snapshots()) if len(s.extra) >= 16 and image.entries(state=i)]
+    victims = [i for i, s in enumerate(image.snapshots())
+               if len(s.extra) >= 16 and not s.vm_state_size and image.entries(state=i)]
     image.put_snapshot_field(pick(rng, victims, "snapshot with data and a disk size"), "disk_size", 0)
     return ["snapshot.size-zero"]
 
