@@ -210,6 +210,9 @@ std::string_view Judge::repair_text() const {
     return "What looks leaked is probably the bitmaps': set these right first, then check again. The guest's data is "
            "not concerned.";
   }
+  if (status_ == Status::leak && count(Code::bitmaps_stale) > 0) {
+    return "The stale bitmaps have left them behind. Nothing that the tables map is concerned.";
+  }
   if (status_ == Status::leak) {
     return "An interrupted write leaves such clusters behind. Nothing that the tables map is concerned.";
   }
