@@ -40,7 +40,9 @@ void open_data_file(Context& c) {
   if (!c.image.data_file) return;
   const std::string path = image::resolve(c.image.file().path(), *c.image.data_file);
   if (image::has_protocol(path)) return;
-  auto file = open_file(path);
+  // QEMU looks from the working folder; beside the image is where people look.
+  auto file = open_file(*c.image.data_file);
+  if (!file) file = open_file(path);
   if (file) {
     c.data_file_size = (*file)->size();
     return;

@@ -14,7 +14,7 @@ Result check(const image::Image& image, const Options& options) {
 
   check_header(context);           // what the header says is known to be sound, or reported
   check_backing_chain(context);    // the files it needs are there, or reported
-  if (image.geometry) {
+  if (image.geometry && !image.header_cut_off()) {
     const format::Geometry& geometry = *image.geometry;
     open_data_file(context);
     auto refcounts = std::make_shared<image::Refcounts>(image::Refcounts::load(image));

@@ -60,7 +60,7 @@ struct Context {
 
   // Does a structure end behind the file's last byte? To the byte: what is cut off is lost, whatever QEMU makes of it.
   bool cut_off(HostOffset offset, std::uint64_t bytes) const {
-    return offset.value + bytes > image.file().size() && offset.value < size();
+    return bytes > 0 && offset.value < size() && offset.value + bytes > image.file().size();
   }
 
   // As QEMU judges it: a structure may end less than a cluster behind the end of the file (which need not be whole).

@@ -14,7 +14,7 @@ namespace {
 using format::Header;
 namespace extension = format::extension;
 
-Finding value(Code code, std::uint64_t found, std::uint64_t expected = 0) {
+Finding value(Code code, std::uint64_t found, std::optional<std::uint64_t> expected = std::nullopt) {
   Finding f;
   f.code = code;
   f.found = found;
@@ -48,9 +48,9 @@ std::string looks_like(const Context& c) {
 
 void check_magic(Context& c) {
   const Header& h = c.image.header;
-  const bool cut = c.image.header_bytes_present < format::header_bytes_v2;
-  if (cut) c.report(value(Code::header_short, c.image.header_bytes_present, format::header_bytes_v2));
-  if (!cut && h.magic != format::magic) {
+  const std::uint64_t present = c.image.header_bytes_present, needed = c.image.header_bytes_needed();
+  if (present < needed) c.report(value(Code::header_short, present, needed));
+  if (present >= 4 && h.magic != format::magic) {
     Finding f = value(Code::header_magic, h.magic, format::magic);
     f.detail = looks_like(c);
     c.report(f);
@@ -207,7 +207,7 @@ void check_header(Context& c) {
   const Header& h = c.image.header;
   check_magic(c);
   const bool foreign = h.magic != format::magic;
-  if (foreign && !c.image.geometry) return;  // nothing in here is ours
+  if ((foreign && !c.image.geometry) || c.image.header_cut_off()) return;  // no field here is worth a word
   if (h.version < 2 || h.version > 3) c.report(value(Code::header_version, h.version));
   if (h.cluster_bits < 9 || h.cluster_bits > 21) c.report(value(Code::header_cluster_bits, h.cluster_bits));
   if (!c.image.geometry) return;

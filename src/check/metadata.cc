@@ -44,7 +44,7 @@ Finding snapshot_finding(Code code, std::uint64_t index, const format::Snapshot&
   f.index = index;
   f.state = static_cast<std::int32_t>(index);
   f.host = s.at;
-  f.detail = snapshot_label(s);
+  f.detail = fmt::format("(ID {}, \"{}\")", s.id, s.name);
   return f;
 }
 
@@ -98,6 +98,7 @@ void check_snapshot_entry(Context& c, std::uint64_t index, const format::Snapsho
   if (!fresh && !s.id.empty()) {
     Finding f = snapshot_finding(Code::snapshot_duplicate_id, index, s);
     f.found = first->second;
+    f.detail = s.id;
     c.report(f);
   }
   c.vm_state = std::max(c.vm_state, s.vm_state_size);
@@ -189,7 +190,8 @@ void claim_metadata(Context& c) {
   }
   const std::uint64_t snapshot_bytes = c.image.snapshots.bytes;
   claim(c, {OwnerKind::snapshot_table, HostOffset(h.snapshots_offset), snapshot_bytes});
-  if (c.cut_off(HostOffset(h.snapshots_offset), snapshot_bytes) && c.image.snapshots.missing == 0) {
+  if (c.cut_off(HostOffset(h.snapshots_offset), snapshot_bytes) && !c.image.snapshots.entries.empty() &&
+      c.image.snapshots.missing == 0) {
     Finding f;
     f.code = Code::snapshot_entry;
     f.index = c.image.snapshots.entries.size() - 1;

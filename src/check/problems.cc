@@ -121,7 +121,7 @@ constexpr std::array<Problem, code_count> table{{
      "{where} is {found}: it has flags but no offset", "The entry names the header as its L2 table. Zero it if no L2 "
      "table was lost here."},
     {l1_copied, "l1.copied", error, Status::copied, corruption, Repair::error,
-     "{where} is {found}: COPIED is {detail} but the L2 table at {host} has refcount {found_n}",
+     "{where} is {found}: COPIED is {detail} but the L2 table at {host} has refcount {expected_n}",
      "With COPIED wrongly set, a write would change snapshots too; wrongly clear it costs a copy."},
     {l2_unreadable, "l2.unreadable", error, Status::corrupt, nowhere, Repair::none,
      "L2 table at {host} ({where}) can't be read: {detail}",
@@ -225,7 +225,7 @@ constexpr std::array<Problem, code_count> table{{
      "snapshot table entry {index} at {host} has {found_n} bytes of extra data; a version 3 image needs 16 at least",
      "Disk size and VM state size of the snapshot are not recorded: the active disk's size is assumed."},
     {snapshot_duplicate_id, "snapshot.duplicate-id", error, Status::snapshot, nowhere, Repair::user,
-     "snapshot table entry {index} has ID {detail}, as entry {found_n} has",
+     "snapshot table entries {found_n} and {index} have the same ID {detail}",
      "Commands that name the ID reach only the first of them."},
     {snapshot_size_zero, "snapshot.size-zero", error, Status::snapshot, nowhere, Repair::user,
      "snapshot table entry {index} {detail} records a disk size of 0 but maps data",

@@ -122,7 +122,7 @@ void TableScan::judge_l1_entries() {
     ++(reserved || past_end || offset == 0 ? counts.invalid : unaligned ? counts.unaligned : counts.used);
 
     const ClusterIndex cluster = g_.cluster(table_.offset);
-    if (e.state != 0 || offset == 0 || !c_.refcounts->readable(cluster)) continue;
+    if (e.state != 0 || offset == 0 || !c_.image.refcounts_readable || !c_.refcounts->readable(cluster)) continue;
     check_copied_ = true;
     const std::uint64_t refcount = c_.refcounts->get(cluster);
     if ((refcount == 1) == ((e.raw & format::copied_flag) != 0)) continue;

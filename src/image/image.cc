@@ -47,7 +47,8 @@ const format::Extension* Image::find_extension(std::uint32_t type) const {
 
 std::string Image::feature_name(format::FeatureKind kind, unsigned bit) const {
   const auto named = [&](const format::FeatureName& f) { return f.kind == kind && f.bit == bit; };
-  if (const auto own = std::ranges::find_if(feature_names, named); own != feature_names.end()) return own->name;
+  const auto own = std::ranges::find_if(feature_names, named);
+  if (own != feature_names.end() && !own->name.empty()) return own->name;
   const auto known = format::known_features();
   if (const auto ours = std::ranges::find_if(known, named); ours != known.end()) return ours->name;
   return {};

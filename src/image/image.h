@@ -62,6 +62,11 @@ class Image {
   std::uint64_t clusters() const { return geometry->clusters(size_); }
 
   std::uint64_t header_bytes_present = 0;  // up to 112
+  std::uint64_t header_bytes_needed() const {
+    return header.version == 3 ? format::header_bytes_v3 : format::header_bytes_v2;
+  }
+  // The file ends within the header. QEMU opens a version 2 image all the same and takes what is missing for zeros.
+  bool header_cut_off() const { return header.version != 2 && header_bytes_present < header_bytes_needed(); }
   format::Header header;
   // Nothing where the header's cluster size is impossible: then no table can be read.
   std::optional<format::Geometry> geometry;

@@ -8,6 +8,7 @@
 #include <mutex>
 
 #include "base/bits.h"
+#include "base/checked.h"
 #include "base/endian.h"
 
 namespace qd::image {
@@ -170,8 +171,10 @@ Refcounts Refcounts::load(const Image& image) {
     return result;
   }
 
-  const std::uint64_t bytes = std::min({result.table_bytes_, format::max_reftable_bytes,
-                                        image.size() - result.table_offset_.value});
+  // An impossibly large table is read as far as this file's clusters need one.
+  const std::uint64_t needed = divide_up(image.clusters(), g.refcount_block_entries()) * sizeof(be64);
+  const std::uint64_t most = result.table_bytes_ <= format::max_reftable_bytes ? result.table_bytes_ : needed;
+  const std::uint64_t bytes = std::min({most, format::max_reftable_bytes, image.size() - result.table_offset_.value});
   std::vector<be64> table(bytes / sizeof(be64));
   if (auto read = image.file().read(result.table_offset_.value, std::as_writable_bytes(std::span(table))); !read) {
     result.table_error_ = read.error().message;

@@ -28,7 +28,8 @@ std::string wrap(std::string_view text, std::string_view first) {
     text.remove_prefix(space == text.npos ? text.size() : space + 1);
     if (word.empty()) continue;
     if (!fresh && column + 1 + word.size() >= text_width) {
-      result += "\n" + std::string(first.size(), ' ');
+      result += '\n';
+      result.append(first.size(), ' ');
       column = first.size();
       fresh = true;
     }
