@@ -28,7 +28,7 @@ install_packages "${build_packages[@]}" libgtest-dev libgmock-dev qemu-utils e2f
 checked_build ci build-ci
 if [[ ${CI-} == true && $# == 0 ]]; then
   install_packages clang-14
-  checked_build clang build-clang
+  checked_build clang build-clang qcow2-dump  # for its warnings: the tests are not run with it
   checked_build debug-sanitized build-debug
   run_tests build-debug -L 'unit|images'
 fi

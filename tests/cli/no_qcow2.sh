@@ -3,7 +3,7 @@
 source "$(dirname "$0")/lib.bash"
 
 : >empty
-head -c 100000 /dev/urandom >raw
+python3 -c 'import random; open("raw", "wb").write(random.Random(1).randbytes(100000))'
 image vm.qcow2
 head -c 100 vm.qcow2 >short
 cp vm.qcow2 ones.qcow2
@@ -14,7 +14,7 @@ says out 'header\.short|0 bytes'
 modest 6 raw
 says out 'no qcow2 image'
 modest 6 -m error short
-says out '^ERROR \[header\.'
+says out 'has 100 bytes'
 modest 6 ones.qcow2
 says out 'no qcow2 image'
 for file in empty raw short ones.qcow2; do
