@@ -2,6 +2,8 @@
 // with a protocol ("nbd://…", "json:…") are not followed.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "check/passes.h"
 #include "image/chain.h"
 
@@ -36,7 +38,9 @@ void check_backing_chain(Context& c) {
 
 void open_data_file(Context& c) {
   if (!c.geometry().data_file) return;
-  c.data_claims = std::make_unique<Claims>(c.geometry().clusters(c.image.header.size), nullptr);
+  // As many clusters as the largest L1 table can map; a ruined size field may claim any number.
+  const std::uint64_t mappable = format::max_l1_bytes / 8 * c.geometry().l2_entries();
+  c.data_claims = std::make_unique<Claims>(std::min(c.geometry().clusters(c.image.header.size), mappable), nullptr);
   if (!c.image.data_file) return;
   const std::string path = image::resolve(c.image.file().path(), *c.image.data_file);
   if (image::has_protocol(path)) return;
