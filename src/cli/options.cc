@@ -131,10 +131,11 @@ Result<void> Parser::settle() {
   if (!written_.display.empty()) o_.color = written_.display == "color";
   const auto given = [](const CLI::Option* option) { return option->count() > 0; };
   if (app_.count("--cluster-size") > 0) {
-    if (!std::has_single_bit(written_.cluster_size) || written_.cluster_size < 512 || written_.cluster_size > 2u << 20) {
+    const std::uint64_t bytes = written_.cluster_size;
+    if (!std::has_single_bit(bytes) || bytes < 512 || bytes > 2u << 20) {
       return bad_usage("--cluster-size: a power of two from 512 to 2M is wanted");
     }
-    o_.cluster_bits = static_cast<unsigned>(std::countr_zero(written_.cluster_size));
+    o_.cluster_bits = static_cast<unsigned>(std::countr_zero(bytes));
   }
 
   if (o_.repair != "off" && o_.repair != "check") return not_built_in("repair");

@@ -41,7 +41,7 @@ void print_refcounts(report::Output& out, const image::Image& image, const check
   begin_section(out, "Refcount Table:");
   out.print("{:<16}[offset: 0x{:x}, len: {}]\n\n", "Refcount Table:", image.header.refcount_table_offset,
             result.disk_refcounts->table_bytes() / sizeof(std::uint64_t));
-  dump_refcounts(out, image, result);
+  if (image.refcounts_readable) dump_refcounts(out, image, result);
   end_section(out);
 }
 

@@ -89,7 +89,8 @@ std::string_view flag_words(std::uint64_t raw, bool zero) {
 class Renderer {
  public:
   Renderer(const image::Image& image, const check::Result& result, const image::State& state, bool flags)
-      : image_(image), g_(*image.geometry), result_(result), active_(state.snapshot < 0), flags_(flags) {}
+      : image_(image), g_(*image.geometry), result_(result), flags_(flags),
+        judges_copied_(state.snapshot < 0 && image.refcounts_readable) {}
 
   char* render(const Piece& piece, char* at) const;
 
@@ -104,7 +105,7 @@ class Renderer {
   const image::Image& image_;
   const format::Geometry& g_;
   const check::Result& result_;
-  const bool active_, flags_;
+  const bool flags_, judges_copied_;
 };
 
 char* Renderer::render(const Piece& piece, char* at) const {
@@ -135,10 +136,10 @@ char* Renderer::l1_line(const image::Group& group, char* at) const {
   return put(at, "\n");
 }
 
-// COPIED promises that the refcount is 1. Only the active tables have to keep the promise; in snapshots it means nothing.
+// COPIED promises that the refcount is 1. Only the active tables keep the promise; in snapshots it means nothing.
 bool Renderer::copied_wrong(std::uint64_t raw) const {
   const ClusterIndex cluster = g_.cluster(HostOffset(raw & format::offset_mask));
-  if (!active_ || !result_.disk_refcounts->readable(cluster)) return false;
+  if (!judges_copied_ || !result_.disk_refcounts->readable(cluster)) return false;
   return (result_.disk_refcounts->get(cluster) == 1) != ((raw & format::copied_flag) != 0);
 }
 
@@ -150,9 +151,9 @@ bool Renderer::clean(std::uint64_t raw, std::uint64_t count) const {
       g_.offset_in_cluster(offset) != 0) {
     return false;
   }
-  if (g_.data_file) return copied || !active_;
+  if (g_.data_file) return copied || !judges_copied_;
   if (offset == 0 || offset >= image_.size() || count > g_.clusters(image_.size() - offset)) return false;
-  if (!active_) return true;
+  if (!judges_copied_) return true;
   const ClusterIndex cluster = g_.cluster(HostOffset(offset));
   const auto refcounts = check::run_refcounts(*result_.disk_refcounts, cluster, count, copied ? 1 : 2);
   return copied ? refcounts.all_one : refcounts.none_one;
@@ -185,7 +186,7 @@ std::string_view Renderer::markers(std::uint64_t raw, std::uint64_t subclusters)
   const bool invalid = (raw & format::l2_reserved_mask) != 0 || impossible || (here && offset >= image_.size());
   const bool unaligned = has_cluster && g_.offset_in_cluster(offset) != 0;
   // In an external data file each cluster counts as used once.
-  const bool wrong = here ? copied_wrong(raw) : has_cluster && active_ && !(raw & format::copied_flag);
+  const bool wrong = here ? copied_wrong(raw) : has_cluster && judges_copied_ && !(raw & format::copied_flag);
   static constexpr std::string_view texts[8] = {
       "",             " [error]",             " [invalid]",             " [invalid] [error]",
       " [unaligned]", " [unaligned] [error]", " [unaligned] [invalid]", " [unaligned] [invalid] [error]"};

@@ -76,8 +76,9 @@ class Dump:
                       e.has_cluster and self.copied_wrong(e.value, state))
         bitmap = f" [bitmap: 0x{e.bitmap:x}]" if image.extended_l2 else ""
         zero = 1 if e.kind != "compressed" and not image.extended_l2 else 0
-        return f"\tl2 table[{e.l2_index:4}], data offset: 0x{e.host:x}" + raw(e.value, self.flags, COPIED=COPIED, COMPRESSED=COMPRESSED, ZERO=zero) + \
-            f"{bitmap}{text} | vdisk offset: 0x{e.guest:x}"
+        flags = raw(e.value, self.flags, COPIED=COPIED, COMPRESSED=COMPRESSED, ZERO=zero)
+        return f"\tl2 table[{e.l2_index:4}], data offset: 0x{e.host:x}{flags}{bitmap}{text} | " \
+            f"vdisk offset: 0x{e.guest:x}"
 
     def refcounts(self):
         image = self.image
@@ -118,7 +119,10 @@ compare() {
     "$QCOW2_DUMP" -b -m dump $flags "$2" >whole || true
     grep -aE $'^(l1 table\\[|\tl2 table|refcount table\\[|\trefcount block)' whole >got || true
     [[ -s expected ]] || fail "$1: the image is empty"
-    cmp -s expected$flags got || { diff expected$flags got | head -20 >out; fail "$1: the dump differs (<: expected)"; }
+    cmp -s expected$flags got || {
+      diff expected$flags got | head -20 >out
+      fail "$1: the dump differs (<: expected)"
+    }
   done
 }
 

@@ -7,7 +7,8 @@ snapshot healthy.qcow2 first
 qemu-io -c 'write 8M 4M' -c 'write -z 20M 1M' -c 'write 50M 3M' healthy.qcow2 >/dev/null
 snapshot healthy.qcow2 second
 cp healthy.qcow2 damaged.qcow2
-for what in l2-dup l2-unaligned l1-entry-garbage refcount-zero=50 refcount-leak=40 l2-table-garbage snapshot-l2-unaligned; do
+for what in l2-dup l2-unaligned l1-entry-garbage refcount-zero=50 refcount-leak=40 l2-table-garbage \
+  snapshot-l2-unaligned; do
   damage damaged.qcow2 $what
 done
 for file in healthy.qcow2 damaged.qcow2; do

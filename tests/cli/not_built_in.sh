@@ -9,7 +9,8 @@ sha256sum vm.qcow2 >before
 for options in "-R leak" "-R error" "-R reuse" "-R discard" "-R all" "-R recover" "-A first" "-D snapshot[0]" "-E 0" \
   "-M corrupt" "-M dirty" "-C corrupt" "-C dirty" "-m edit -O 0x10 -V ~0 -w 4" "-m edit -O header.size -V 1" \
   "-m copy -O 0 -S 512 -w 512" "-m rebase -F base.qcow2" "-m undo" "-m export" "-m map" "-m browse" \
-  "-R leak --dry-run" "-R leak --undo-log log" "-R leak --no-undo" "-R leak --force" "--stats" "--metrics file" "--follow"; do
+  "-R leak --dry-run" "-R leak --undo-log log" "-R leak --no-undo" "-R leak --force" "--stats" \
+  "--metrics file" "--follow"; do
   # shellcheck disable=SC2086
   code 218 $options vm.qcow2
   says err "isn't built into this version: nothing was written"

@@ -73,6 +73,15 @@ TEST(Dump, ShowsClustersThatLackARefcount) {
   EXPECT_TRUE(has(text, "\trefcount block[    6], refcount: 0 | reference: 1 [error] | cluster[6] offset: 0x60000"));
 }
 
+TEST(Dump, JudgesNoFlagByRefcountsThatNobodyCanRead) {
+  TinyImage image(2);
+  image.put32(96, 7);
+  const std::string text = dump(memory_file(image.bytes()));
+  EXPECT_TRUE(has(text, "l1 table[   0], l2 offset: 0x40000"));
+  EXPECT_TRUE(has(text, "\tl2 table[   1], data offset: 0x60000 | vdisk offset: 0x10000"));
+  EXPECT_EQ(text.find("refcount block["), std::string::npos);
+}
+
 TEST(Dump, ShowsWhatIsSelected) {
   TinyImage image(2);
   EXPECT_EQ(dump(memory_file(image.bytes()), {}, {.refcounts = false}).find("refcount block["), std::string::npos);
