@@ -2,11 +2,9 @@
 // there are hands to make them.
 #pragma once
 
-#include <oneapi/tbb/info.h>
-#include <oneapi/tbb/parallel_pipeline.h>
 #include <oneapi/tbb/global_control.h>
+#include <oneapi/tbb/parallel_pipeline.h>
 
-#include <algorithm>
 #include <cstddef>
 #include <memory>
 

@@ -63,10 +63,11 @@ struct Context {
     return bytes > 0 && offset.value < size() && offset.value + bytes > image.file().size();
   }
 
-  // As QEMU judges it: a structure may end less than a cluster behind the end of the file (which need not be whole).
-  bool past_end(HostOffset offset, std::uint64_t bytes) const {
-    return offset.value >= format::max_host_offset || bytes >= format::max_host_offset ||
-           offset.value + bytes >= size() + geometry().cluster_size();
+  bool past_end(HostOffset offset, std::uint64_t bytes) const { return image.past_end(offset, bytes); }
+
+  // Does an L1 entry lead to something that can't be an L2 table? QEMU reads it as one all the same.
+  bool is_garbage(const image::Table& table) const {
+    return table.offset.value == 0 || geometry().offset_in_cluster(table.offset.value) != 0;
   }
 };
 

@@ -23,7 +23,7 @@ class TableScan {
     state_ = context.result.states[table.entries.front().state].snapshot;
     active_ = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
     end_of_disk_ = first_index_beyond_disk();
-    garbage_ = table.offset.value == 0 || g_.offset_in_cluster(table.offset.value) != 0;
+    garbage_ = context.is_garbage(table);
   }
 
   // The L1 entries that name this table, and the table's own cluster.
@@ -64,7 +64,7 @@ class TableScan {
   std::int32_t state_;
   bool active_ = false;
   bool check_copied_ = false;
-  bool garbage_ = false;  // what the L1 entry names can't be an L2 table; QEMU reads it as one all the same
+  bool garbage_ = false;
   std::uint64_t end_of_disk_ = 0;
   std::uint64_t next_contiguous_ = 0;
   StateReport figures_;

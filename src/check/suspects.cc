@@ -47,9 +47,6 @@ class Counter {
   void count_table(const image::Group& group, const image::Table& table);
 
  private:
-  bool garbage(const image::Table& table) const {
-    return table.offset.value == 0 || g_.offset_in_cluster(table.offset.value) != 0;
-  }
   void count_run(const image::Table& table, Owner owner, std::uint64_t first, std::uint64_t count);
 
   const Context& c_;
@@ -65,7 +62,7 @@ void Counter::count_table(const image::Group& group, const image::Table& table) 
   owner.raw = table.entries.front().raw;
   if (table.offset.value < c_.size()) {
     const bool unaligned = g_.offset_in_cluster(table.offset.value) != 0;
-    claim(*c_.claims, g_.cluster(table.offset), unaligned ? 2 : 1, table.entries.size(), owner, garbage(table));
+    claim(*c_.claims, g_.cluster(table.offset), unaligned ? 2 : 1, table.entries.size(), owner, c_.is_garbage(table));
   }
   if (table.words.empty()) return;
   image::for_runs(g_, table.words, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t count) {
@@ -85,7 +82,7 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
     owner.l2_index = static_cast<std::uint32_t>(first);
     owner.raw = raw;
     const ClusterIndex begin = g_.cluster(range.offset), last = g_.cluster(range.offset + (range.bytes - 1));
-    return claim(*c_.claims, begin, last - begin + 1, table.entries.size(), owner, garbage(table));
+    return claim(*c_.claims, begin, last - begin + 1, table.entries.size(), owner, c_.is_garbage(table));
   }
   if (type != format::ClusterType::normal && type != format::ClusterType::zero_allocated) return;
 
@@ -101,7 +98,7 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
     if (!g_.data_file && offset + (i << g_.cluster_bits) >= c_.size()) break;
     owner.l2_index = static_cast<std::uint32_t>(first + i);
     owner.raw = raw + (i << g_.cluster_bits);
-    claim(claims, begin + i, unaligned ? 2 : 1, table.entries.size(), owner, unaligned || garbage(table));
+    claim(claims, begin + i, unaligned ? 2 : 1, table.entries.size(), owner, unaligned || c_.is_garbage(table));
   }
 }
 

@@ -174,8 +174,7 @@ std::string_view Renderer::markers(std::uint64_t raw, std::uint64_t subclusters)
   const ClusterType type = format::cluster_type(g_, raw);
   if (type == ClusterType::compressed) {
     const format::CompressedRange range = g_.compressed(raw);
-    const std::uint64_t limit = std::min(image_.size() + g_.cluster_size(), format::max_host_offset);
-    if (g_.data_file || subclusters != 0 || range.offset.value + range.bytes >= limit) return " [invalid]";
+    if (g_.data_file || subclusters != 0 || image_.past_end(range.offset, range.bytes)) return " [invalid]";
     return raw & format::copied_flag ? " [error]" : "";
   }
   const std::uint64_t offset = raw & format::offset_mask;

@@ -61,6 +61,12 @@ class Image {
   // Clusters that the file has, the last one perhaps in part.
   std::uint64_t clusters() const { return geometry->clusters(size_); }
 
+  // As QEMU judges it: a structure may end less than a cluster behind the end of the file (which need not be whole).
+  bool past_end(HostOffset offset, std::uint64_t bytes) const {
+    return offset.value >= format::max_host_offset || bytes >= format::max_host_offset ||
+           offset.value + bytes >= size_ + geometry->cluster_size();
+  }
+
   std::uint64_t header_bytes_present = 0;  // up to 112
   std::uint64_t header_bytes_needed() const {
     return header.version == 3 ? format::header_bytes_v3 : format::header_bytes_v2;

@@ -61,7 +61,7 @@ class Refcounts {
     const RefcountBlock* block = nullptr;
   };
 
-  // Reads the refcount table and all its blocks. Blocks that can't be read are marked so. 
+  // Reads the refcount table and all its blocks. Blocks that can't be read are marked so.
   static Refcounts load(const Image& image);
 
   // The refcount on disk; 0 where there is no block. Meaningless where !readable(cluster).

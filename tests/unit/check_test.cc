@@ -2,6 +2,8 @@
 // needs no file: bad sectors, and the figures one can count by hand.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "tiny_image.h"
 
 namespace qd::check {
