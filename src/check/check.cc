@@ -35,6 +35,7 @@ Result check(const image::Image& image, const Options& options) {
     result.disk_refcounts = context.refcounts;
     result.claims = context.claims;
   }
+  judge_leaks(image, result);      // whether what looks leaked is lost data is known, or suspected
   result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   return result;
 }

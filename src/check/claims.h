@@ -12,6 +12,7 @@
 // All of it may be called from several threads; the outcome doesn't depend on their order.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <mutex>
@@ -55,7 +56,7 @@ class Claims {
   // `refcounts` may be null: then nothing is compared (an external data file has none).
   Claims(std::uint64_t clusters, const image::Refcounts* refcounts)
       : owned(clusters), conflict(clusters), suspect(clusters), compressed(clusters), tally(clusters),
-        refcounts_(refcounts) {}
+        dangling(std::min(clusters + (1 << 20), most_growth)), refcounts_(refcounts) {}
 
   std::uint64_t clusters() const { return owned.size(); }
 
@@ -69,6 +70,15 @@ class Claims {
   // Compressed data that touches these clusters.
   void claim_compressed(ClusterIndex first, std::uint64_t count, std::uint64_t references);
 
+  // A reference to places behind the file's end. Whoever makes the file longer must leave them out: what is put there
+  // would belong to that reference at once.
+  void claim_beyond(ClusterIndex first, std::uint64_t count);
+  bool dangles(ClusterIndex cluster) const {
+    return cluster.value >= clusters() && dangling.test(std::min(cluster.value - clusters(), dangling.size()));
+  }
+  // Clusters behind clusters() about which dangles() can tell.
+  std::uint64_t growth() const { return dangling.size(); }
+
   // Clusters that hold compressed data and something else: suspects too. Call between the two walks.
   void cross_check();
 
@@ -80,8 +90,10 @@ class Claims {
   BitSet suspect;     // to be counted by the second walk
   BitSet compressed;  // holds compressed data
   Tally tally;        // references: compressed ones at once, all others for suspects in the second walk
+  BitSet dangling;    // behind the file's end, counted from clusters() on
 
  private:
+  static constexpr std::uint64_t most_growth = 1ULL << 32;  // clusters; no repair needs more room than this
   const image::Refcounts* refcounts_;
 };
 

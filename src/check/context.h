@@ -1,6 +1,7 @@
 // What all passes of one check share.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -64,6 +65,14 @@ struct Context {
   }
 
   bool past_end(HostOffset offset, std::uint64_t bytes) const { return image.past_end(offset, bytes); }
+
+  // Something refers to bytes that lie behind the end of the file, all or some of them.
+  void claim_beyond(HostOffset offset, std::uint64_t bytes) const {
+    const std::uint64_t end = std::min(offset.value + bytes, format::max_host_offset);
+    if (offset.value >= end) return;
+    const ClusterIndex first = geometry().cluster(offset);
+    claims->claim_beyond(first, geometry().clusters(end) - first.value);
+  }
 
   // Does an L1 entry lead to something that can't be an L2 table? QEMU reads it as one all the same.
   bool is_garbage(const image::Table& table) const {

@@ -18,6 +18,7 @@ namespace {
 bool claim(Context& c, MetadataUse use) {
   if (use.bytes == 0) return true;
   if (c.past_end(use.offset, use.bytes)) {
+    c.claim_beyond(use.offset, use.bytes);
     ++c.result.totals.corruptions;
     return false;
   }

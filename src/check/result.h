@@ -11,6 +11,7 @@
 
 #include "check/claims.h"
 #include "check/findings.h"
+#include "check/leaks.h"
 #include "image/image.h"
 #include "image/refcounts.h"
 #include "image/walk.h"
@@ -87,6 +88,7 @@ struct Result {
   std::vector<Owner> owners;                 // of suspect clusters, sorted by place; not all if there are very many
   bool owners_complete = true;
   std::vector<std::string> snapshot_names;   // by number: "ID (NAME)"
+  LeakDoubt leak_doubt;                      // may what looks leaked be freed?
   double seconds = 0;
 
   // For whoever prints refcounts next to references; null where the image has no readable geometry.

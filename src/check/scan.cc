@@ -134,7 +134,9 @@ void TableScan::judge_l1_entries() {
     f.detail = refcount == 1 ? "clear" : "set";
     report(f, 1);
   }
-  if (!past_end) {
+  if (past_end) {
+    c_.claim_beyond(table_.offset, g_.cluster_size());
+  } else {
     const ClusterIndex first = g_.cluster(table_.offset);
     if (garbage_) {
       c_.claims->reach(first, unaligned ? 2 : 1);
@@ -223,6 +225,7 @@ void TableScan::judge_allocated(std::uint64_t first, std::uint64_t count, const 
     f.host = HostOffset(outside);
     f.expected = c_.size();
     report(f, references());
+    c_.claim_beyond(HostOffset(outside), ((count - inside) << g_.cluster_bits));
   }
 
   const ClusterIndex cluster = g_.cluster(HostOffset(offset));
@@ -325,7 +328,7 @@ void TableScan::judge_compressed(std::uint64_t index, const Sharing& sharing) {
     f.expected = c_.size();
     report(f, references());
     ++figures_.l2.invalid;
-    return;
+    return c_.claim_beyond(range.offset, range.bytes);
   }
   ++figures_.compressed;
   if (!sharing.claims) return;

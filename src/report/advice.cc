@@ -29,7 +29,6 @@ class Judge {
   std::uint64_t count(Code code) const { return result_.findings.count(code); }
   std::uint64_t count_of(std::string_view structure) const;
   bool wanted(Repair repair) const { return wanted_[static_cast<std::size_t>(repair)]; }
-  bool lost_table_likely() const;
   bool lazy_dirty() const;
   bool only_header() const;
 
@@ -45,19 +44,22 @@ class Judge {
 
   const image::Image& image_;
   const check::Result& result_;
+  const check::LeakDoubt& doubt_;
   const std::string path_;  // as a shell takes it
   std::array<bool, 6> wanted_{};
   Status status_;
   bool foreign_ = false;     // there is nothing of a qcow2 image to be seen
   bool unreadable_ = false;  // the disk below fails
   bool in_use_ = false;
-  bool hidden_ = false;          // references to data are missing from the count
-  bool bitmaps_hidden_ = false;  // references to bitmaps are
-  bool leaks_suspect_ = false;   // what is leaked may be in use
+  bool leaks_suspect_ = false;  // what is leaked may be in use
 };
 
 Judge::Judge(const image::Image& image, const check::Result& result)
-    : image_(image), result_(result), path_(shell_quote(image.file().path())), status_(result.status()) {
+    : image_(image),
+      result_(result),
+      doubt_(result.leak_doubt),
+      path_(shell_quote(image.file().path())),
+      status_(result.status()) {
   foreign_ = count(Code::header_short) > 0 || (!image.geometry && count(Code::header_magic) > 0);
   unreadable_ = count(Code::l1_unreadable) + count(Code::l2_unreadable) + count(Code::reftable_unreadable) +
                     count(Code::refblock_unreadable) >
@@ -65,11 +67,9 @@ Judge::Judge(const image::Image& image, const check::Result& result)
   in_use_ = count(Code::image_in_use) > 0;
   for (const check::Problem& row : check::problems()) {
     if (count(row.code) == 0) continue;
-    hidden_ |= row.code != Code::image_in_use && hides(row.code) == Hidden::data;
-    bitmaps_hidden_ |= hides(row.code) == Hidden::bitmaps;
     if (row.severity != Severity::warning) wanted_[static_cast<std::size_t>(row.repair)] = true;
   }
-  leaks_suspect_ = count(Code::refcount_leak) > 0 && (hidden_ || (!bitmaps_hidden_ && lost_table_likely()));
+  leaks_suspect_ = count(Code::refcount_leak) > 0 && doubt_.forbids_freeing();
 }
 
 std::uint64_t Judge::count_of(std::string_view structure) const {
@@ -85,19 +85,6 @@ std::uint64_t Judge::count_of(std::string_view structure) const {
 
 bool Judge::lazy_dirty() const {
   return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
-}
-
-// A zeroed L1 entry or L2 table, or a forgotten snapshot, leaves no other trace than this: clusters with a refcount
-// that nobody maps. An interrupted write leaves the same, but rarely more than a handful; beyond it, counting can't
-// tell the one from the other, and only their content can. After a crash with lazy refcounts stale ones are the rule,
-// and mean nothing.
-bool Judge::lost_table_likely() const {
-  constexpr std::uint64_t handful = 8;
-  const std::uint64_t leaked = count(Code::refcount_leak);
-  if (lazy_dirty()) return false;
-  const std::uint64_t mapped =
-      result_.reports.empty() ? 0 : result_.reports[0].data_clusters + result_.reports[0].compressed;
-  return leaked >= handful || leaked > mapped;
 }
 
 // Is the header alone what -R recover is wanted for?
@@ -175,7 +162,7 @@ void Judge::rescue(std::vector<Advice>& to) const {
   if (!leaks_suspect_ && !wanted(Repair::recover)) return;
   if (leaks_suspect_) {
     std::string why =
-        hidden_
+        doubt_.hidden
             ? "While damage hides references, leaked clusters may be the data that belongs there."
             : "So many leaked clusters may be the rest of an interrupted job, but also what a lost L1 entry, L2 table "
               "or snapshot has mapped.";
@@ -183,12 +170,12 @@ void Judge::rescue(std::vector<Advice>& to) const {
     if (count(Code::header_dirty) > 0) why += " QEMU frees them, too, when it opens this image for writing.";
     to.push_back({std::move(why), ""});
   }
-  if (hidden_) {
+  if (doubt_.hidden) {
     to.push_back({"Copy the image first, and keep the copy.", copy_command()});
   }
-  to.push_back({only_header() ? "Then let the header be made anew from what the file holds."
-                : hidden_     ? "Then look for the lost structures in the file, and check again."
-                              : "Look for lost tables in them. Only if there are none is the space free to be used.",
+  to.push_back({only_header()   ? "Then let the header be made anew from what the file holds."
+                : doubt_.hidden ? "Then look for the lost structures in the file, and check again."
+                                : "Look for lost tables in them. Only if there are none is the space free to be used.",
                 repair_command("recover")});
 }
 
@@ -206,7 +193,7 @@ std::string_view Judge::repair_text() const {
            "of its own. One of them holds wrong data all the same: check the guest's file systems.";
   }
   if (count(Code::refcount_low) > 0) return "Don't write to the image before: clusters in use may be handed out again.";
-  if (bitmaps_hidden_ && count(Code::refcount_leak) > 0) {
+  if (doubt_.bitmaps_hidden && count(Code::refcount_leak) > 0) {
     return "What looks leaked is probably the bitmaps': set these right first, then check again. The guest's data is "
            "not concerned.";
   }
@@ -221,7 +208,7 @@ std::string_view Judge::repair_text() const {
 
 void Judge::repair(std::vector<Advice>& to) const {
   const bool error = wanted(Repair::error) || (status_ == Status::good && count(Code::header_dirty) > 0);
-  const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak) && !bitmaps_hidden_;
+  const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak) && !doubt_.bitmaps_hidden;
   if (wanted(Repair::recover)) return;  // one thing after the other
   if (leaks_suspect_) {
     if (error || reuse) to.push_back({"Then the rest, leaks excepted.", repair_command(reuse ? "reuse" : "error")});

@@ -14,9 +14,4 @@ inline constexpr std::string_view repair_remark = "(not in this version yet: it 
 
 inline bool is_repair(const Advice& advice) { return advice.command.starts_with("qcow2-dump -R "); }
 
-// While such a problem stands, references to clusters are missing from the count. What looks leaked may then be
-// somebody's data, or a bitmap's, and must not be freed before the problem is gone.
-enum class Hidden : std::uint8_t { nothing, bitmaps, data };
-Hidden hides(check::Code code);
-
 }  // namespace qd::report

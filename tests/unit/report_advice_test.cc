@@ -14,7 +14,11 @@ using testing::Not;
 
 class Judge : public testing::Test {
  protected:
-  Verdict judged(const check::Result& result) const { return judge(image_, result); }
+  Verdict judged(check::Result result) const { return judged(image_, std::move(result)); }
+  static Verdict judged(const image::Image& image, check::Result result) {
+    judge_leaks(image, result);
+    return judge(image, result);
+  }
   static std::vector<std::string> commands(const Verdict& verdict) {
     std::vector<std::string> list;
     for (const Advice& advice : verdict.advice) {
@@ -62,7 +66,7 @@ TEST_F(Judge, NeverFreesLeaksWhileReferencesAreHidden) {
   for (const check::Problem& row : check::problems()) {
     if (row.code == Code::refcount_leak) continue;
     const Verdict v = judged(with({{row.code, 1}, {Code::refcount_leak, 1}}));
-    EXPECT_FALSE(hides(row.code) != Hidden::nothing && frees(commands(v))) << row.name;
+    EXPECT_FALSE(hides(row.code) != check::Hidden::nothing && frees(commands(v))) << row.name;
   }
   using enum Code;
   for (const Code code :
@@ -71,7 +75,7 @@ TEST_F(Judge, NeverFreesLeaksWhileReferencesAreHidden) {
         l1_no_offset,          l2_unreadable,         l2_truncated,         l2_reserved,       l2_unaligned,
         l2_past_end,           l2_bitmap_unallocated, snapshot_table,       snapshot_entry,    snapshot_extra_data,
         snapshot_l1_unaligned, snapshot_l1_size,      snapshot_l1_past_end, snapshot_l1_short, cluster_reuse}) {
-    EXPECT_EQ(hides(code), Hidden::data) << check::problem(code).name;
+    EXPECT_EQ(hides(code), check::Hidden::data) << check::problem(code).name;
   }
 }
 
@@ -107,13 +111,13 @@ TEST_F(Judge, MoreLeakedThanMappedIsSuspect) {
 TEST_F(Judge, StaleRefcountsAreExpectedWithLazyOnes) {
   const auto lazy = open_image(ImageBytes().put<std::uint64_t>(80, 1).bytes());
   const check::Result stale = with({{Code::header_dirty, 1}, {Code::refcount_low, 500}, {Code::refcount_leak, 500}});
-  const Verdict v = judge(lazy, stale);
+  const Verdict v = judged(lazy, stale);
   EXPECT_THAT(words(v), HasSubstr("lazy refcounts"));
   EXPECT_THAT(commands(v), testing::ElementsAre("qcow2-dump -R all a.qcow2"));
   EXPECT_FALSE(frees(commands(judged(stale)))) << "the same without lazy refcounts";
   const check::Result damaged = with({{Code::header_dirty, 1}, {Code::l1_past_end, 1}, {Code::refcount_leak, 5}});
-  EXPECT_FALSE(frees(commands(judge(lazy, damaged))));
-  EXPECT_THAT(words(judge(lazy, damaged)), HasSubstr("QEMU frees them, too"));
+  EXPECT_FALSE(frees(commands(judged(lazy, damaged))));
+  EXPECT_THAT(words(judged(lazy, damaged)), HasSubstr("QEMU frees them, too"));
 }
 
 TEST_F(Judge, ADirtyBitAloneIsNoAlarm) {

@@ -1,12 +1,12 @@
 #include <algorithm>
 #include <array>
 
-#include "report/advice.h"
+#include "check/leaks.h"
 
-namespace qd::report {
+namespace qd::check {
 
-Hidden hides(check::Code code) {
-  using enum check::Code;
+Hidden hides(Code code) {
+  using enum Code;
   constexpr std::array bitmaps{bitmaps_missing, bitmaps_extension, bitmaps_directory,
                                bitmap_entry,    bitmap_table,      bitmap_table_entry};
   // Everything hides data but these: a new row of the table is dangerous until somebody has thought about it.
@@ -52,4 +52,4 @@ Hidden hides(check::Code code) {
   return std::ranges::find(nothing, code) != nothing.end() ? Hidden::nothing : Hidden::data;
 }
 
-}  // namespace qd::report
+}  // namespace qd::check

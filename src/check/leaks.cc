@@ -1,0 +1,170 @@
+// Three things make leaks suspicious:
+//   damage elsewhere that hides references (hidden.cc has the list),
+//   content: a leaked cluster that reads as an L1 or L2 table whose entries lead to other clusters in use,
+//   number: more of them than an interrupted write leaves behind, and not all of them empty.
+// Where the guest had them is guessed by their neighbours in the file: clusters that are written in one go lie in a
+// row.
+#include "check/leaks.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <unordered_set>
+#include <vector>
+
+#include "base/endian.h"
+#include "check/result.h"
+#include "image/walk.h"
+
+namespace qd::check {
+namespace {
+
+constexpr std::uint64_t handful = 8;               // clusters that an interrupted write may leave behind
+constexpr std::uint64_t content_bytes = 16 << 20;  // of leaked clusters that are looked into
+
+struct Stretch {
+  std::uint64_t first = 0, count = 0;
+};
+
+class LeakJudge {
+ public:
+  LeakJudge(const image::Image& image, Result& result)
+      : image_(image), result_(result), doubt_(result.leak_doubt), g_(image.geometry.value_or(format::Geometry{})) {}
+  void judge();
+
+ private:
+  std::uint64_t count(Code code) const { return result_.findings.count(code); }
+  void gather();
+  bool lazy_dirty() const;
+  bool empty(const Stretch& stretch);
+  bool reads_as_table(std::span<const std::uint64_t> words) const;
+  void look_into();
+  void place();
+
+  const image::Image& image_;
+  const Result& result_;
+  LeakDoubt& doubt_;
+  const format::Geometry g_;
+  std::vector<Stretch> orphans_;                       // refcount, but no reference at all
+  std::uint64_t full_orphans_ = 0;                     // of them, clusters that hold something
+  std::unordered_set<std::uint64_t> refcount_blocks_;  // offsets: a forgotten refcount table leads to them
+};
+
+void LeakJudge::gather() {
+  for (const Finding& f : result_.findings.list()) {
+    if (f.code != Code::refcount_leak || f.expected != 0 || !f.index) continue;
+    if (!orphans_.empty() && orphans_.back().first + orphans_.back().count == *f.index) {
+      orphans_.back().count += f.count;
+    } else {
+      orphans_.push_back({*f.index, f.count});
+    }
+  }
+}
+
+// After a crash with lazy refcounts stale ones are the rule, and mean nothing.
+bool LeakJudge::lazy_dirty() const {
+  return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
+}
+
+// Every entry makes sense, and most lead to clusters that something uses or used: that is no accident.
+bool LeakJudge::reads_as_table(std::span<const std::uint64_t> words) const {
+  std::uint64_t entries = 0, good = 0;
+  for (const std::uint64_t word : words) {
+    if (word == 0) continue;
+    ++entries;
+    const std::uint64_t offset = word & format::offset_mask;
+    if (word & format::compressed_flag) continue;
+    if ((word & format::l2_reserved_mask) != 0 || offset == 0 || g_.offset_in_cluster(offset) != 0 ||
+        offset >= image_.size()) {
+      return false;
+    }
+    good += result_.disk_refcounts->get(g_.cluster(HostOffset(offset))) > 0 && !refcount_blocks_.contains(offset);
+  }
+  return good > 0 && good * 2 >= entries;
+}
+
+void LeakJudge::look_into() {
+  if (!result_.disk_refcounts) return;
+  for (const auto& entry : result_.disk_refcounts->entries()) refcount_blocks_.insert(entry.raw);
+  std::vector<std::uint64_t> words(g_.cluster_size() / sizeof(std::uint64_t));
+  std::uint64_t budget = content_bytes;
+  for (const Stretch& stretch : orphans_) {
+    const std::uint64_t bytes = stretch.count << g_.cluster_bits, at = stretch.first << g_.cluster_bits;
+    if (image_.file().next_data(at) >= at + bytes) continue;  // nothing but a hole
+    for (std::uint64_t i = 0; i < stretch.count; ++i) {
+      if (budget < g_.cluster_size()) {
+        full_orphans_ += stretch.count - i;
+        break;
+      }
+      budget -= g_.cluster_size();
+      const auto read = image_.file().read(at + (i << g_.cluster_bits), std::as_writable_bytes(std::span(words)));
+      if (read && std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) continue;
+      ++full_orphans_;
+      for (std::uint64_t& word : words) word = from_big_endian(word);
+      if (!read || doubt_.lost_table || !reads_as_table(words)) continue;
+      doubt_.lost_table = true;
+      doubt_.evidence =
+          fmt::format("the leaked cluster at 0x{:x} reads as an L1 or L2 table", at + (i << g_.cluster_bits));
+    }
+  }
+}
+
+// The guest offsets on both sides of the longest stretch: which entry maps the host cluster just before, just behind?
+void LeakJudge::place() {
+  const auto longest = std::ranges::max_element(orphans_, {}, &Stretch::count);
+  if (longest == orphans_.end() || longest->first == 0 || result_.states.empty()) return;
+  const std::uint64_t before = longest->first - 1;
+  struct Found {
+    std::optional<std::uint64_t> guest;
+  };
+  std::optional<std::uint64_t> guest;
+  image::walk<Found>(
+      image_, std::span(result_.states).first(1),
+      [&](const image::Group& group, Found& found) {
+        for (const image::Table& table : group.tables) {
+          if (table.words.empty()) continue;
+          image::for_runs(g_, table.words, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t n) {
+            const std::uint64_t raw = table.words[first * g_.l2_words()];
+            const std::uint64_t cluster = (raw & format::offset_mask) >> g_.cluster_bits;
+            if ((raw & format::compressed_flag) || before < cluster || before - cluster >= n) return;
+            const std::uint64_t next = first + (before - cluster) + 1;
+            if (next < g_.l2_entries() && (table.words[next * g_.l2_words()] & format::offset_mask) != 0) return;
+            found.guest = g_.guest(group.l1_index, next).value;
+          });
+        }
+      },
+      [&](Found&& found) {
+        if (found.guest && !guest) guest = found.guest;
+      });
+  if (!guest || *guest >= image_.header.size) return;
+  doubt_.guest = GuestOffset(*guest);
+  doubt_.guest_bytes = std::min(longest->count << g_.cluster_bits, image_.header.size - *guest);
+}
+
+void LeakJudge::judge() {
+  for (const Problem& row : problems()) {
+    if (count(row.code) == 0 || row.code == Code::image_in_use) continue;
+    doubt_.hidden |= hides(row.code) == Hidden::data;
+    doubt_.bitmaps_hidden |= hides(row.code) == Hidden::bitmaps;
+  }
+  const std::uint64_t leaked = count(Code::refcount_leak);
+  if (leaked == 0 || lazy_dirty()) return;
+  gather();
+  look_into();
+  std::uint64_t orphans = 0;
+  for (const Stretch& stretch : orphans_) orphans += stretch.count;
+  const std::uint64_t full = leaked - std::min(leaked, orphans) + full_orphans_;
+  const StateReport active = result_.reports.empty() ? StateReport{} : result_.reports[0];
+  const bool many = full >= handful || full > active.data_clusters + active.compressed;
+  if (many && !doubt_.lost_table && !doubt_.bitmaps_hidden) {
+    doubt_.lost_table = true;
+    doubt_.evidence = fmt::format("{} clusters that hold something are mapped nowhere", full);
+  }
+  if (doubt_.lost_table) place();
+}
+
+}  // namespace
+
+void judge_leaks(const image::Image& image, Result& result) { LeakJudge(image, result).judge(); }
+
+}  // namespace qd::check
