@@ -32,7 +32,7 @@ int perform(const cli::Options& options, report::Output& out) {
 
 int main(int argc, char** argv) {
   fill_standard_descriptors();
-  std::signal(SIGPIPE, SIG_IGN);  // a write that fails says so by itself
+  for (const int signal : {SIGPIPE, SIGXFSZ}) std::signal(signal, SIG_IGN);  // a write that fails says so by itself
   return cli::guarded([&] {
     const auto options = cli::parse(argc, argv);
     if (!options) return cli::complain(options.error());

@@ -5,6 +5,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cerrno>
 
@@ -40,6 +41,7 @@ class Parser {
     // As with getopt: who says something twice means the last.
     app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     add_safe();
+    add_writing();
     add_later();
   }
 
@@ -47,8 +49,10 @@ class Parser {
 
  private:
   void add_safe();
+  void add_writing();
   void add_later();
   Result<void> settle();
+  Result<void> settle_writing();
 
   CLI::Option* word(const std::string& names, std::string& value, Words words) {
     return app_.add_option(names, value)->check(one_of(std::move(words)));
@@ -62,6 +66,7 @@ class Parser {
   Options& o_;
   Written written_;
   CLI::App app_;
+  CLI::Option* file_ = nullptr;
 };
 
 void Parser::add_safe() {
@@ -88,6 +93,14 @@ void Parser::add_safe() {
   word("--progress", o_.progress, {"auto", "on", "off"});
 }
 
+void Parser::add_writing() {
+  app_.add_flag("--dry-run", o_.dry_run);
+  app_.add_flag("--force", o_.force);
+  app_.add_flag("--no-undo", o_.no_undo);
+  app_.add_option("--undo-log", o_.undo_log);
+  file_ = app_.add_option("-F,--file", o_.file);
+}
+
 void Parser::add_later() {
   const Words bits{"corrupt", "dirty"};
   written_.later = {dropped("-A,--apply"),
@@ -96,10 +109,6 @@ void Parser::add_later() {
                     dropped("-M,--mark", bits),
                     dropped("-C,--clean", bits),
                     dropped("--keep-as"),
-                    app_.add_flag("--dry-run"),
-                    dropped("--undo-log"),
-                    app_.add_flag("--no-undo"),
-                    app_.add_flag("--force"),
                     dropped("--size"),
                     dropped("--refcount-bits"),
                     dropped("--l1-offset"),
@@ -108,7 +117,7 @@ void Parser::add_later() {
                     app_.add_flag("--stats"),
                     dropped("--metrics"),
                     app_.add_flag("--follow")};
-  written_.operands = {dropped("-F,--file"), dropped("-O,--offset"), dropped("-S,--src"), dropped("-V,--value"),
+  written_.operands = {dropped("-O,--offset"), dropped("-S,--src"), dropped("-V,--value"),
                        dropped("-w,--width,-L,--length")};
 }
 
@@ -126,6 +135,22 @@ tl::unexpected<Error> not_built_in(const std::string& what) {
   return fail(ENOSYS, what + " isn't built into this version: nothing was written");
 }
 
+// What goes with what that writes.
+Result<void> Parser::settle_writing() {
+  const bool repairs = o_.repair != "off" && o_.repair != "check", undoes = o_.mode == "undo";
+  if (undoes && repairs) return bad_usage("-m undo and -R exclude each other");
+  if (undoes && o_.file.empty()) return bad_usage("-m undo wants the log: -F IMAGE.undo");
+  if (undoes && o_.images.size() > 1) return bad_usage("-m undo takes one image");
+  if (!undoes && file_->count() > 0) return bad_usage(fmt::format("-F goes with -m undo, not with -m {}", o_.mode));
+  if (o_.header && (undoes || repairs)) return bad_usage("-H only reads");
+  if (!o_.undo_log.empty() && o_.no_undo) return bad_usage("--undo-log and --no-undo exclude each other");
+  if (!o_.undo_log.empty() && o_.images.size() > 1) return bad_usage("--undo-log takes one image");
+  if (!undoes && !repairs && (o_.dry_run || o_.force || o_.no_undo || !o_.undo_log.empty())) {
+    return bad_usage("--dry-run, --force, --undo-log and --no-undo go with what writes: -R or -m undo");
+  }
+  return {};
+}
+
 // What one option alone can't tell: combinations, and what this version has.
 Result<void> Parser::settle() {
   if (!written_.display.empty()) o_.color = written_.display == "color";
@@ -138,16 +163,16 @@ Result<void> Parser::settle() {
     o_.cluster_bits = static_cast<unsigned>(std::countr_zero(bytes));
   }
 
-  if (o_.repair != "off" && o_.repair != "check") return not_built_in("repair");
-  if (o_.mode != "info" && o_.mode != "check" && o_.mode != "error" && o_.mode != "dump") {
-    return not_built_in("mode " + o_.mode);
-  }
+  if (o_.repair == "recover") return not_built_in("-R recover");
+  constexpr std::array<std::string_view, 5> built_in{"info", "check", "error", "dump", "undo"};
+  if (std::ranges::find(built_in, o_.mode) == built_in.end()) return not_built_in("mode " + o_.mode);
   if (const auto later = std::ranges::find_if(written_.later, given); later != written_.later.end()) {
     return not_built_in("option " + (*later)->get_name());
   }
   if (const auto operand = std::ranges::find_if(written_.operands, given); operand != written_.operands.end()) {
     return bad_usage(fmt::format("{} goes with a mode that writes, not with {}", (*operand)->get_name(), o_.mode));
   }
+  if (auto fit = settle_writing(); !fit) return fit;
   const bool needs_image = o_.explain.empty() && !(o_.header && !o_.json);
   if (o_.images.empty() && needs_image) return bad_usage("no image was named");
   return {};

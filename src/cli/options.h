@@ -18,11 +18,15 @@ struct Options {
   std::string explain;  // a problem's code, "list" or "all"
 
   bool header = false;
-  std::string mode = "check";    // info, check, error, dump
+  std::string mode = "check";    // info, check, error, dump, undo
   std::string output = "all";    // refcount, snapshot, all
   std::string snapshot = "all";  // active, inactive, all, snapshot[N], an ID or a name
   bool flags = false;
-  std::string repair = "check";  // off, check
+  std::string repair = "check";  // off, check, leak, error, reuse, discard, all
+
+  bool dry_run = false, force = false, no_undo = false;
+  std::string undo_log;  // empty: beside the image
+  std::string file;      // -F: the log of -m undo
 
   bool no_backing_chain = false;
   bool decompress = false;

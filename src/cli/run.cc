@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "check/check.h"
+#include "cli/mend.h"
 #include "cli/progress.h"
 #include "dump/dump.h"
 #include "image/image.h"
@@ -63,25 +64,56 @@ class Look {
   Result<int> at(const std::string& path);
 
  private:
+  Result<int> take_back(const std::string& path);
+  Result<Mending> mend(const std::string& path);
   check::Result check(const image::Image& image, bool in_use, Progress& progress) const;
   void print(const image::Image& image, const check::Result& result, const report::Selection& selection,
-             Progress& progress);
+             const report::RepairReport* repair, Progress& progress);
 
   const Options& o_;
   Output& out_;
   report::Style style_;
 };
 
+Result<int> Look::take_back(const std::string& path) {
+  const auto done = undo(o_, path);
+  if (!done) return tl::unexpected(done.error());
+  o_.json ? report::print_json_note(out_, path, o_.mode, *done) : out_.print("{}\n", *done);
+  return 0;
+}
+
+// The plan is shown before it becomes real: whoever watches sees what is going on, whatever comes of it.
+Result<Mending> Look::mend(const std::string& path) {
+  Progress progress(o_.progress);
+  auto mending = Mending::plan(o_, path, progress);
+  if (!mending) return mending;
+  if (!o_.json) {
+    report::print_plan(out_, mending->report(), style_);
+    (void)out_.flush();
+  }
+  if (auto done = mending->perform(progress); !done) return tl::unexpected(done.error());
+  if (!o_.json) report::print_done(out_, path, mending->report());
+  return mending;
+}
+
+// The exit code is that of a fresh check, also after a repair.
 Result<int> Look::at(const std::string& path) {
+  if (o_.mode == "undo") return take_back(path);
+  std::optional<Mending> mending;
+  if (repairs(o_)) {
+    auto done = mend(path);
+    if (!done) return tl::unexpected(done.error());
+    mending.emplace(std::move(*done));
+  }
   std::optional<ReadLock> lock;
-  if (o_.lock) {
+  if (o_.lock && !mending) {
     auto taken = ReadLock::take(path);
     if (!taken) return tl::unexpected(taken.error());
     lock.emplace(std::move(*taken));
   }
   auto file = open_file(path, {.direct = o_.direct});
   if (!file) return tl::unexpected(file.error());
-  const bool in_use = !o_.lock && has_writer(path).value_or(false);
+  const bool in_use = !o_.lock && !(mending && !o_.dry_run) && has_writer(path).value_or(false);
   const auto image = image::Image::open(std::move(*file), {.cluster_bits = o_.cluster_bits});
   if (!image) return tl::unexpected(image.error());
 
@@ -94,7 +126,7 @@ Result<int> Look::at(const std::string& path) {
 
   Progress progress(o_.progress);
   const check::Result result = check(*image, in_use, progress);
-  print(*image, result, *selection, progress);
+  print(*image, result, *selection, mending ? &mending->report() : nullptr, progress);
   if (o_.kernel_log) log_to_kernel(report::summary_line(*image, result));
   return static_cast<int>(result.status());
 }
@@ -113,8 +145,8 @@ check::Result Look::check(const image::Image& image, bool in_use, Progress& prog
 }
 
 void Look::print(const image::Image& image, const check::Result& result, const report::Selection& selection,
-                 Progress& progress) {
-  if (o_.json) return report::print_json(out_, image, result, selection, o_.mode);
+                 const report::RepairReport* repair, Progress& progress) {
+  if (o_.json) return report::print_json(out_, image, result, selection, o_.mode, repair);
   if (o_.mode == "info") return report::print_info(out_, image, result, style_);
   if (o_.mode == "dump") {
     enlarge_pipe();

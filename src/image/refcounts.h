@@ -82,6 +82,11 @@ class Refcounts {
     return raw != 0 && (raw & format::reftable_reserved_mask) == 0 && entries_[i].state != BlockState::unaligned &&
            raw < file_size;
   }
+  // Does the table itself lie where one can lie? Only then it counts as a reference to its clusters.
+  bool table_in_order(const Image& image) const {
+    return image.refcounts_readable && image.geometry->offset_in_cluster(table_offset_.value) == 0 &&
+           table_bytes_ <= format::max_reftable_bytes && !image.past_end(table_offset_, table_bytes_);
+  }
   const std::vector<Entry>& entries() const { return entries_; }
   std::uint64_t block_entries() const { return block_mask_ + 1; }
   HostOffset table_offset() const { return table_offset_; }

@@ -34,13 +34,7 @@ Result<void> require_file_or_disk(const std::string& path, mode_t mode) {
   }
 }
 
-}  // namespace
-
-tl::unexpected<Error> system_failure(int number, const std::string& what) {
-  return fail(number, what + ": " + std::generic_category().message(number));
-}
-
-Result<OpenedFile> open_for_reading(const std::string& path, bool direct) {
+Result<OpenedFile> open_image(const std::string& path, int how) {
   // Names come from images as well (a backing file): the part before a zero byte would be another file.
   if (path.find('\0') != std::string::npos) {
     return fail(EINVAL, "cannot open " + std::string(path.c_str()) + "...: there is a zero byte in its name");
@@ -50,7 +44,7 @@ Result<OpenedFile> open_for_reading(const std::string& path, bool direct) {
   if (::stat(path.c_str(), &status) != 0) return cannot_open(path, errno);
   if (auto fit = require_file_or_disk(path, status.st_mode); !fit) return tl::unexpected(fit.error());
 
-  int flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOATIME | (direct ? O_DIRECT : 0);
+  int flags = how | O_CLOEXEC | O_NONBLOCK | O_NOATIME;
   Descriptor descriptor;
   while (descriptor.get() < 0) {
     descriptor = Descriptor(::open(path.c_str(), flags));
@@ -70,6 +64,26 @@ Result<OpenedFile> open_for_reading(const std::string& path, bool direct) {
   if (auto fit = require_file_or_disk(path, status.st_mode); !fit) return tl::unexpected(fit.error());
   if (::fcntl(descriptor.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return cannot_open(path, errno);
   return OpenedFile{std::move(descriptor), status, (flags & O_DIRECT) != 0};
+}
+
+}  // namespace
+
+tl::unexpected<Error> system_failure(int number, const std::string& what) {
+  return fail(number, what + ": " + std::generic_category().message(number));
+}
+
+Result<OpenedFile> open_for_reading(const std::string& path, bool direct) {
+  return open_image(path, O_RDONLY | (direct ? O_DIRECT : 0));
+}
+
+Result<OpenedFile> open_for_writing(const std::string& path) {
+  auto opened = open_image(path, O_RDWR);
+  if (!opened && opened.error().number == EPERM) {
+    opened.error().message += " (the file may be marked immutable, see lsattr)";
+  } else if (!opened && (opened.error().number == EACCES || opened.error().number == EROFS)) {
+    opened.error().message += " (it must be opened for writing)";
+  }
+  return opened;
 }
 
 }  // namespace qd

@@ -1,4 +1,4 @@
-// An open file descriptor that closes itself, and the one way in which images are opened for reading.
+// An open file descriptor that closes itself, and the one way in which images are opened.
 #pragma once
 
 #include <fcntl.h>
@@ -40,6 +40,7 @@ struct OpenedFile {
 
 // Opens a regular file or a block device, and nothing else. Never waits for a pipe's other end, nor wakes a device.
 Result<OpenedFile> open_for_reading(const std::string& path, bool direct);
+Result<OpenedFile> open_for_writing(const std::string& path);  // and for reading
 
 // fail(), with the system's words for `number` behind a colon.
 tl::unexpected<Error> system_failure(int number, const std::string& what);

@@ -5,9 +5,6 @@
 // A file system that turns out to have no O_DIRECT, at open or at the first read, is read buffered; then the pages are
 // dropped after each read, and the kernel is told not to read ahead, since nobody would drop those pages.
 #include <fcntl.h>
-#include <fmt/format.h>
-#include <linux/fs.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,37 +19,12 @@
 #include "base/checked.h"
 #include "io/descriptor.h"
 #include "io/file.h"
+#include "io/posix_calls.h"
 
 namespace qd {
 namespace {
 
-static_assert(sizeof(off_t) == 8, "images are larger than 2 GiB: build with _FILE_OFFSET_BITS=64");
-
 constexpr std::uint64_t block = 4096;  // alignment that suits every usual disk; where it doesn't, direct reading stops
-
-// How far a read came, and the errno that stopped it (0: all read, or the end of the file).
-struct Outcome {
-  std::size_t done;
-  int error;
-};
-
-ssize_t pread_again(int fd, void* into, std::size_t length, std::uint64_t offset) {
-  ssize_t n;
-  do n = ::pread(fd, into, length, static_cast<off_t>(offset));
-  while (n < 0 && errno == EINTR);
-  return n;
-}
-
-Outcome read_buffered(int fd, std::uint64_t offset, std::span<std::byte> into) {
-  std::size_t done = 0;
-  while (done < into.size()) {
-    const ssize_t n = pread_again(fd, into.data() + done, into.size() - done, offset + done);
-    if (n < 0) return {done, errno};
-    if (n == 0) break;
-    done += static_cast<std::size_t>(n);
-  }
-  return {done, 0};
-}
 
 struct alignas(block) Buffer {
   std::byte bytes[1 << 20];
@@ -64,7 +36,7 @@ std::byte* aligned_buffer() {
   return buffer ? buffer->bytes : nullptr;  // NOLINT(clang-analyzer-*): it takes thread_local for a local
 }
 
-Outcome read_direct(int fd, std::uint64_t offset, std::span<std::byte> into) {
+ReadOutcome read_direct(int fd, std::uint64_t offset, std::span<std::byte> into) {
   std::byte* const buffer = aligned_buffer();
   if (!buffer) return {0, ENOMEM};
   std::size_t done = 0;
@@ -88,7 +60,7 @@ class PosixFile final : public File {
   PosixFile(std::string path, OpenedFile opened, std::uint64_t size, ReadOptions options)
       : path_(std::move(path)),
         descriptor_(std::move(opened.descriptor)),
-        kind_(S_ISBLK(opened.status.st_mode) ? FileKind::block_device : FileKind::regular),
+        kind_(kind_of(opened)),
         size_(size),
         allocated_(kind_ == FileKind::regular ? static_cast<std::uint64_t>(opened.status.st_blocks) * 512 : size),
         spare_cache_(options.direct),
@@ -102,18 +74,18 @@ class PosixFile final : public File {
   FileKind kind() const override { return kind_; }
   const std::string& path() const override { return path_; }
   void will_need(std::uint64_t offset, std::uint64_t length) const override;
-  std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override;
-  std::uint64_t next_data(std::uint64_t offset) const override;
+  std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override {
+    return stored_in(descriptor_.get(), kind_, size_, offset, length);
+  }
+  std::uint64_t next_data(std::uint64_t offset) const override {
+    return data_from(descriptor_.get(), kind_, size_, offset);
+  }
 
  private:
   void stop_direct() const;
   void drop_pages(std::uint64_t offset, std::uint64_t length) const;
   void advise(std::uint64_t offset, std::uint64_t length, int advice) const {
     ::posix_fadvise(descriptor_.get(), static_cast<off_t>(offset), static_cast<off_t>(length), advice);
-  }
-  // Bytes of the range that lie before the end; whatever is counted from here on fits an off_t.
-  std::uint64_t within(std::uint64_t offset, std::uint64_t length) const {
-    return offset < size_ ? std::min(length, size_ - offset) : 0;
   }
 
   const std::string path_;
@@ -126,23 +98,18 @@ class PosixFile final : public File {
 };
 
 Result<std::size_t> PosixFile::read(std::uint64_t offset, std::span<std::byte> into) const {
-  const std::span<std::byte> wanted = into.first(static_cast<std::size_t>(within(offset, into.size())));
+  const std::span<std::byte> wanted = into.first(static_cast<std::size_t>(within(size_, offset, into.size())));
   const int fd = descriptor_.get();
 
   const bool direct = direct_;
-  Outcome got = direct ? read_direct(fd, offset, wanted) : read_buffered(fd, offset, wanted);
+  ReadOutcome got = direct ? read_direct(fd, offset, wanted) : read_buffered(fd, offset, wanted);
   if (direct && got.error == EINVAL) {
     stop_direct();
     got = read_buffered(fd, offset, wanted);
   }
   if (spare_cache_ && !direct_ && !wanted.empty()) drop_pages(offset, wanted.size());
-  if (got.error != 0) {
-    return system_failure(got.error, fmt::format("cannot read {} bytes at {:#x} of {}", into.size(), offset, path_));
-  }
-
-  std::fill(into.begin() + static_cast<std::ptrdiff_t>(got.done), into.end(), std::byte{0});
-  count(got.done);
-  return got.done;
+  count(got.error == 0 ? got.done : 0);
+  return finish_read(got, offset, into, path_);
 }
 
 // Any thread may find out first, and several may: each step is harmless when repeated.
@@ -162,42 +129,8 @@ void PosixFile::drop_pages(std::uint64_t offset, std::uint64_t length) const {
 
 void PosixFile::will_need(std::uint64_t offset, std::uint64_t length) const {
   if (spare_cache_) return;
-  const std::uint64_t useful = within(offset, length);
+  const std::uint64_t useful = within(size_, offset, length);
   if (useful > 0) advise(offset, useful, POSIX_FADV_WILLNEED);  // a length of 0 would mean: all of the file
-}
-
-std::uint64_t PosixFile::next_data(std::uint64_t offset) const {
-  if (offset >= size_) return size_;
-  if (kind_ == FileKind::block_device) return offset;
-  const off_t data = ::lseek(descriptor_.get(), static_cast<off_t>(offset), SEEK_DATA);
-  if (data < 0) return errno == ENXIO ? size_ : offset;  // ENXIO: only a hole from here on; else: it can't tell
-  return std::clamp(static_cast<std::uint64_t>(data), offset, size_);
-}
-
-std::uint64_t PosixFile::stored_bytes(std::uint64_t offset, std::uint64_t length) const {
-  const std::uint64_t available = within(offset, length);
-  if (available == 0 || kind_ == FileKind::block_device) return available;
-
-  const std::uint64_t end = offset + available;
-  std::uint64_t stored = 0;
-  while ((offset = next_data(offset)) < end) {
-    const off_t hole = ::lseek(descriptor_.get(), static_cast<off_t>(offset), SEEK_HOLE);
-    const bool known = hole >= 0 && static_cast<std::uint64_t>(hole) > offset;
-    const std::uint64_t stop = known ? std::min(static_cast<std::uint64_t>(hole), end) : end;
-    stored += stop - offset;
-    offset = stop;
-  }
-  return stored;
-}
-
-// A device's status has no size; a driver without the ioctl can still be asked for its end.
-Result<std::uint64_t> size_of(const OpenedFile& opened, const std::string& path) {
-  if (S_ISREG(opened.status.st_mode)) return static_cast<std::uint64_t>(opened.status.st_size);
-  std::uint64_t size = 0;
-  if (::ioctl(opened.descriptor.get(), BLKGETSIZE64, &size) == 0) return size;
-  const off_t end = ::lseek(opened.descriptor.get(), 0, SEEK_END);
-  if (end < 0) return system_failure(errno, "cannot find out the size of " + path);
-  return static_cast<std::uint64_t>(end);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cerrno>
+#include <span>
 #include <utility>
 
 namespace qd {
@@ -40,8 +41,8 @@ struct flock one_byte(off_t byte, short type) {
 // An old kernel, or a network file system without a lock service: QEMU can't lock there either.
 bool has_no_locks(int error) { return error == EINVAL || error == ENOLCK || error == ENOSYS || error == EOPNOTSUPP; }
 
-tl::unexpected<Error> in_use(const std::string& path, const char* by_whom) {
-  return fail(EAGAIN, "cannot lock " + path + ": " + by_whom + "; stop that process first, or read without the lock");
+tl::unexpected<Error> in_use(const std::string& path, const std::string& by_whom) {
+  return fail(EAGAIN, "cannot lock " + path + ": another process " + by_whom);
 }
 
 // Does anybody else hold a lock on the byte?
@@ -53,12 +54,31 @@ Result<bool> is_held(int fd, off_t byte, const std::string& path) {
   return range.l_type != F_UNLCK;
 }
 
-Result<void> announce(int fd, off_t byte, const std::string& path) {
+Result<void> announce(int fd, off_t byte, const std::string& path, const char* way_out) {
   struct flock range = one_byte(byte, F_RDLCK);
   const int error = command(fd, F_OFD_SETLK, range);
   if (error == 0 || has_no_locks(error)) return {};
-  if (error == EAGAIN || error == EACCES) return in_use(path, "another process has it for itself alone");
+  if (error == EAGAIN || error == EACCES) return in_use(path, std::string("has it for itself alone") + way_out);
   return system_failure(error, "cannot lock " + path);
+}
+
+struct Conflict {
+  off_t byte;
+  const char* by_whom;
+};
+
+// First `ours` is announced, then others are looked for.
+Result<void> lock(int fd, const std::string& path, std::span<const off_t> ours, std::span<const Conflict> conflicts,
+                  const char* way_out) {
+  for (const off_t byte : ours) {
+    if (auto done = announce(fd, byte, path, way_out); !done) return done;
+  }
+  for (const auto& [byte, by_whom] : conflicts) {
+    const auto held = is_held(fd, byte, path);
+    if (!held) return tl::unexpected(held.error());
+    if (*held) return in_use(path, std::string(by_whom) + way_out);
+  }
+  return {};
 }
 
 }  // namespace
@@ -76,27 +96,28 @@ Result<bool> has_writer(const std::string& path) {
 Result<ReadLock> ReadLock::take(const std::string& path) {
   auto opened = open_for_reading(path, false);
   if (!opened) return tl::unexpected(opened.error());
-  const int fd = opened->descriptor.get();
-
-  for (const off_t byte : {reads, forbids_writing, forbids_resizing}) {
-    if (auto done = announce(fd, byte, path); !done) return tl::unexpected(done.error());
-  }
-
-  struct Conflict {
-    off_t byte;
-    const char* by_whom;
-  };
+  static constexpr std::array ours = {reads, forbids_writing, forbids_resizing};
   static constexpr std::array conflicts = {
-      Conflict{writes, "another process may write to it"},
-      Conflict{resizes, "another process may resize it"},
-      Conflict{forbids_reading, "another process forbids reading it"},
+      Conflict{writes, "may write to it"},
+      Conflict{resizes, "may resize it"},
+      Conflict{forbids_reading, "forbids reading it"},
   };
-  for (const auto& [byte, by_whom] : conflicts) {
-    const auto held = is_held(fd, byte, path);
-    if (!held) return tl::unexpected(held.error());
-    if (*held) return in_use(path, by_whom);
-  }
+  const auto locked =
+      lock(opened->descriptor.get(), path, ours, conflicts, "; stop that process first, or read without the lock");
+  if (!locked) return tl::unexpected(locked.error());
   return ReadLock(std::move(opened->descriptor));
+}
+
+Result<void> lock_for_writing(const Descriptor& held, const std::string& path) {
+  static constexpr std::array ours = {reads, writes, resizes, forbids_writing, forbids_resizing};
+  static constexpr std::array conflicts = {
+      Conflict{writes, "may write to it"},
+      Conflict{resizes, "may resize it"},
+      Conflict{forbids_writing, "reads it and forbids writing to it"},
+      Conflict{forbids_resizing, "uses it and forbids resizing it"},
+      Conflict{forbids_reading, "forbids reading it"},
+  };
+  return lock(held.get(), path, ours, conflicts, "; stop that process first");
 }
 
 }  // namespace qd

@@ -2,7 +2,7 @@
 // description locks on single bytes: byte 100 + n is locked (shared) by whoever uses permission n, byte 200 + n by
 // whoever forbids others to use permission n. Permissions: 0 consistent read, 1 write, 2 write unchanged, 3 resize.
 //
-// On a file system that has no such locks nobody can be seen, and both functions say that nobody is there.
+// On a file system that has no such locks nobody can be seen, and all functions say that nobody is there.
 #pragma once
 
 #include <string>
@@ -30,5 +30,10 @@ class ReadLock {
   explicit ReadLock(Descriptor held) : held_(std::move(held)) {}
   Descriptor held_;  // closing it gives the locks back
 };
+
+// Announces on the very descriptor through which the image will be changed that we read, write and resize, and that
+// nobody else may write or resize; the locks last until it is closed. EAGAIN (exit code 245) if somebody does so, or
+// forbids any of it. A ReadLock of our own forbids it as well: give that back first.
+Result<void> lock_for_writing(const Descriptor& held, const std::string& path);
 
 }  // namespace qd

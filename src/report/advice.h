@@ -8,10 +8,10 @@
 
 namespace qd::report {
 
-// This version only checks: -R repairs nothing yet. Wherever a repair is advised, a remark says so while this is false.
-inline constexpr bool repair_available = false;
-inline constexpr std::string_view repair_remark = "(not in this version yet: it checks only)";
-
 inline bool is_repair(const Advice& advice) { return advice.command.starts_with("qcow2-dump -R "); }
+
+// This version can't do -R recover. Wherever it is advised, a remark says so.
+inline bool is_available(const Advice& advice) { return !advice.command.starts_with("qcow2-dump -R recover "); }
+inline constexpr std::string_view recover_remark = "(-R recover is not in this version yet)";
 
 }  // namespace qd::report

@@ -5,6 +5,7 @@
 #include "report/blocks.h"
 #include "report/json_image.h"
 #include "report/json_writer.h"
+#include "report/repair.h"
 #include "report/sentences.h"
 #include "report/text.h"
 
@@ -130,7 +131,7 @@ void write_advice(Json& json, const Verdict& verdict) {
       json.object([&] {
         json.value("text", advice.text);
         if (!advice.command.empty()) json.value("command", advice.command);
-        if (is_repair(advice) && !repair_available) json.value("available", false);
+        if (!is_available(advice)) json.value("available", false);
       });
     }
   });
@@ -139,7 +140,7 @@ void write_advice(Json& json, const Verdict& verdict) {
 }  // namespace
 
 void print_json(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-                const std::string& mode) {
+                const std::string& mode, const RepairReport* repair) {
   const Verdict verdict = judge(image, result);
   {
     Json json(out);
@@ -159,6 +160,21 @@ void print_json(Output& out, const image::Image& image, const check::Result& res
       }
       if (mode != "info") write_problems(json, image, result, selection);
       write_advice(json, verdict);
+      if (repair) write_repair(json, *repair);
+    });
+  }
+  out.write("\n");
+}
+
+void print_json_note(Output& out, const std::string& path, const std::string& mode, const std::string& text) {
+  {
+    Json json(out);
+    json.object([&] {
+      json.value("schema", schema);
+      json.value("image", path);
+      json.value("mode", mode);
+      json.value("exit-code", 0u);
+      json.value("text", text);
     });
   }
   out.write("\n");

@@ -11,6 +11,8 @@
 
 namespace qd::report {
 
+struct RepairReport;
+
 struct Style {
   bool color = false;
 };
@@ -39,7 +41,9 @@ void print_check(Output& out, const image::Image& image, const check::Result& re
 
 // One JSON document (schema 1). `mode`: "info", "check", "error", "dump".
 void print_json(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-                const std::string& mode);
+                const std::string& mode, const RepairReport* repair = nullptr);
+// What has no check to tell: one sentence.
+void print_json_note(Output& out, const std::string& path, const std::string& mode, const std::string& text);
 // The same for an image that could not be opened at all.
 void print_json_failure(Output& out, const std::string& path, const std::string& mode, const Error& error);
 

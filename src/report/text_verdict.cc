@@ -45,14 +45,14 @@ void print_verdict(Output& out, const image::Image& image, const check::Result& 
   const std::size_t colon = head.find(':');
   out.print("{}{}", paint(style, color, head.substr(0, colon)), head.substr(colon));
 
-  bool any_command = false, any_repair = false;
+  bool any_command = false, any_missing = false;
   for (const Advice& advice : verdict.advice) {
     out.write("\n");
     print_advice(out, advice);
     any_command |= !advice.command.empty();
-    any_repair |= is_repair(advice);
+    any_missing |= !is_available(advice);
   }
-  if (any_repair && !repair_available) out.print("         {}\n", repair_remark);
+  if (any_missing) out.print("         {}\n", recover_remark);
   if (!any_command && result.status() != check::Status::good) {
     out.write("\nRepair:  no command can.\n");
   }

@@ -1,16 +1,15 @@
 #!/usr/bin/env bash
-# What writes is spelled right, but isn't there yet: 218, one sentence, and the image stays as it is.
+# What belongs to a later version is spelled right, but isn't there yet: 218, one sentence, and the image stays as it is.
 source "$(dirname "$0")/lib.bash"
 
 image vm.qcow2
 snapshot vm.qcow2 first
 damage vm.qcow2 refcount-leak
 sha256sum vm.qcow2 >before
-for options in "-R leak" "-R error" "-R reuse" "-R discard" "-R all" "-R recover" "-A first" "-D snapshot[0]" "-E 0" \
+for options in "-R recover" "-A first" "-D snapshot[0]" "-E 0" \
   "-M corrupt" "-M dirty" "-C corrupt" "-C dirty" "-m edit -O 0x10 -V ~0 -w 4" "-m edit -O header.size -V 1" \
-  "-m copy -O 0 -S 512 -w 512" "-m rebase -F base.qcow2" "-m undo" "-m export" "-m map" "-m browse" \
-  "-R leak --dry-run" "-R leak --undo-log log" "-R leak --no-undo" "-R leak --force" "--stats" \
-  "--metrics file" "--follow"; do
+  "-m copy -O 0 -S 512 -w 512" "-m rebase -F base.qcow2" "-m export" "-m map" "-m browse" \
+  "--stats" "--metrics file" "--follow"; do
   # shellcheck disable=SC2086
   code 218 $options vm.qcow2
   says err "isn't built into this version: nothing was written"

@@ -1,0 +1,165 @@
+#include "cli/mend.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <utility>
+
+#include "io/undo_log.h"
+#include "repair/repair.h"
+#include "report/escape.h"
+
+namespace qd::cli {
+namespace {
+
+std::atomic<bool> interrupted = false;
+
+// While the image is being written to, a signal must not kill: it asks for the way back.
+class Guard {
+ public:
+  Guard() {
+    interrupted = false;
+    for (int i = 0; i < 3; ++i) {
+      struct sigaction action {};
+      action.sa_handler = [](int) { interrupted = true; };
+      ::sigaction(signals[i], &action, &before_[i]);
+    }
+  }
+  ~Guard() {
+    for (int i = 0; i < 3; ++i) ::sigaction(signals[i], &before_[i], nullptr);
+  }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+ private:
+  static constexpr int signals[] = {SIGINT, SIGTERM, SIGHUP};
+  struct sigaction before_[3];
+};
+
+// The log of an image: the name asked for, or the first free one beside it. A device's lies in the working folder.
+Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const File& image) {
+  if (!options.undo_log.empty()) return create_file(options.undo_log);
+  const std::string& path = image.path();
+  const bool device = image.kind() == FileKind::block_device;
+  const std::string name = (device ? path.substr(path.rfind('/') + 1) : path) + ".undo";
+  for (int n = 1;; ++n) {
+    auto log = create_file(n == 1 ? name : fmt::format("{}.{}", name, n));
+    if (log || log.error().number != EEXIST) return log;
+  }
+}
+
+std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+repair::Wanted wanted(const Options& o) {
+  const bool all = o.repair == "all";
+  return {.leak = all || o.repair == "leak",
+          .error = all || o.repair == "error",
+          .reuse = all || o.repair == "reuse",
+          .discard = o.repair == "discard",
+          .force = o.force};
+}
+
+// A log without which the image is the same is of no use to anybody.
+void drop_useless_log(const MutableFile& log, const MutableFile& image) {
+  const auto read = UndoLog::read(log);
+  Transaction back(image);
+  const bool useless = read ? read->plan(back) && back.empty() : read.error().number == EINVAL;
+  if (useless) ::unlink(log.path().c_str());
+}
+
+}  // namespace
+
+bool repairs(const Options& options) { return options.repair != "off" && options.repair != "check"; }
+
+Result<Mending> Mending::plan(const Options& options, const std::string& path, Progress& progress) {
+  Mending m(options, path);
+  const File* image = nullptr;
+  if (options.dry_run) {
+    auto opened = open_file(path);
+    if (!opened) return tl::unexpected(opened.error());
+    m.read_only_ = std::move(*opened);
+    image = m.read_only_.get();
+  } else {
+    auto opened = open_mutable(path);
+    if (!opened) return tl::unexpected(opened.error());
+    m.writable_ = std::move(*opened);
+    image = m.writable_.get();
+  }
+  m.transaction_ = std::make_unique<Transaction>(*image);
+  progress.phase("planning", *image, 0);
+  auto planned = repair::plan_repair(*image, *m.transaction_, wanted(options),
+                                     {.decompress = false, .backing_chain = !options.no_backing_chain});
+  progress.done();
+  if (!planned) return tl::unexpected(planned.error());
+  m.report_.plan = std::move(planned->plan);
+  m.report_.dry_run = options.dry_run;
+  m.report_.before = planned->before.status();
+  m.report_.after = planned->after.status();
+  m.report_.nothing = m.transaction_->empty();
+  return m;
+}
+
+Result<void> Mending::perform(Progress& progress) {
+  if (options_->dry_run || report_.nothing) return {};
+  const Guard guard;
+  std::unique_ptr<MutableFile> log;
+  if (!options_->no_undo) {
+    auto created = create_log(*options_, *writable_);
+    if (!created) {
+      Error error = created.error();
+      return fail(error.number, "no undo log: " + error.message + "; nothing was changed (--undo-log FILE puts it elsewhere)");
+    }
+    log = std::move(*created);
+  }
+  const std::uint64_t before = writable_->allocated_bytes();
+  progress.phase("writing", *writable_, 0);
+  auto outcome = transaction_->commit(*writable_, log.get(), base_name(path_), interrupted);
+  progress.done();
+  if (!outcome) {
+    if (log) drop_useless_log(*log, *writable_);
+    return tl::unexpected(outcome.error());
+  }
+  const std::uint64_t after = writable_->allocated_bytes();
+  report_.bytes_given_back = before > after ? before - after : 0;
+  report_.punch_refused = outcome->punch_refused;
+  if (log) report_.undo_log = log->path();
+  return {};
+}
+
+Result<std::string> undo(const Options& options, const std::string& path) {
+  auto log_file = open_mutable(options.file);
+  if (!log_file) return tl::unexpected(log_file.error());
+  auto image = open_mutable(path);
+  if (!image) return tl::unexpected(image.error());
+  const auto log = UndoLog::read(**log_file);
+  if (!log) return tl::unexpected(log.error());
+  if (options.dry_run) {
+    if (auto fit = log->fits(**image, (*image)->modified()); !fit && !options.force) return tl::unexpected(fit.error());
+    return fmt::format("{} would be taken back to what it was; nothing was written", report::escape(path));
+  }
+
+  const Guard guard;
+  std::unique_ptr<MutableFile> own;
+  if (!options.no_undo) {
+    if (auto fit = log->fits(**image, (*image)->modified()); !fit && !options.force) return tl::unexpected(fit.error());
+    auto created = create_log(options, **image);
+    if (!created) return tl::unexpected(created.error());
+    own = std::move(*created);
+  }
+  const auto done = qd::undo(**image, **log_file, own.get(), base_name(path), options.force, interrupted);
+  if (!done) {
+    if (own) drop_useless_log(*own, **image);
+    return tl::unexpected(done.error());
+  }
+  std::string text = fmt::format("{} is what it was before ({} bytes written back).", report::escape(path), done->bytes_written);
+  if (own) {
+    text += fmt::format("\nTo take that back: qcow2-dump -m undo -F {} {}", report::shell_quote(own->path()),
+                        report::shell_quote(path));
+  }
+  return text;
+}
+
+}  // namespace qd::cli

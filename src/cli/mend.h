@@ -1,0 +1,45 @@
+// What writes to an image: -R and -m undo. Both under QEMU's locks, both with a log that takes them back.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/result.h"
+#include "cli/options.h"
+#include "cli/progress.h"
+#include "io/mutable_file.h"
+#include "io/transaction.h"
+#include "report/repair.h"
+#include "report/report.h"
+
+namespace qd::cli {
+
+// Is a repair asked for, and not only advice?
+bool repairs(const Options& options);
+
+// An image under repair. Nobody else writes to it as long as this lives.
+class Mending {
+ public:
+  // Opens and locks the image (a dry run only reads), and plans.
+  static Result<Mending> plan(const Options& options, const std::string& path, Progress& progress);
+
+  // Makes the plan real, unless it is a dry run or there is nothing to do.
+  Result<void> perform(Progress& progress);
+
+  const report::RepairReport& report() const { return report_; }
+
+ private:
+  Mending(const Options& options, std::string path) : options_(&options), path_(std::move(path)) {}
+
+  const Options* options_;
+  std::string path_;
+  std::unique_ptr<File> read_only_;        // a dry run's
+  std::unique_ptr<MutableFile> writable_;  // all others'
+  std::unique_ptr<Transaction> transaction_;
+  report::RepairReport report_;
+};
+
+// -m undo: takes the image back by the log. Returns the sentence that says so.
+Result<std::string> undo(const Options& options, const std::string& path);
+
+}  // namespace qd::cli

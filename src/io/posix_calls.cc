@@ -1,0 +1,78 @@
+#include "io/posix_calls.h"
+
+#include <fmt/format.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+namespace qd {
+
+ssize_t pread_again(int fd, void* into, std::size_t length, std::uint64_t offset) {
+  ssize_t n;
+  do n = ::pread(fd, into, length, static_cast<off_t>(offset));
+  while (n < 0 && errno == EINTR);
+  return n;
+}
+
+ReadOutcome read_buffered(int fd, std::uint64_t offset, std::span<std::byte> into) {
+  std::size_t done = 0;
+  while (done < into.size()) {
+    const ssize_t n = pread_again(fd, into.data() + done, into.size() - done, offset + done);
+    if (n < 0) return {done, errno};
+    if (n == 0) break;
+    done += static_cast<std::size_t>(n);
+  }
+  return {done, 0};
+}
+
+Result<std::size_t> finish_read(ReadOutcome got, std::uint64_t offset, std::span<std::byte> into,
+                                const std::string& path) {
+  if (got.error != 0) {
+    return system_failure(got.error, fmt::format("cannot read {} bytes at {:#x} of {}", into.size(), offset, path));
+  }
+  std::fill(into.begin() + static_cast<std::ptrdiff_t>(got.done), into.end(), std::byte{0});
+  return got.done;
+}
+
+FileKind kind_of(const OpenedFile& opened) {
+  return S_ISBLK(opened.status.st_mode) ? FileKind::block_device : FileKind::regular;
+}
+
+// A device's status has no size; a driver without the ioctl can still be asked for its end.
+Result<std::uint64_t> size_of(const OpenedFile& opened, const std::string& path) {
+  if (S_ISREG(opened.status.st_mode)) return static_cast<std::uint64_t>(opened.status.st_size);
+  std::uint64_t size = 0;
+  if (::ioctl(opened.descriptor.get(), BLKGETSIZE64, &size) == 0) return size;
+  const off_t end = ::lseek(opened.descriptor.get(), 0, SEEK_END);
+  if (end < 0) return system_failure(errno, "cannot find out the size of " + path);
+  return static_cast<std::uint64_t>(end);
+}
+
+std::uint64_t data_from(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset) {
+  if (offset >= size) return size;
+  if (kind == FileKind::block_device) return offset;
+  const off_t data = ::lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
+  if (data < 0) return errno == ENXIO ? size : offset;  // ENXIO: only a hole from here on; else: it can't tell
+  return std::clamp(static_cast<std::uint64_t>(data), offset, size);
+}
+
+std::uint64_t stored_in(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset, std::uint64_t length) {
+  const std::uint64_t available = within(size, offset, length);
+  if (available == 0 || kind == FileKind::block_device) return available;
+
+  const std::uint64_t end = offset + available;
+  std::uint64_t stored = 0;
+  while ((offset = data_from(fd, kind, size, offset)) < end) {
+    const off_t hole = ::lseek(fd, static_cast<off_t>(offset), SEEK_HOLE);
+    const bool known = hole >= 0 && static_cast<std::uint64_t>(hole) > offset;
+    const std::uint64_t stop = known ? std::min(static_cast<std::uint64_t>(hole), end) : end;
+    stored += stop - offset;
+    offset = stop;
+  }
+  return stored;
+}
+
+}  // namespace qd

@@ -1,0 +1,42 @@
+// What files opened for reading and files opened for writing have in common: the system's calls, as often as it takes.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+#include "io/descriptor.h"
+#include "io/file.h"
+
+namespace qd {
+
+static_assert(sizeof(off_t) == 8, "images are larger than 2 GiB: build with _FILE_OFFSET_BITS=64");
+
+// How far a read came, and the errno that stopped it (0: all read, or the end of the file).
+struct ReadOutcome {
+  std::size_t done;
+  int error;
+};
+
+ssize_t pread_again(int fd, void* into, std::size_t length, std::uint64_t offset);
+ReadOutcome read_buffered(int fd, std::uint64_t offset, std::span<std::byte> into);
+// What File::read gives: the rest of `into` is zeros, an error has its sentence.
+Result<std::size_t> finish_read(ReadOutcome got, std::uint64_t offset, std::span<std::byte> into,
+                                const std::string& path);
+
+FileKind kind_of(const OpenedFile& opened);
+Result<std::uint64_t> size_of(const OpenedFile& opened, const std::string& path);
+
+// Bytes of the range that lie before the end; whatever is counted from here on fits an off_t.
+inline std::uint64_t within(std::uint64_t size, std::uint64_t offset, std::uint64_t length) {
+  return offset < size ? std::min(length, size - offset) : 0;
+}
+
+// File::next_data and File::stored_bytes.
+std::uint64_t data_from(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset);
+std::uint64_t stored_in(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset, std::uint64_t length);
+
+}  // namespace qd

@@ -1,0 +1,406 @@
+// The log is written front to back: records, sync, header, sync. It is read the same way, all of it, before anything in
+// it is believed.
+//
+// A sector of the image is known if it holds the old bytes, or what one of the versions left. Where the image is or was
+// shorter, zeros are known too: making it longer puts them there before the old bytes come back.
+#include "io/undo_log.h"
+
+#include <fmt/format.h>
+#include <libdeflate.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/checked.h"
+#include "base/endian.h"
+#include "io/transaction.h"
+
+namespace qd {
+namespace {
+
+constexpr std::uint64_t piece_bytes = 1 << 20;
+constexpr std::uint64_t most_versions = 16;
+constexpr std::array<char, 8> magic = {'q', 'd', 'u', 'n', 'd', 'o', '\r', '\n'};
+constexpr std::uint32_t format = 1;
+
+struct HeaderOnDisk {
+  std::array<char, 8> magic;
+  be32 format;
+  be32 state;
+  be64 old_size, new_size;
+  be64 records, log_bytes;
+  be64 old_modified, new_modified;
+  be32 fingerprint;
+  be32 name_bytes;
+  std::array<char, 436> name;
+  be32 checksum;
+};
+static_assert(sizeof(HeaderOnDisk) == undo_sector);
+
+struct RecordOnDisk {
+  be64 offset, bytes;
+  be32 versions;
+  be32 checksum;
+};
+static_assert(sizeof(RecordOnDisk) == 24);
+
+std::uint32_t crc32(std::uint32_t before, const void* bytes, std::size_t length) {
+  return libdeflate_crc32(before, bytes, length);
+}
+
+std::uint32_t checksum_of(const HeaderOnDisk& header) { return crc32(0, &header, offsetof(HeaderOnDisk, checksum)); }
+std::uint32_t checksum_of(const RecordOnDisk& record) { return crc32(0, &record, offsetof(RecordOnDisk, checksum)); }
+
+std::uint64_t sectors_in(std::uint64_t bytes) { return divide_up(bytes, undo_sector); }
+std::uint64_t checksum_bytes(std::uint64_t bytes, std::uint64_t versions) { return sectors_in(bytes) * versions * 4; }
+
+Result<void> write_header(MutableFile& log, const UndoHeader& header) {
+  HeaderOnDisk disk = {};
+  disk.magic = magic;
+  disk.format.set(format);
+  disk.state.set(static_cast<std::uint32_t>(header.state));
+  disk.old_size.set(header.old_size);
+  disk.new_size.set(header.new_size);
+  disk.records.set(header.records);
+  disk.log_bytes.set(header.log_bytes);
+  disk.old_modified.set(static_cast<std::uint64_t>(header.old_modified));
+  disk.new_modified.set(static_cast<std::uint64_t>(header.new_modified));
+  disk.fingerprint.set(header.fingerprint);
+  const std::size_t name_bytes = header.image.copy(disk.name.data(), disk.name.size());
+  disk.name_bytes.set(static_cast<std::uint32_t>(name_bytes));
+  disk.checksum.set(checksum_of(disk));
+  if (auto done = log.write(0, std::as_bytes(std::span(&disk, 1))); !done) return done;
+  return log.sync();
+}
+
+tl::unexpected<Error> bad_log(const File& log, const std::string& what) {
+  return fail(EINVAL, fmt::format("cannot undo by {}: {}", log.path(), what));
+}
+
+tl::unexpected<Error> damaged(const File& log, std::uint64_t offset, const char* what) {
+  return bad_log(log, fmt::format("the undo log is damaged at {:#x}: {}; take another copy of it", offset, what));
+}
+
+Result<UndoHeader> read_header(const File& log) {
+  HeaderOnDisk disk;
+  const auto got = log.read(0, std::as_writable_bytes(std::span(&disk, 1)));
+  if (!got) return tl::unexpected(got.error());
+  if (disk.magic == std::array<char, 8>{} && log.size() > 0) {
+    return bad_log(log, "it was never completed, so the image wasn't touched; delete it");
+  }
+  if (*got < sizeof disk || disk.magic != magic) return bad_log(log, "it is no undo log of qcow2-dump");
+  if (disk.checksum.get() != checksum_of(disk)) return damaged(log, 0, "the header's checksum is wrong");
+  if (disk.format.get() != format) return bad_log(log, "another version of qcow2-dump wrote it; use that one");
+  const auto state = static_cast<UndoState>(disk.state.get());
+  if (state != UndoState::sealed && state != UndoState::done) return damaged(log, 12, "the state is unknown");
+
+  UndoHeader header;
+  header.state = state;
+  header.old_size = disk.old_size.get();
+  header.new_size = disk.new_size.get();
+  header.records = disk.records.get();
+  header.log_bytes = disk.log_bytes.get();
+  header.old_modified = static_cast<std::int64_t>(disk.old_modified.get());
+  header.new_modified = static_cast<std::int64_t>(disk.new_modified.get());
+  header.fingerprint = disk.fingerprint.get();
+  header.image.assign(disk.name.data(), std::min<std::size_t>(disk.name_bytes.get(), disk.name.size()));
+  return header;
+}
+
+bool is_zero(std::span<const std::byte> bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+// All of a range, or an error: a log or an image doesn't end in the middle of what it is known to hold.
+Result<void> read_into(const File& file, std::uint64_t offset, std::span<std::byte> into) {
+  if (auto got = file.read(offset, into); !got) return tl::unexpected(got.error());
+  return {};
+}
+
+}  // namespace
+
+Result<void> UndoWriter::add(std::uint64_t offset, std::span<const std::byte> before,
+                             std::span<const std::uint32_t> checksums) {
+  RecordOnDisk disk = {};
+  disk.offset.set(offset);
+  disk.bytes.set(before.size());
+  disk.versions.set(static_cast<std::uint32_t>(checksums.size() / sectors_in(before.size())));
+
+  std::vector<std::byte> record(sizeof disk + before.size() + checksums.size() * 4);
+  std::byte* const old_bytes = record.data() + sizeof disk;
+  std::memcpy(old_bytes, before.data(), before.size());
+  for (std::size_t i = 0; i < checksums.size(); ++i) {
+    const be32 checksum(checksums[i]);
+    std::memcpy(old_bytes + before.size() + i * 4, &checksum, 4);
+  }
+  disk.checksum.set(crc32(checksum_of(disk), old_bytes, record.size() - sizeof disk));
+  std::memcpy(record.data(), &disk, sizeof disk);
+
+  if (auto done = log_.write(at_, record); !done) return done;
+  at_ += record.size();
+  ++records_;
+  return {};
+}
+
+Result<void> UndoWriter::seal(UndoHeader header) {
+  header_ = std::move(header);
+  header_.state = UndoState::sealed;
+  header_.records = records_;
+  header_.log_bytes = at_;
+  if (auto done = log_.sync(); !done) return done;
+  return write_header(log_, header_);
+}
+
+Result<void> UndoWriter::done(std::int64_t modified) {
+  header_.new_modified = modified;
+  return set_state(log_, header_, UndoState::done);
+}
+
+Result<void> set_state(MutableFile& log, UndoHeader header, UndoState state) {
+  header.state = state;
+  return write_header(log, header);
+}
+
+Result<UndoLog> UndoLog::read(const File& log) {
+  UndoLog result(log);
+  auto header = read_header(log);
+  if (!header) return tl::unexpected(header.error());
+  result.header_ = std::move(*header);
+  if (auto done = result.read_records(); !done) return tl::unexpected(done.error());
+  return result;
+}
+
+// Nothing a record claims is believed before it is compared with what is there: anybody can hand us a log.
+Result<void> UndoLog::read_records() {
+  if (header_.log_bytes > log_->size()) return damaged(*log_, log_->size(), "it ends too early");
+  std::vector<std::byte> buffer(piece_bytes);
+  std::uint64_t at = undo_sector;
+  std::uint64_t image_end = 0;  // of the record before
+  while (at < header_.log_bytes) {
+    RecordOnDisk disk;
+    if (header_.log_bytes - at < sizeof disk) return damaged(*log_, at, "a record is cut off");
+    if (auto done = read_into(*log_, at, std::as_writable_bytes(std::span(&disk, 1))); !done) return done;
+
+    const Record record{disk.offset.get(), disk.bytes.get(), disk.versions.get(), at + sizeof disk};
+    const auto record_end = checked_add(record.offset, record.bytes);
+    const bool whole = record.bytes % undo_sector == 0 || record_end == header_.old_size;
+    if (record.bytes == 0 || record.offset < image_end || record.offset % undo_sector != 0 || !record_end ||
+        *record_end > header_.old_size || !whole || record.versions > most_versions) {
+      return damaged(*log_, at, "a record names a place where none can be");
+    }
+    std::uint64_t left = header_.log_bytes - record.at;
+    if (record.bytes > left || checksum_bytes(record.bytes, record.versions) > left - record.bytes) {
+      return damaged(*log_, at, "a record is cut off");
+    }
+
+    std::uint32_t checksum = checksum_of(disk);
+    const std::uint64_t next = record.at + record.bytes + checksum_bytes(record.bytes, record.versions);
+    for (at = record.at; at < next;) {
+      const auto piece = std::span(buffer).first(std::min<std::uint64_t>(next - at, piece_bytes));
+      if (auto done = read_into(*log_, at, piece); !done) return done;
+      checksum = crc32(checksum, piece.data(), piece.size());
+      at += piece.size();
+    }
+    if (checksum != disk.checksum.get()) return damaged(*log_, record.at - sizeof disk, "a record's checksum is wrong");
+    image_end = *record_end;
+    records_.push_back(record);
+  }
+  if (records_.size() != header_.records) return damaged(*log_, at, "records are missing");
+  return {};
+}
+
+struct UndoLog::Piece {
+  std::uint64_t offset;  // in the image
+  std::uint64_t at;      // of the old bytes in the log
+  std::uint64_t versions;
+  std::span<const std::byte> old_bytes;  // what was there before
+  std::span<const std::byte> now;        // in whole sectors
+  std::span<const std::byte> checksums;  // those of the first version, then of the second, …
+
+  std::uint64_t sectors() const { return now.size() / undo_sector; }
+  std::span<const std::byte> old_sector(std::uint64_t sector) const {
+    return old_bytes.subspan(sector * undo_sector, std::min(undo_sector, old_bytes.size() - sector * undo_sector));
+  }
+  std::span<const std::byte> sector_now(std::uint64_t sector) const {
+    return now.subspan(sector * undo_sector, undo_sector);
+  }
+  bool is_old(std::uint64_t sector) const {
+    const auto old = old_sector(sector);
+    return std::memcmp(old.data(), now.data() + sector * undo_sector, old.size()) == 0;
+  }
+};
+
+template <class Each>
+Result<void> UndoLog::for_pieces(const File& image, Each&& each) const {
+  std::vector<std::byte> old_bytes(piece_bytes);
+  std::vector<std::byte> now(piece_bytes);
+  std::vector<std::byte> checksums;
+  for (const Record& record : records_) {
+    for (std::uint64_t done = 0; done < record.bytes; done += piece_bytes) {
+      const std::uint64_t length = std::min(record.bytes - done, piece_bytes);
+      const std::uint64_t sectors = sectors_in(length);
+      const Piece piece = {record.offset + done,
+                           record.at + done,
+                           record.versions,
+                           std::span(old_bytes).first(length),
+                           std::span(now).first(sectors * undo_sector),
+                           {}};
+      if (auto got = read_into(*log_, piece.at, std::span(old_bytes).first(length)); !got) return got;
+      if (auto got = read_into(image, piece.offset, std::span(now).first(piece.now.size())); !got) return got;
+      checksums.resize(sectors * record.versions * 4);
+      for (std::uint64_t version = 0; version < record.versions; ++version) {
+        const std::uint64_t first = version * sectors_in(record.bytes) + done / undo_sector;
+        const auto into = std::span(checksums).subspan(version * sectors * 4, sectors * 4);
+        if (auto got = read_into(*log_, record.at + record.bytes + first * 4, into); !got) return got;
+      }
+      Piece complete = piece;
+      complete.checksums = checksums;
+      if (Result<void> result = each(complete); !result) return result;
+    }
+  }
+  return {};
+}
+
+template <class Each>
+Result<void> UndoLog::for_differences(const File& image, Each&& each) const {
+  return for_pieces(image, [&](const Piece& piece) -> Result<void> {
+    for (std::uint64_t sector = 0; sector < piece.sectors();) {
+      const std::uint64_t first = sector;
+      while (sector < piece.sectors() && !piece.is_old(sector)) ++sector;
+      if (first == sector) {
+        ++sector;
+        continue;
+      }
+      const std::uint64_t start = first * undo_sector;
+      const std::uint64_t length = std::min<std::uint64_t>(sector * undo_sector, piece.old_bytes.size()) - start;
+      Result<void> done = each(piece.offset + start, piece.old_bytes.subspan(start, length), piece.at + start);
+      if (!done) return done;
+    }
+    return {};
+  });
+}
+
+// Is the sector, which isn't the old one, one that the transaction or a broken undo may have left?
+bool UndoLog::known(const Piece& piece, std::uint64_t sector) const {
+  const auto now = piece.sector_now(sector);
+  const std::uint32_t checksum = crc32(0, now.data(), now.size());
+  for (std::uint64_t version = 0; version < piece.versions; ++version) {
+    const std::uint64_t index = version * piece.sectors() + sector;
+    if (load_big_endian<std::uint32_t>(piece.checksums.data() + index * 4) == checksum) return true;
+  }
+  const std::uint64_t offset = piece.offset + sector * undo_sector;
+  return offset >= header_.new_size && is_zero(now);
+}
+
+Result<void> UndoLog::fits(const File& image, std::int64_t modified) const {
+  const auto refuse = [&](const std::string& why) {
+    return fail(EINVAL, fmt::format("cannot undo by {}: {}", log_->path(), why));
+  };
+  const auto before = fingerprint_after_undo(image);
+  if (!before) return tl::unexpected(before.error());
+  if (*before != header_.fingerprint) {
+    return refuse(
+        fmt::format("{} is another image than the one it was written for ({}), or its first MiB was changed "
+                    "since; name the right image",
+                    image.path(), header_.image));
+  }
+
+  const std::uint64_t size = image.size();
+  const auto [least, most] = std::minmax(header_.old_size, header_.new_size);
+  if (size < least || size > most) {
+    return refuse(
+        fmt::format("{} has {} bytes now, which is neither its length before ({}) nor after ({}); "
+                    "somebody else has changed it since",
+                    image.path(), size, header_.old_size, header_.new_size));
+  }
+
+  bool all_old = size == header_.old_size;
+  const auto looked = for_pieces(image, [&](const Piece& piece) -> Result<void> {
+    for (std::uint64_t sector = 0; sector < piece.sectors(); ++sector) {
+      if (piece.is_old(sector)) continue;
+      all_old = false;
+      if (known(piece, sector)) continue;
+      return refuse(
+          fmt::format("{} was changed since: at {:#x} it holds neither what was there before nor what was "
+                      "written; what was changed since would be lost or torn",
+                      image.path(), piece.offset + sector * undo_sector));
+    }
+    return {};
+  });
+  if (!looked) return looked;
+  if (all_old) return refuse(fmt::format("{} is already as it was before; there is nothing to undo", image.path()));
+
+  if (header_.state != UndoState::done) return {};
+  if (size != header_.new_size) {
+    return refuse(fmt::format("{} has {} bytes now and had {} when the log was finished; somebody else has changed it",
+                              image.path(), size, header_.new_size));
+  }
+  if (modified != 0 && header_.new_modified != 0 && modified != header_.new_modified) {
+    return refuse(
+        fmt::format("{} was changed since, as the time of its last change tells; what was changed since would "
+                    "be lost or torn",
+                    image.path()));
+  }
+  return {};
+}
+
+Result<void> UndoLog::plan(Transaction& transaction) const {
+  const auto image = transaction.view();  // before anything is planned: what the image holds
+  const std::uint64_t size = image->size();
+  std::vector<std::array<std::uint64_t, 3>> places;
+  const auto looked =
+      for_differences(*image, [&](std::uint64_t offset, std::span<const std::byte> old, std::uint64_t at) {
+        places.push_back({offset, at, old.size()});
+        return Result<void>();
+      });
+  if (!looked) return looked;
+
+  if (size != header_.old_size) transaction.resize(header_.old_size);
+  for (const auto& [offset, at, length] : places) {
+    if (auto done = transaction.copy(Stage::point, offset, *log_, at, length); !done) return done;
+  }
+  return {};
+}
+
+// Longer first, so that what was cut off has its place; shorter last, when all that remains is in order.
+Result<void> UndoLog::take_back(MutableFile& image) const {
+  if (image.size() < header_.old_size) {
+    if (auto done = image.resize(header_.old_size); !done) return done;
+  }
+  const auto done = for_differences(image, [&](std::uint64_t offset, std::span<const std::byte> old, std::uint64_t) {
+    return image.write(offset, old);
+  });
+  if (!done) return done;
+  if (image.size() > header_.old_size) {
+    if (auto cut = image.resize(header_.old_size); !cut) return cut;
+  }
+  if (auto synced = image.sync(); !synced) return synced;
+  if (header_.old_modified != 0) image.set_modified(header_.old_modified);
+  return {};
+}
+
+// Of the image with the old bytes laid over it.
+Result<std::uint32_t> UndoLog::fingerprint_after_undo(const File& image) const {
+  std::vector<std::byte> first(std::min(header_.old_size, piece_bytes));
+  if (auto done = read_into(image, 0, first); !done) return tl::unexpected(done.error());
+  for (const Record& record : records_) {
+    if (record.offset >= first.size()) break;
+    const std::uint64_t length = std::min(record.bytes, first.size() - record.offset);
+    if (auto done = read_into(*log_, record.at, std::span(first).subspan(record.offset, length)); !done) {
+      return tl::unexpected(done.error());
+    }
+  }
+  // What lies behind the end the image had in between is zeros, or is in a record.
+  return crc32(0, first.data(), first.size());
+}
+
+Result<std::uint32_t> fingerprint(const File& image) {
+  std::vector<std::byte> first(std::min(image.size(), piece_bytes));
+  if (auto done = read_into(image, 0, first); !done) return tl::unexpected(done.error());
+  return crc32(0, first.data(), first.size());
+}
+
+}  // namespace qd

@@ -1,0 +1,116 @@
+// The undo log: what an image held where a transaction changes it. It is complete and synced before the first byte of
+// the image changes, so that at any time after the image can be taken back, to the byte and to the length.
+//
+// Layout (all numbers big-endian):
+//   sector 0   header: magic, version, state, length of the image before and after, number of records, length of the
+//              log, fingerprint of the image before, times of its last change before and after, its name; CRC-32.
+//   records    {offset, bytes, versions; CRC-32 of all of the record}, the old bytes, then for each 512-byte sector
+//              CRC-32s of what the transaction puts there, one a version (a sector may be written in two stages).
+//              In order of their places, none overlapping. No version: the sector is cut off.
+// The header is written last, in state `sealed`, after the records have been synced; until then a log says nothing, and
+// the image was never touched. After the last byte it becomes `done`.
+//
+// Since each sector's old content and the checksums of its new ones are known, any image between the two, torn by
+// whatever ended the transaction, is recognised, and taken back; a sector that is neither means that somebody else has
+// written to the image since.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "io/mutable_file.h"
+
+namespace qd {
+
+inline constexpr std::uint64_t undo_sector = 512;  // the grain of the log
+
+enum class UndoState : std::uint32_t { sealed = 1, done = 2 };
+
+struct UndoHeader {
+  UndoState state = UndoState::sealed;
+  std::uint64_t old_size = 0, new_size = 0;  // of the image, bytes
+  std::uint64_t records = 0, log_bytes = 0;
+  std::uint32_t fingerprint = 0;  // of the image before: CRC-32 of its first MiB
+  std::int64_t old_modified = 0, new_modified = 0;
+  std::string image;  // the image's file name, for people
+};
+
+// Writes a log. Any error leaves the image as it was, since nothing of it may be touched before seal() succeeds.
+class UndoWriter {
+ public:
+  explicit UndoWriter(MutableFile& log) : log_(log) {}
+
+  // `before`: what the image holds from `offset` (a multiple of undo_sector) on, up to its old end at most.
+  // `checksums`: one CRC-32 for each of its sectors for each version, all sectors of the first version first. The last
+  // sector of a file whose length is no multiple is summed up as if zeros followed.
+  Result<void> add(std::uint64_t offset, std::span<const std::byte> before, std::span<const std::uint32_t> checksums);
+  Result<void> seal(UndoHeader header);
+  // The transaction is done; `modified` as the image says.
+  Result<void> done(std::int64_t modified);
+
+  std::uint64_t bytes() const { return at_; }  // of the log so far
+
+ private:
+  MutableFile& log_;
+  std::uint64_t at_ = undo_sector;
+  std::uint64_t records_ = 0;
+  UndoHeader header_;
+};
+
+class Transaction;
+
+// A log read back.
+class UndoLog {
+ public:
+  // Reads and verifies all of it. EINVAL: no undo log, or an unsealed one (then the image was never touched), or
+  // damaged: the message says which, and where. The log file must outlive the result.
+  static Result<UndoLog> read(const File& log);
+
+  const UndoHeader& header() const { return header_; }
+
+  // Does the image hold what the transaction left, or any part of it? EINVAL with the reason: another image, changed
+  // since (with the place), of a length that is none of the two, or taken back already.
+  // `modified`: when it was last changed, as MutableFile says; 0 where nobody knows.
+  Result<void> fits(const File& image, std::int64_t modified) const;
+
+  // Plans the way back: what differs from the old bytes is put back, and the old length. `force`d logs may not fit.
+  Result<void> plan(Transaction& transaction) const;
+
+  // The same without a transaction: where one failed half way, the image is taken back at once.
+  Result<void> take_back(MutableFile& image) const;
+
+ private:
+  struct Record {
+    std::uint64_t offset = 0, bytes = 0;  // in the image
+    std::uint64_t versions = 0;
+    std::uint64_t at = 0;  // of the old bytes in the log; the checksums follow
+  };
+  struct Piece;
+  explicit UndoLog(const File& log) : log_(&log) {}
+
+  Result<void> read_records();
+  // each(piece) for up to a MiB of a record at a time, with what the log and what the image hold.
+  template <class Each>
+  Result<void> for_pieces(const File& image, Each&& each) const;
+  // each(offset, old bytes, place in the log) for every run of sectors that differ from the old ones.
+  template <class Each>
+  Result<void> for_differences(const File& image, Each&& each) const;
+  bool known(const Piece& piece, std::uint64_t sector) const;
+  Result<std::uint32_t> fingerprint_after_undo(const File& image) const;
+
+  const File* log_;
+  UndoHeader header_;
+  std::vector<Record> records_;
+};
+
+// Says in a log's header in what state its image is.
+Result<void> set_state(MutableFile& log, UndoHeader header, UndoState state);
+
+// CRC-32 of a file's first MiB (or of all, if it is shorter).
+Result<std::uint32_t> fingerprint(const File& image);
+
+}  // namespace qd

@@ -1,0 +1,173 @@
+// Bitmaps that can't be read keep QEMU from opening the image, and are worth no more than a full backup. They are
+// dropped, each by itself: the others stay as they are, also those that are marked in use. What the dropped ones
+// occupied is given free as far as it is known.
+// Specification: "Bitmaps extension", "Bitmap directory".
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/checked.h"
+#include "format/bitmap.h"
+#include "repair/steps.h"
+
+namespace qd::repair {
+namespace {
+
+using check::Code;
+
+constexpr HostOffset autoclear_features{88};
+
+// All header extensions but the one of this type, as they will lie in the first cluster; the rest zeros.
+void remove_extension(Work& w, std::uint32_t type) {
+  const image::Image& image = w.image();
+  std::vector<std::byte> area;
+  for (const format::Extension& e : image.extensions.list) {
+    if (e.type == type) continue;
+    const be32 head[] = {be32(e.type), be32(static_cast<std::uint32_t>(e.data.size()))};
+    const auto bytes = std::as_bytes(std::span(head));
+    area.insert(area.end(), bytes.begin(), bytes.end());
+    area.insert(area.end(), e.data.begin(), e.data.end());
+    area.resize(round_up(area.size(), 8));
+  }
+  area.resize(image.extensions.end - image.header.header_length);
+  w.write(Stage::point, HostOffset(image.header.header_length), area);
+}
+
+void release_bitmap(Work& w, const format::Bitmap& b) {
+  const std::uint64_t bytes = std::uint64_t{b.table_size} * sizeof(be64), size = w.image().size();
+  if (w.geometry().offset_in_cluster(b.table_offset.value) != 0 || b.table_offset.value == 0 ||
+      b.table_size > format::max_bitmap_table_entries || b.table_offset.value >= size || bytes > size - b.table_offset.value) {
+    return;
+  }
+  w.release(b.table_offset, bytes);
+  for (std::uint64_t i = 0; i < b.table_size; ++i) {
+    const std::uint64_t entry = w.read64(b.table_offset + i * sizeof(be64)), offset = entry & format::offset_mask;
+    const bool sound = (entry & (format::bitmap_reserved_mask | 1)) == 0 && w.geometry().offset_in_cluster(offset) == 0;
+    if (sound && offset != 0) w.release(HostOffset(offset), w.geometry().cluster_size());
+  }
+}
+
+// How many entries a directory has that ends exactly where it should; nothing if it doesn't.
+std::optional<std::uint32_t> entries_of(Work& w, const format::RawBitmapsExtension& extension) {
+  const std::uint64_t start = extension.directory_offset.get(), bytes = extension.directory_size.get();
+  if (w.geometry().offset_in_cluster(start) != 0 || bytes > format::max_bitmap_directory_bytes ||
+      start >= w.image().size() || bytes > w.image().size() - start) {
+    return std::nullopt;
+  }
+  std::uint32_t entries = 0;
+  std::uint64_t at = 0;
+  for (; at + sizeof(format::RawBitmapEntry) <= bytes; ++entries) {
+    format::RawBitmapEntry raw;
+    std::ranges::copy(w.read(HostOffset(start + at), sizeof raw), std::as_writable_bytes(std::span(&raw, 1)).begin());
+    at += round_up(sizeof raw + std::uint64_t{raw.extra_data_size.get()} + raw.name_size.get(), 8);
+  }
+  return at == bytes && entries > 0 && entries <= format::max_bitmaps ? std::optional(entries) : std::nullopt;
+}
+
+class BitmapDropper {
+ public:
+  explicit BitmapDropper(Work& w) : w_(w), bitmaps_(w.image().bitmaps) {}
+  void drop();
+
+ private:
+  bool bad(const format::Bitmap& b) const;
+  bool correct_count();
+  void drop_all(Code reason, const std::string& why);
+  void rewrite_directory();
+
+  Work& w_;
+  const image::Bitmaps& bitmaps_;
+};
+
+bool BitmapDropper::bad(const format::Bitmap& b) const {
+  return std::ranges::any_of(w_.result().findings.list(), [&](const check::Finding& f) {
+    return (f.code == Code::bitmap_entry && f.host == b.at) ||
+           ((f.code == Code::bitmap_table || f.code == Code::bitmap_table_entry) && f.host == b.table_offset);
+  });
+}
+
+void BitmapDropper::drop_all(Code reason, const std::string& why) {
+  const format::Header& h = w_.image().header;
+  if (w_.image().extensions.truncated) {
+    return w_.refuse(reason, "the bitmaps extension stays: the header extensions can't be read to their end");
+  }
+  if (bitmaps_.extension) {
+    const HostOffset directory(bitmaps_.extension->directory_offset.get());
+    for (const format::Bitmap& b : bitmaps_.entries) release_bitmap(w_, b);
+    if (!bitmaps_.entries.empty()) w_.release(directory, bitmaps_.extension->directory_size.get());
+  }
+  remove_extension(w_, format::extension::bitmaps);
+  w_.act({reason, true, HostOffset(h.header_length), w_.image().extensions.end - h.header_length,
+          "bitmaps extension removed, with all bitmaps: " + why, "", ""});
+  w_.put64(Stage::point, autoclear_features, h.autoclear_features & ~format::autoclear::bitmaps, reason,
+           "autoclear bit 0 cleared: there are no bitmaps", true);
+}
+
+void BitmapDropper::rewrite_directory() {
+  const format::Extension* e = w_.image().find_extension(format::extension::bitmaps);
+  std::vector<std::byte> directory;
+  std::uint32_t kept = 0;
+  for (const format::Bitmap& b : bitmaps_.entries) {
+    const std::uint64_t bytes = round_up(sizeof(format::RawBitmapEntry) + b.extra_data_size + b.name.size(), 8);
+    if (bad(b)) {
+      release_bitmap(w_, b);
+      w_.act({Code::bitmap_entry, true, b.at, bytes, fmt::format("bitmap \"{}\" dropped: it can't be read", b.name), "", ""});
+      continue;
+    }
+    const auto entry = w_.read(b.at, bytes);
+    directory.insert(directory.end(), entry.begin(), entry.end());
+    ++kept;
+  }
+  format::RawBitmapsExtension extension = *bitmaps_.extension;
+  w_.release(HostOffset(extension.directory_offset.get()), extension.directory_size.get());
+  extension.count.set(kept);
+  extension.directory_size.set(directory.size());
+  const std::uint64_t clusters = w_.geometry().clusters(directory.size());
+  const auto at = w_.allocate(clusters);
+  if (!at) return;
+  directory.resize(clusters << w_.geometry().cluster_bits);
+  w_.write(Stage::fresh, *at, directory);
+  extension.directory_offset.set(at->value);
+  w_.write(Stage::point, e->at + 8, std::as_bytes(std::span(&extension, 1)));
+  w_.act({Code::bitmap_entry, false, e->at + 8, sizeof extension,
+          fmt::format("bitmap directory written anew at 0x{:x} with {} bitmaps", at->value, kept), "", ""});
+}
+
+// A directory that is sound in itself tells how many bitmaps there are, whatever the header promises.
+bool BitmapDropper::correct_count() {
+  const format::Extension* e = w_.image().find_extension(format::extension::bitmaps);
+  if (!e || !bitmaps_.extension || bitmaps_.extension->reserved.get() != 0) return false;
+  const auto entries = entries_of(w_, *bitmaps_.extension);
+  if (!entries || *entries == bitmaps_.extension->count.get()) return false;
+  const be32 count(*entries);
+  w_.write(Stage::point, e->at + 8, std::as_bytes(std::span(&count, 1)));
+  w_.act({Code::bitmaps_directory, false, e->at + 8, sizeof count,
+          fmt::format("number of bitmaps put right: the directory has {}", *entries),
+          fmt::format("{:08x}", bitmaps_.extension->count.get()), fmt::format("{:08x}", *entries)});
+  return true;
+}
+
+void BitmapDropper::drop() {
+  if (w_.count(Code::bitmaps_missing) > 0) {
+    return w_.put64(Stage::point, autoclear_features, w_.image().header.autoclear_features & ~format::autoclear::bitmaps,
+                    Code::bitmaps_missing, "autoclear bit 0 cleared: there are no bitmaps");
+  }
+  if (w_.count(Code::bitmaps_extension) + w_.count(Code::bitmaps_directory) > 0 && correct_count()) return;
+  if (w_.count(Code::bitmaps_extension) > 0) return drop_all(Code::bitmaps_extension, "the extension is damaged");
+  if (w_.count(Code::bitmaps_directory) > 0) return drop_all(Code::bitmaps_directory, "their directory can't be read");
+  const auto is_bad = [&](const format::Bitmap& b) { return bad(b); };
+  if (std::ranges::all_of(bitmaps_.entries, is_bad)) return drop_all(Code::bitmap_entry, "none of them can be read");
+  if (std::ranges::any_of(bitmaps_.entries, is_bad)) rewrite_directory();
+}
+
+}  // namespace
+
+void drop_bad_bitmaps(Work& w) {
+  if (w.count(Code::bitmaps_missing) + w.count(Code::bitmaps_extension) + w.count(Code::bitmaps_directory) +
+          w.count(Code::bitmap_entry) + w.count(Code::bitmap_table) + w.count(Code::bitmap_table_entry) > 0) {
+    BitmapDropper(w).drop();
+  }
+}
+
+}  // namespace qd::repair

@@ -1,0 +1,131 @@
+// COPIED promises that the refcount is 1, so that a write needs no copy. Now that the refcounts are right, the flag can
+// be made to agree with them. It goes by the walk, not by the findings: they may be millions.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "image/walk.h"
+#include "repair/steps.h"
+
+namespace qd::repair {
+namespace {
+
+using check::Code;
+
+struct MendedTable {
+  HostOffset at;
+  std::uint32_t l1_index = 0;
+  std::uint64_t entries = 0;  // changed
+  std::vector<std::uint64_t> words;  // big-endian
+};
+
+struct MendedL1 {
+  HostOffset at;
+  std::uint32_t l1_index = 0;
+  std::uint64_t value = 0;
+};
+
+struct Mended {
+  std::vector<MendedL1> l1;
+  std::vector<MendedTable> tables;
+};
+
+class CopiedMender {
+ public:
+  explicit CopiedMender(const Work& w) : w_(w), g_(w.geometry()), refcounts_(w.refcounts()) {}
+
+  void mend_group(const image::Group& group, Mended& into) const;
+
+ private:
+  void mend_l1(const image::Group& group, const image::Table& table, Mended& into) const;
+  void mend_table(const image::Group& group, const image::Table& table, Mended& into) const;
+  std::uint64_t right(std::uint64_t entry) const;
+
+  const Work& w_;
+  const format::Geometry& g_;
+  const image::Refcounts& refcounts_;
+};
+
+// The entry of an active L2 table with COPIED as it should be.
+std::uint64_t CopiedMender::right(std::uint64_t entry) const {
+  switch (format::cluster_type(g_, entry)) {
+    case format::ClusterType::compressed: return entry & ~format::copied_flag;
+    case format::ClusterType::normal:
+    case format::ClusterType::zero_allocated: break;
+    default: return entry;
+  }
+  const std::uint64_t copied = entry | format::copied_flag;
+  if (g_.data_file) return copied;
+  const ClusterIndex cluster = g_.cluster(HostOffset(entry & format::offset_mask));
+  if (!refcounts_.readable(cluster)) return entry;
+  return refcounts_.get(cluster) == 1 ? copied : entry & ~format::copied_flag;
+}
+
+void CopiedMender::mend_l1(const image::Group& group, const image::Table& table, Mended& into) const {
+  const ClusterIndex cluster = g_.cluster(table.offset);
+  if (table.offset.value == 0 || !refcounts_.readable(cluster)) return;
+  for (const image::L1Entry& e : table.entries) {
+    if (e.state != 0) continue;
+    const std::uint64_t mended = refcounts_.get(cluster) == 1 ? e.raw | format::copied_flag : e.raw & ~format::copied_flag;
+    const auto at = w_.l1_entry(check::active_state, group.l1_index);
+    if (mended != e.raw && at) into.l1.push_back({*at, group.l1_index, mended});
+  }
+}
+
+void CopiedMender::mend_table(const image::Group& group, const image::Table& table, Mended& into) const {
+  const unsigned step = g_.l2_words();
+  MendedTable mended;
+  for (std::size_t i = 0; i < table.words.size(); i += step) {
+    const std::uint64_t entry = table.words[i], now = entry == 0 ? 0 : right(entry);
+    if (now == entry) continue;
+    if (mended.words.empty()) mended.words.assign(table.words.begin(), table.words.end());
+    mended.words[i] = now;
+    ++mended.entries;
+  }
+  if (mended.entries == 0) return;
+  for (std::uint64_t& word : mended.words) word = from_big_endian(word);
+  mended.at = table.offset;
+  mended.l1_index = group.l1_index;
+  into.tables.push_back(std::move(mended));
+}
+
+// A table that something else lies on, or that is none, isn't written to.
+void CopiedMender::mend_group(const image::Group& group, Mended& into) const {
+  for (const image::Table& table : group.tables) {
+    mend_l1(group, table, into);
+    const bool active = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
+    const bool whole = table.offset.value != 0 && g_.offset_in_cluster(table.offset.value) == 0 &&
+                       table.offset.value + g_.cluster_size() <= w_.image().file().size();
+    if (active && whole && w_.undisputed(table.offset)) mend_table(group, table, into);
+  }
+}
+
+bool l1_undisputed(const Work& w) {
+  const image::State* s = w.state(check::active_state);
+  for (std::uint64_t at = 0; s && at < std::uint64_t{s->l1_size} * 8; at += w.geometry().cluster_size()) {
+    if (!w.undisputed(s->l1_offset + at)) return false;
+  }
+  return s != nullptr;
+}
+
+}  // namespace
+
+void mend_copied(Work& w) {
+  if (w.count(Code::l1_copied) + w.count(Code::l2_copied) == 0 || !l1_undisputed(w)) return;
+  const CopiedMender mender(w);
+  image::walk<Mended>(
+      w.image(), w.result().states, [&](const image::Group& group, Mended& into) { mender.mend_group(group, into); },
+      [&](Mended&& mended) {
+        for (const MendedL1& m : mended.l1) {
+          w.put64(Stage::point, m.at, m.value, Code::l1_copied,
+                  fmt::format("L1 entry {}: COPIED {}", m.l1_index, m.value & format::copied_flag ? "set" : "cleared"));
+        }
+        for (const MendedTable& m : mended.tables) {
+          w.write(Stage::point, m.at, std::as_bytes(std::span(m.words)));
+          w.act({Code::l2_copied, false, m.at, m.entries * w.geometry().l2_entry_bytes(),
+                 fmt::format("L2 table of L1 entry {}: COPIED put right in {} entries", m.l1_index, m.entries), "", ""});
+        }
+      });
+}
+
+}  // namespace qd::repair

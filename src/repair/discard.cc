@@ -1,0 +1,63 @@
+// Space that nobody uses is given back: clusters with refcount 0 and without a reference become holes, and what lies
+// behind the last cluster in use is cut off. Only on an image that is otherwise in order: where a reference may be
+// hidden, unused means nothing.
+#include <fmt/format.h>
+
+#include "repair/steps.h"
+
+namespace qd::repair {
+namespace {
+
+using check::Code;
+
+// Is the cluster neither used nor accounted for?
+bool free(const Work& w, std::uint64_t cluster) {
+  const check::Claims& c = w.claims();
+  return !c.owned.test(cluster) && !c.counted(cluster) && w.refcounts().get(ClusterIndex(cluster)) == 0;
+}
+
+// Each stretch of free clusters of which the file system stores something: each(first, count).
+template <class Each>
+void for_free(const Work& w, std::uint64_t end, Each&& each) {
+  const File& file = w.image().file();
+  const format::Geometry& g = w.geometry();
+  for (std::uint64_t c = 0; c < end;) {
+    // From hole to data: what isn't stored can't be given back.
+    c = std::max(c, file.next_data(c << g.cluster_bits) >> g.cluster_bits);
+    const std::uint64_t first = c;
+    while (c < end && free(w, c)) ++c;
+    if (c > first && file.stored_bytes(first << g.cluster_bits, (c - first) << g.cluster_bits) > 0) each(first, c - first);
+    while (c < end && !free(w, c)) ++c;
+  }
+}
+
+}  // namespace
+
+void discard_free_space(Work& w) {
+  for (const check::Problem& row : check::problems()) {
+    if (w.count(row.code) == 0 || row.severity == check::Severity::warning || row.code == Code::refcount_leak) continue;
+    return w.refuse(row.code, fmt::format("nothing is discarded while {} stands: what looks free may be in use", row.name));
+  }
+  if (w.result().leak_doubt.forbids_freeing() && !w.wanted.force) {
+    return w.refuse(Code::refcount_leak, "nothing is discarded while leaked clusters look like lost data");
+  }
+  const format::Geometry& g = w.geometry();
+  const File& file = w.image().file();
+  const std::uint64_t last_use = w.result().totals.image_end_offset;
+  const bool cuts = file.kind() != FileKind::block_device && last_use < file.size();
+  const std::uint64_t end = cuts ? last_use >> g.cluster_bits : file.size() >> g.cluster_bits;
+  for_free(w, end, [&](std::uint64_t first, std::uint64_t count) {
+    const HostOffset at = g.offset(ClusterIndex(first));
+    w.punch(at, count << g.cluster_bits);
+    w.act({std::nullopt, false, at, count << g.cluster_bits,
+           fmt::format("{} free clusters from {} on become a hole", count, first), "", ""});
+  });
+  if (cuts) {
+    w.act({std::nullopt, false, HostOffset(last_use), file.size() - last_use,
+           fmt::format("the file is cut off behind the last cluster in use, from 0x{:x} to 0x{:x} bytes", file.size(), last_use),
+           "", ""});
+    w.resize(last_use);
+  }
+}
+
+}  // namespace qd::repair

@@ -1,0 +1,80 @@
+// L1 and L2 entries with a bit that mustn't be there. Such a bit is cleared if the entry is right without it: if its
+// offset is possible and nobody else owns the cluster. If more is wrong, the entry is garbage, and stays for -R recover
+// to look at.
+#include <fmt/format.h>
+
+#include "repair/steps.h"
+
+namespace qd::repair {
+namespace {
+
+using check::Code;
+
+constexpr std::uint64_t bit(Code code) {
+  switch (code) {
+    case Code::l2_reserved: return format::l2_reserved_mask;
+    case Code::l2_zero_v2:
+    case Code::l2_zero_extended: return format::zero_flag;
+    case Code::compressed_copied: return format::copied_flag;
+    default: return 0;
+  }
+}
+
+std::string whose(std::int32_t state) { return state < 0 ? "" : fmt::format(" of snapshot[{}]", state); }
+
+void mend_l1_entry(Work& w, const check::Finding& f, std::uint32_t index) {
+  const auto at = w.l1_entry(f.state, index);
+  if (!at) return;
+  const std::uint64_t raw = w.read64(*at), mended = raw & ~format::l1_reserved_mask;
+  const HostOffset table(mended & format::offset_mask);
+  const std::string name = fmt::format("L1 entry {}{}", index, whose(f.state));
+  if (table.value == 0) {
+    w.lost_something();
+    return w.put64(Stage::point, *at, 0, f.code, name + ": zeroed, it names no L2 table");
+  }
+  if (w.geometry().offset_in_cluster(table.value) != 0 || !w.undisputed(table)) {
+    return w.refuse(f.code, fmt::format("{} (0x{:016x}) stays as it is: without the reserved bits, too, it names nothing "
+                                        "that could be its L2 table",
+                                        name, raw));
+  }
+  w.put64(Stage::point, *at, mended, f.code, name + ": reserved bits cleared");
+}
+
+bool plausible(const Work& w, std::uint64_t entry) {
+  const HostOffset data(entry & format::offset_mask);
+  if (entry & format::compressed_flag) return true;
+  if (data.value == 0 || w.geometry().data_file) return true;
+  return w.geometry().offset_in_cluster(data.value) == 0 && w.undisputed(data);
+}
+
+void mend_l2_entry(Work& w, const check::Finding& f, std::uint32_t index) {
+  const auto table = w.l2_table(f.state, *f.l1_index);
+  if (!table || !w.undisputed(*table)) return;
+  const HostOffset at = w.l2_entry(*table, index);
+  const std::string name = fmt::format("L2 entry {} of L1 entry {}{}", index, *f.l1_index, whose(f.state));
+  if (f.code == Code::compressed_bitmap) {
+    return w.put64(Stage::point, at + 8, 0, f.code, name + ": subcluster bitmap of compressed data cleared");
+  }
+  const std::uint64_t raw = w.read64(at), mended = raw & ~bit(f.code);
+  if (!plausible(w, mended)) {
+    return w.refuse(f.code, fmt::format("{} (0x{:016x}) stays as it is: its offset is wrong, too", name, raw));
+  }
+  w.put64(Stage::point, at, mended, f.code,
+          name + (f.code == Code::compressed_copied ? ": COPIED cleared, the data is compressed"
+                  : f.code == Code::l2_reserved     ? ": reserved bits cleared"
+                                                    : ": zero flag cleared, it doesn't exist here"));
+}
+
+}  // namespace
+
+void mend_entries(Work& w) {
+  for (const check::Finding& f : w.result().findings.list()) {
+    const bool l1 = f.code == Code::l1_reserved || f.code == Code::l1_no_offset;
+    if ((!l1 && bit(f.code) == 0 && f.code != Code::compressed_bitmap) || !f.l1_index || (!l1 && !f.l2_index)) continue;
+    for (std::uint32_t i = 0; i < f.count && !w.failed(); ++i) {
+      l1 ? mend_l1_entry(w, f, *f.l1_index + i) : mend_l2_entry(w, f, *f.l2_index + i);
+    }
+  }
+}
+
+}  // namespace qd::repair

@@ -1,0 +1,104 @@
+// Single fields of the header: the compression type at the beginning of a repair, the marks at its end.
+#include <fmt/format.h>
+
+#include "format/header.h"
+#include "image/compressed.h"
+#include "image/walk.h"
+#include "repair/steps.h"
+
+namespace qd::repair {
+namespace {
+
+using check::Code;
+namespace incompatible = format::incompatible;
+
+constexpr HostOffset incompatible_features{72}, compression_type{104};
+
+// Some compressed entries of the active tables, as samples.
+std::vector<std::uint64_t> compressed_samples(const Work& w) {
+  constexpr std::size_t most = 16;
+  std::vector<std::uint64_t> samples;
+  using Found = std::vector<std::uint64_t>;
+  image::walk<Found>(
+      w.image(), w.result().states,
+      [&](const image::Group& group, Found& found) {
+        for (const image::Table& table : group.tables) {
+          for (std::size_t i = 0; i < table.words.size() && found.size() < most; i += w.geometry().l2_words()) {
+            if (table.words[i] & format::compressed_flag) found.push_back(table.words[i]);
+          }
+        }
+      },
+      [&](Found&& found) {
+        for (const std::uint64_t entry : found) {
+          if (samples.size() < most) samples.push_back(entry);
+        }
+      });
+  return samples;
+}
+
+// How many of the samples decompress, if the image is of this type?
+std::size_t fitting(Work& w, const std::vector<std::uint64_t>& samples, std::uint8_t type) {
+  auto image = image::Image::open(w.transaction().view());
+  if (!image) return 0;
+  image->header.compression_type = type;
+  std::vector<std::byte> cluster(w.geometry().cluster_size());
+  return static_cast<std::size_t>(std::ranges::count_if(
+      samples, [&](std::uint64_t entry) { return image::decompress(*image, entry, cluster).has_value(); }));
+}
+
+// The type and its feature bit disagree. The data itself tells which of the two is right; where there is none, the
+// default is.
+void mend_compression_type(Work& w) {
+  const format::Header& h = w.image().header;
+  const auto samples = compressed_samples(w);
+  const std::size_t zlib = fitting(w, samples, 0), zstd = fitting(w, samples, 1);
+  if (!samples.empty() && (zlib > 0) == (zstd > 0)) {
+    return w.refuse(Code::header_compression_type, "the compression type stays as it is: the compressed clusters are "
+                                                   "neither zlib's nor zstd's throughout");
+  }
+  const bool is_zstd = zstd > 0;
+  const std::string why = samples.empty() ? "there is no compressed data" : is_zstd ? "the data is zstd" : "the data is zlib";
+  if (h.header_length > compression_type.value) {
+    const auto before = static_cast<unsigned char>(h.compression_type);
+    const std::byte type{is_zstd};
+    if (before != is_zstd) {
+      w.write(Stage::point, compression_type, std::span(&type, 1));
+      w.act({Code::header_compression_type, false, compression_type, 1, "compression type: " + why,
+             fmt::format("{:02x}", before), fmt::format("{:02x}", static_cast<unsigned>(type))});
+    }
+  } else if (is_zstd) {
+    return w.refuse(Code::header_compression_type, "the header is too short to say that the data is zstd");
+  }
+  const std::uint64_t bits = is_zstd ? h.incompatible_features | incompatible::compression
+                                     : h.incompatible_features & ~incompatible::compression;
+  w.put64(Stage::point, incompatible_features, bits, Code::header_compression_type, "feature bit 3 (compression type): " + why);
+}
+
+}  // namespace
+
+void mend_header(Work& w) {
+  if (w.count(Code::header_compression_type) > 0 && w.image().header.version >= 3) mend_compression_type(w);
+}
+
+// QEMU opens a corrupt image read-only, and repairs a dirty one by itself, leaks included. So the marks go as soon as
+// no error is left, also when suspicious leaks are: the mark would have QEMU free them.
+void clear_marks(Work& w) {
+  const format::Header& h = w.image().header;
+  const std::uint64_t marks = h.incompatible_features & (incompatible::dirty | incompatible::corrupt);
+  if (h.version < 3 || marks == 0) return;
+  for (const check::Problem& row : check::problems()) {
+    if (row.severity != check::Severity::error || row.code == Code::header_corrupt || w.count(row.code) == 0) continue;
+    const Code reason = marks & incompatible::corrupt ? Code::header_corrupt : Code::header_dirty;
+    return w.refuse(reason, fmt::format("the {} bit stays set: not everything is in order ({})",
+                                        marks & incompatible::corrupt ? "corrupt" : "dirty", row.name));
+  }
+  std::uint64_t features = h.incompatible_features;
+  if (marks & incompatible::corrupt) {
+    w.put64(Stage::mark, incompatible_features, features &= ~incompatible::corrupt, Code::header_corrupt, "corrupt bit cleared");
+  }
+  if (marks & incompatible::dirty) {
+    w.put64(Stage::mark, incompatible_features, features & ~incompatible::dirty, Code::header_dirty, "dirty bit cleared");
+  }
+}
+
+}  // namespace qd::repair

@@ -1,0 +1,383 @@
+// Refcounts, and the blocks and the table that hold them.
+//
+//   1. Each refcount block is judged: sound ones are changed in place, the others, and those that are missing although
+//      their clusters are in use, are made anew; so is the table if it can't stay what and where it is.
+//   2. New blocks and a new table get room behind everything else. They need refcounts too, which may need a block more,
+//      so this goes round until nothing is missing.
+//   3. All blocks are computed, in parallel, and planned in the order of the file. What rises is written before anything
+//      leads to it, what falls after: a loss of power in between leaves leaks.
+//
+// A refcount is raised to the number of references. It is lowered only where leaks may be freed, or where the repair
+// itself has made the cluster unused. A block that is made anew has no old values to keep; if damage elsewhere hides
+// references, what the file stores there without a known owner is marked as used, so that nobody writes over it.
+#include <fmt/format.h>
+#include <oneapi/tbb/parallel_for.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <map>
+#include <set>
+#include <vector>
+
+#include "base/checked.h"
+#include "repair/steps.h"
+
+namespace qd::repair {
+namespace {
+
+using check::Code;
+
+constexpr HostOffset table_field{48};  // refcount_table_offset and refcount_table_clusters
+
+void encode(std::span<std::byte> block, std::uint64_t i, unsigned order, std::uint64_t value) {
+  if (order < 3) {
+    const std::uint64_t bit = i << order;
+    const unsigned shift = bit % 8, mask = (1u << (1u << order)) - 1;
+    block[bit / 8] = (block[bit / 8] & ~std::byte(mask << shift)) | std::byte((value & mask) << shift);
+    return;
+  }
+  const unsigned bytes = 1u << (order - 3);
+  for (unsigned b = 0; b < bytes; ++b) block[i * bytes + b] = std::byte(value >> (8 * (bytes - 1 - b)) & 0xff);
+}
+
+// The same change of the refcounts of clusters in a row.
+struct Change {
+  Code reason{};
+  bool lossy = false;
+  std::uint64_t first = 0, count = 0;
+  std::uint64_t before = 0, after = 0;
+};
+
+// One refcount block as it will be.
+struct MendedBlock {
+  std::uint64_t index = 0;
+  std::vector<std::byte> risen, final;  // risen: with what rises, without what falls; only in place
+  std::vector<Change> changes;          // in place
+  std::uint64_t used = 0;               // made anew: clusters in use
+};
+
+class RefcountMender {
+ public:
+  explicit RefcountMender(Work& w);
+  void mend();
+
+ private:
+  bool table_sound() const;
+  bool block_sound(std::uint64_t b) const;
+  bool block_needed(std::uint64_t b) const;
+  bool block_differs(std::uint64_t b) const;
+  void judge_blocks();
+  void replace(std::uint64_t b);
+  bool make_room();
+  void retire(HostOffset at, std::uint64_t bytes);
+
+  std::uint64_t references(std::uint64_t cluster) const;
+  std::uint64_t mended(std::uint64_t cluster, std::uint64_t before) const;
+  void note(MendedBlock& into, std::uint64_t cluster, std::uint64_t before, std::uint64_t after) const;
+  void mend_block(std::uint64_t b, MendedBlock& into) const;
+  void make_block(std::uint64_t b, MendedBlock& into) const;
+  Code reason_to_renew(std::uint64_t b) const;
+  void plan_block(MendedBlock&& block);
+  void plan_table();
+
+  HostOffset old_block(std::uint64_t b) const {
+    return HostOffset(refcounts_.entries()[b].raw & format::reftable_offset_mask);
+  }
+
+  Work& w_;
+  const format::Geometry& g_;
+  const image::Refcounts& refcounts_;
+  const check::Claims& claims_;
+  const bool raise_, lower_, keep_orphans_;
+  std::uint64_t end_;                                   // behind the last cluster that has a refcount to be looked at
+  std::map<std::uint64_t, HostOffset> renewed_;         // block -> its new place
+  std::set<std::uint64_t> to_renew_, in_place_, to_drop_;
+  bool renew_table_ = false;
+  HostOffset new_table_;
+  std::uint64_t new_table_clusters_ = 0;
+  std::set<std::uint64_t> fresh_;                        // clusters for new blocks and the new table
+  std::map<std::uint64_t, std::uint64_t> retired_;       // cluster -> references that go with what it held
+};
+
+RefcountMender::RefcountMender(Work& w)
+    : w_(w), g_(w.geometry()), refcounts_(w.refcounts()), claims_(w.claims()), raise_(w.wanted.error || w.wanted.reuse),
+      lower_(w.may_free_leaks()), keep_orphans_(w.first_doubt().hidden && !w.wanted.force),
+      end_(w.image().clusters()) {
+  while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
+}
+
+bool RefcountMender::table_sound() const {
+  const format::Header& h = w_.image().header;
+  const std::uint64_t clusters = h.refcount_table_clusters;
+  if (w_.count(Code::header_refcount_table) > 0 || !refcounts_.table_error().empty()) return false;
+  for (std::uint64_t c = 0; c < clusters; ++c) {
+    if (!w_.undisputed(HostOffset(h.refcount_table_offset) + (c << g_.cluster_bits))) return false;
+  }
+  return true;
+}
+
+// Is there a block, and is it what its entry says it is, alone and whole?
+bool RefcountMender::block_sound(std::uint64_t b) const {
+  const auto& entries = refcounts_.entries();
+  if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
+  return refcounts_.entry_in_order(b, w_.image().size()) && w_.undisputed(old_block(b)) &&
+         old_block(b).value + g_.cluster_size() <= w_.image().file().size();
+}
+
+bool any_in_use(const check::Claims& claims, std::uint64_t first, std::uint64_t end) {
+  end = std::min(end, claims.clusters());
+  if (first >= end) return false;
+  return claims.owned.any(first, end - first) || claims.compressed.any(first, end - first) ||
+         claims.suspect.any(first, end - first);
+}
+
+bool RefcountMender::block_needed(std::uint64_t b) const {
+  const std::uint64_t first = b * refcounts_.block_entries(), end = first + refcounts_.block_entries();
+  const auto fresh = fresh_.lower_bound(first);
+  return any_in_use(claims_, first, end) || (fresh != fresh_.end() && *fresh < end);
+}
+
+// Can any refcount of the block change? A look at 64 clusters a step.
+bool RefcountMender::block_differs(std::uint64_t b) const {
+  const std::uint64_t first = b * refcounts_.block_entries();
+  const image::RefcountBlock& block = *refcounts_.entries()[b].block;
+  for (std::uint64_t word = 0; word * 64 < refcounts_.block_entries(); ++word) {
+    const std::uint64_t cluster = first + word * 64;
+    const bool known = cluster < claims_.clusters();
+    const std::uint64_t used = known ? claims_.owned.word(cluster / 64) : 0;
+    const std::uint64_t counted = known ? claims_.suspect.word(cluster / 64) | claims_.compressed.word(cluster / 64) : 0;
+    if (counted != 0 || (block.nonzero(word) & ~used) != 0) return true;
+  }
+  const auto fresh = fresh_.lower_bound(first);
+  if (fresh != fresh_.end() && *fresh < first + refcounts_.block_entries()) return true;
+  const auto retired = retired_.lower_bound(first);
+  return retired != retired_.end() && retired->first < first + refcounts_.block_entries();
+}
+
+void RefcountMender::retire(HostOffset at, std::uint64_t bytes) {
+  for (std::uint64_t c = 0; c < g_.clusters(bytes); ++c) ++retired_[g_.cluster(at).value + c];
+}
+
+void RefcountMender::replace(std::uint64_t b) {
+  to_renew_.insert(b);
+  if (b < refcounts_.entries().size() && refcounts_.entry_in_order(b, w_.image().size())) retire(old_block(b), g_.cluster_size());
+}
+
+void RefcountMender::judge_blocks() {
+  const auto& entries = refcounts_.entries();
+  const std::uint64_t blocks = std::max<std::uint64_t>(entries.size(), divide_up(end_, refcounts_.block_entries()));
+  renew_table_ = raise_ && !table_sound();
+  for (std::uint64_t b = 0; b < blocks; ++b) {
+    if (block_sound(b)) {
+      in_place_.insert(b);
+    } else if (raise_ && block_needed(b)) {
+      replace(b);
+    } else if (raise_ && b < entries.size() && entries[b].raw != 0) {
+      to_drop_.insert(b);
+      if (refcounts_.entry_in_order(b, w_.image().size())) retire(old_block(b), g_.cluster_size());
+    }
+  }
+  if (to_renew_.empty() && to_drop_.empty()) return;
+  const std::uint64_t room = refcounts_.table_bytes() / sizeof(be64);
+  if (!to_renew_.empty() && *to_renew_.rbegin() >= room) renew_table_ = true;
+}
+
+// Room for all that is made anew. Returns false if there is none.
+bool RefcountMender::make_room() {
+  const auto take = [&](std::uint64_t clusters) {
+    const auto at = w_.allocate(clusters);
+    for (std::uint64_t c = 0; at && c < clusters; ++c) {
+      const std::uint64_t cluster = g_.cluster(*at).value + c;
+      fresh_.insert(cluster);
+      const std::uint64_t b = cluster / refcounts_.block_entries();
+      if (!in_place_.contains(b)) to_renew_.insert(b), to_drop_.erase(b);
+    }
+    return at;
+  };
+  for (;;) {
+    const auto missing = std::ranges::find_if(to_renew_, [&](std::uint64_t b) { return !renewed_.contains(b); });
+    if (missing != to_renew_.end()) {
+      const auto at = take(1);
+      if (!at) return false;
+      renewed_[*missing] = *at;
+      continue;
+    }
+    const std::uint64_t last = std::max(to_renew_.empty() ? 0 : *to_renew_.rbegin(), in_place_.empty() ? 0 : *in_place_.rbegin());
+    const std::uint64_t room = renew_table_ ? (new_table_clusters_ << g_.cluster_bits) / sizeof(be64)
+                                            : refcounts_.table_bytes() / sizeof(be64);
+    if (last < room) return true;
+    // Some entries more than it takes: the table's own clusters may need a block, too. If even that was too little, the
+    // next one is larger, and the room of this one stays unused.
+    renew_table_ = true;
+    for (std::uint64_t c = 0; c < new_table_clusters_; ++c) fresh_.erase(g_.cluster(new_table_).value + c);
+    new_table_clusters_ = g_.clusters((last + 8 + last / 64) * sizeof(be64));
+    if (new_table_clusters_ << g_.cluster_bits > format::max_reftable_bytes) {
+      w_.fail({EFBIG, fmt::format("a refcount table for {} clusters would be larger than the {} bytes that are possible; "
+                                  "nothing was changed", end_, format::max_reftable_bytes)});
+      return false;
+    }
+    const auto at = take(new_table_clusters_);
+    if (!at) return false;
+    new_table_ = *at;
+  }
+}
+
+std::uint64_t RefcountMender::references(std::uint64_t cluster) const {
+  if (!fresh_.empty() && cluster >= *fresh_.begin() && fresh_.contains(cluster)) return 1;
+  std::uint64_t n = w_.result().references(ClusterIndex(cluster));
+  if (const auto gone = retired_.find(cluster); gone != retired_.end()) n -= std::min(n, gone->second);
+  return std::min(n, g_.refcount_max());
+}
+
+// In a block that keeps its place. `before` is what it holds.
+std::uint64_t RefcountMender::mended(std::uint64_t cluster, std::uint64_t before) const {
+  const std::uint64_t wanted = references(cluster);
+  if (wanted > before) return raise_ ? wanted : before;
+  const bool ours = w_.released(cluster) || retired_.contains(cluster);
+  return lower_ || ours ? wanted : before;
+}
+
+void RefcountMender::note(MendedBlock& into, std::uint64_t cluster, std::uint64_t before, std::uint64_t after) const {
+  const bool behind = cluster >= w_.image().clusters();
+  const Code reason = after > before ? Code::refcount_low : behind ? Code::refcount_past_end : Code::refcount_leak;
+  const bool lossy = after == 0 && !behind && w_.result().leak_doubt.forbids_freeing() && !w_.released(cluster) &&
+                     !retired_.contains(cluster);
+  if (!into.changes.empty()) {
+    Change& last = into.changes.back();
+    if (last.first + last.count == cluster && last.before == before && last.after == after && last.lossy == lossy &&
+        last.reason == reason) {
+      ++last.count;
+      return;
+    }
+  }
+  into.changes.push_back({reason, lossy, cluster, 1, before, after});
+}
+
+void RefcountMender::mend_block(std::uint64_t b, MendedBlock& into) const {
+  const std::uint64_t entries = refcounts_.block_entries(), first = b * entries;
+  const image::RefcountBlock& block = *refcounts_.entries()[b].block;
+  into.index = b;
+  into.risen.resize(g_.cluster_size());
+  for (std::uint64_t i = 0; i < entries; ++i) encode(into.risen, i, g_.refcount_order, block.get(i));
+  into.final = into.risen;
+  for (std::uint64_t i = 0; i < entries; ++i) {
+    const std::uint64_t before = block.get(i), after = mended(first + i, before);
+    if (before == after) continue;
+    note(into, first + i, before, after);
+    encode(into.final, i, g_.refcount_order, after);
+    if (after > before) encode(into.risen, i, g_.refcount_order, after);
+  }
+}
+
+// A block from nothing but the references. Orphans are kept where the reference to them may just be hidden.
+void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
+  const std::uint64_t entries = refcounts_.block_entries(), first = b * entries;
+  const File& file = w_.image().file();
+  std::uint64_t data = 0;  // where the file stores something, at or behind the cluster looked at
+  into.index = b;
+  into.final.resize(g_.cluster_size());
+  for (std::uint64_t i = 0; i < entries; ++i) {
+    const std::uint64_t cluster = first + i, at = cluster << g_.cluster_bits;
+    std::uint64_t value = references(cluster);
+    if (value == 0 && keep_orphans_ && at < file.size() && !retired_.contains(cluster)) {
+      if (data < at) data = file.next_data(at);
+      value = data < at + g_.cluster_size();
+    }
+    into.used += value != 0;
+    encode(into.final, i, g_.refcount_order, value);
+  }
+}
+
+void RefcountMender::plan_block(MendedBlock&& block) {
+  if (const auto place = renewed_.find(block.index); place != renewed_.end()) {
+    w_.write(Stage::fresh, place->second, block.final);
+    return w_.act({reason_to_renew(block.index), false, place->second, g_.cluster_size(),
+                   fmt::format("refcount block {} made anew: {} clusters in use", block.index, block.used), "", ""});
+  }
+  const HostOffset at = old_block(block.index);
+  const auto falls = [](const Change& c) { return c.after < c.before; };
+  const bool any_fall = std::ranges::any_of(block.changes, falls);
+  if (!std::ranges::all_of(block.changes, falls)) w_.write(Stage::claim, at, block.risen);
+  if (any_fall) w_.write(Stage::release, at, block.final);
+  for (const Change& c : block.changes) {
+    const std::uint64_t bit = (c.first % refcounts_.block_entries()) << g_.refcount_order;
+    const std::uint64_t bits = c.count << g_.refcount_order;
+    const HostOffset cluster = g_.offset(ClusterIndex(c.first));
+    w_.act({c.reason, c.lossy, at + bit / 8, divide_up(bits, 8),
+            c.count == 1 ? fmt::format("refcount of cluster {} at 0x{:x}: {} -> {}", c.first, cluster.value, c.before, c.after)
+                         : fmt::format("refcounts of {} clusters from {} at 0x{:x} on: {} -> {}", c.count, c.first,
+                                       cluster.value, c.before, c.after),
+            fmt::format("{:x}", c.before), fmt::format("{:x}", c.after)});
+  }
+}
+
+Code RefcountMender::reason_to_renew(std::uint64_t b) const {
+  const auto& entries = refcounts_.entries();
+  if (b >= entries.size() || entries[b].raw == 0) return Code::refcount_low;
+  if (entries[b].raw & format::reftable_reserved_mask) return Code::reftable_reserved;
+  if (entries[b].state == image::BlockState::unaligned) return Code::reftable_unaligned;
+  if (old_block(b).value >= w_.image().size()) return Code::reftable_past_end;
+  return w_.undisputed(old_block(b)) ? Code::refblock_truncated : Code::reftable_shared;
+}
+
+void RefcountMender::plan_table() {
+  const auto& entries = refcounts_.entries();
+  const HostOffset old_table = refcounts_.table_offset();
+  if (!renew_table_) {
+    for (const auto& [b, place] : renewed_) {
+      w_.put64(Stage::point, old_table + b * sizeof(be64), place.value, reason_to_renew(b),
+               fmt::format("refcount table entry {} leads to the new block", b));
+    }
+    for (const std::uint64_t b : to_drop_) {
+      w_.put64(Stage::point, old_table + b * sizeof(be64), 0, reason_to_renew(b),
+               fmt::format("refcount table entry {} emptied: no cluster of its range is in use", b));
+    }
+    return;
+  }
+  std::vector<be64> table((new_table_clusters_ << g_.cluster_bits) / sizeof(be64));
+  for (const std::uint64_t b : in_place_) table[b].set(entries[b].raw);
+  for (const auto& [b, place] : renewed_) table[b].set(place.value);
+  w_.write(Stage::fresh, new_table_, std::as_bytes(std::span(table)));
+
+  struct {
+    be64 offset;
+    be32 clusters;
+  } const field{be64(new_table_.value), be32(static_cast<std::uint32_t>(new_table_clusters_))};
+  static_assert(sizeof field == 12);
+  const format::Header& h = w_.image().header;
+  w_.write(Stage::point, table_field, std::as_bytes(std::span(&field, 1)));
+  w_.act({w_.count(Code::header_refcount_table) > 0 ? Code::header_refcount_table : Code::refcount_low, false, table_field,
+          sizeof field, fmt::format("refcount table made anew at 0x{:x}, {} clusters", new_table_.value, new_table_clusters_),
+          fmt::format("{:016x}{:08x}", h.refcount_table_offset, h.refcount_table_clusters),
+          fmt::format("{:016x}{:08x}", new_table_.value, new_table_clusters_)});
+}
+
+void RefcountMender::mend() {
+  judge_blocks();
+  if (!make_room()) return;
+  if (renew_table_ && refcounts_.table_in_order(w_.image())) retire(refcounts_.table_offset(), refcounts_.table_bytes());
+
+  std::vector<std::uint64_t> blocks(to_renew_.begin(), to_renew_.end());
+  std::ranges::copy_if(in_place_, std::back_inserter(blocks), [&](std::uint64_t b) { return block_differs(b); });
+  std::ranges::sort(blocks);
+  std::size_t next = 0;
+  constexpr std::size_t at_once = 64;  // blocks in memory
+  while (next < blocks.size() && !w_.failed()) {
+    std::vector<MendedBlock> done(std::min(at_once, blocks.size() - next));
+    tbb::parallel_for(std::size_t{0}, done.size(), [&](std::size_t i) {
+      const std::uint64_t b = blocks[next + i];
+      renewed_.contains(b) ? make_block(b, done[i]) : mend_block(b, done[i]);
+    });
+    for (MendedBlock& block : done) plan_block(std::move(block));
+    next += done.size();
+  }
+  plan_table();
+}
+
+}  // namespace
+
+void mend_refcounts(Work& w) {
+  if (w.image().refcounts_readable && !w.failed()) RefcountMender(w).mend();
+}
+
+}  // namespace qd::repair

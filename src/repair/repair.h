@@ -1,0 +1,22 @@
+// Plans a repair: from what a check finds, what to change, in which order, and why. Nothing is written; the plan lies in
+// the transaction, whose commit() makes it real.
+#pragma once
+
+#include "base/result.h"
+#include "check/check.h"
+#include "io/transaction.h"
+#include "repair/plan.h"
+
+namespace qd::repair {
+
+struct Repair {
+  Plan plan;
+  check::Result before, after;  // the checks of the image as it is, and as it will be
+};
+
+// Errors: EIO where the disk below can't be read (copy it first), ENOSPC where there is no room for new structures,
+// EINVAL for an image whose header is unusable.
+Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wanted& wanted,
+                           const check::Options& options = {});
+
+}  // namespace qd::repair

@@ -1,0 +1,267 @@
+// Clusters that several owners claim. One of them keeps the place, every other gets a copy of what lies there now, in
+// fresh space: from then on none can destroy the other's data any more. Whose data it is nobody can tell, so all copies
+// are kept, and the plan names every claimant with its guest offset.
+//
+// Metadata keeps its place before data, and among metadata the one that is hardest to move. Refcount blocks and the
+// refcount table are not copied at all: where somebody else lies on them they are made anew (refcounts.cc).
+//
+// A cluster that several states share at one guest offset is one claim, lawful, and moves as one: all their L2 entries
+// are changed. Metadata goes first; data is separated when the L2 tables stand by themselves, in another round.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+#include <utility>
+
+#include "repair/steps.h"
+
+namespace qd::repair {
+namespace {
+
+using check::Code;
+using check::Owner;
+using check::OwnerKind;
+
+constexpr HostOffset l1_field{40}, snapshots_field{64};
+
+// Who stays: the smaller number.
+int rank(OwnerKind kind) {
+  switch (kind) {
+    case OwnerKind::header: return 0;
+    case OwnerKind::crypt_header: return 1;
+    case OwnerKind::l1_table: return 2;
+    case OwnerKind::snapshot_table: return 3;
+    case OwnerKind::l2_table: return 4;
+    case OwnerKind::bitmap_directory: return 5;
+    case OwnerKind::bitmap_table: return 6;
+    case OwnerKind::bitmap_data: return 7;
+    case OwnerKind::compressed: return 8;
+    case OwnerKind::data: return 9;
+    case OwnerKind::refcount_table:
+    case OwnerKind::refcount_block: return 10;
+  }
+  return 11;
+}
+
+// Owners that are one claim: one structure, or one guest cluster in however many states.
+using Claim = std::tuple<int, OwnerKind, std::int32_t, std::uint64_t, std::uint64_t>;
+Claim claim_of(const Owner& o) {
+  switch (o.kind) {
+    case OwnerKind::data:
+    case OwnerKind::compressed: return {rank(o.kind), o.kind, check::no_state, o.l1_index, o.l2_index};
+    case OwnerKind::l2_table: return {rank(o.kind), o.kind, check::no_state, o.l1_index, 0};
+    case OwnerKind::l1_table: return {rank(o.kind), o.kind, o.state, 0, 0};
+    default: return {rank(o.kind), o.kind, check::no_state, o.index, 0};
+  }
+}
+
+bool is_refcount_structure(OwnerKind kind) { return kind == OwnerKind::refcount_table || kind == OwnerKind::refcount_block; }
+
+class Separator {
+ public:
+  explicit Separator(Work& w) : w_(w), g_(w.geometry()) {}
+  void separate(bool metadata);
+
+ private:
+  using Owners = std::vector<Owner>;
+  std::string name(const Owner& o) const;
+  std::string everybody(const std::map<Claim, Owners>& claims) const;
+  void move(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
+  std::optional<HostOffset> copy(HostOffset from, std::uint64_t bytes);
+  void move_data(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
+  void move_compressed(const Owners& owners, Code reason, const std::string& all);
+  void move_l2_table(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
+  void move_l1_table(const Owner& owner, Code reason, const std::string& all);
+  void move_snapshot_table(Code reason, const std::string& all);
+  void move_bitmap_part(const Owner& owner, HostOffset cluster, Code reason, const std::string& all);
+  template <class Change>
+  void change_entries(const Owners& owners, Code reason, const std::string& text, Change&& change);
+
+  Work& w_;
+  const format::Geometry& g_;
+  std::set<Claim> moved_;  // a structure of several clusters is moved once
+};
+
+std::string Separator::name(const Owner& o) const {
+  const std::string whose = o.state >= 0 ? fmt::format(" of snapshot[{}]", o.state) : "";
+  switch (o.kind) {
+    case OwnerKind::l2_table: return fmt::format("L2 table of L1 entry {}{}", o.l1_index, whose);
+    case OwnerKind::data:
+    case OwnerKind::compressed:
+      return fmt::format("{}guest offset 0x{:x} (L1 entry {}, L2 entry {}{})",
+                         o.kind == OwnerKind::compressed ? "compressed " : "", g_.guest(o.l1_index, o.l2_index).value,
+                         o.l1_index, o.l2_index, whose);
+    case OwnerKind::refcount_block: return fmt::format("refcount block {}", o.index);
+    default: return std::string(check::owner_name(o.kind)) + whose;
+  }
+}
+
+std::string Separator::everybody(const std::map<Claim, Owners>& claims) const {
+  std::string text;
+  for (const auto& [claim, owners] : claims) text += (text.empty() ? "" : ", ") + name(owners.front());
+  return text;
+}
+
+std::optional<HostOffset> Separator::copy(HostOffset from, std::uint64_t bytes) {
+  const auto to = w_.allocate(g_.clusters(bytes));
+  if (to) w_.copy(*to, from, g_.clusters(bytes) << g_.cluster_bits);
+  return to;
+}
+
+// The L2 entries of one guest cluster in all the states that share it.
+template <class Change>
+void Separator::change_entries(const Owners& owners, Code reason, const std::string& text, Change&& change) {
+  std::set<std::uint64_t> done;
+  for (const Owner& o : owners) {
+    const auto table = w_.l2_table(o.state, o.l1_index);
+    if (!table || !done.insert(table->value).second) continue;
+    const HostOffset at = w_.l2_entry(*table, o.l2_index);
+    const std::uint64_t raw = w_.read64(at);
+    if ((raw ^ o.raw) & ~format::copied_flag) continue;  // not what was found there: leave it to the next round
+    w_.put64(Stage::point, at, change(raw), reason, text);
+  }
+}
+
+void Separator::move_data(const Owners& owners, HostOffset cluster, Code reason, const std::string& all) {
+  const auto to = copy(cluster, g_.cluster_size());
+  if (!to) return;
+  const std::string text = fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}",
+                                       name(owners.front()), to->value, cluster.value, all);
+  change_entries(owners, reason, text, [&](std::uint64_t raw) { return (raw & ~format::offset_mask) | to->value; });
+}
+
+void Separator::move_compressed(const Owners& owners, Code reason, const std::string& all) {
+  const format::CompressedRange range = g_.compressed(owners.front().raw);
+  const std::uint64_t within = g_.offset_in_cluster(range.offset.value);
+  const HostOffset first(range.offset.value - within);
+  const auto to = copy(first, within + range.bytes);
+  if (!to) return;
+  const std::uint64_t mask = (1ULL << g_.compressed_size_shift()) - 1, place = to->value + within;
+  if (place > mask) return w_.refuse(reason, name(owners.front()) + " can't be moved: compressed data can't lie that far behind");
+  const std::string text = fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}",
+                                       name(owners.front()), place, owners.front().cluster.value << g_.cluster_bits, all);
+  change_entries(owners, reason, text, [&](std::uint64_t raw) { return (raw & ~mask) | place; });
+  w_.release(range.offset, range.bytes);
+}
+
+void Separator::move_l2_table(const Owners& owners, HostOffset cluster, Code reason, const std::string& all) {
+  const auto to = copy(cluster, g_.cluster_size());
+  if (!to) return;
+  const std::uint32_t index = owners.front().l1_index;
+  for (const image::State& s : w_.result().states) {
+    const auto at = w_.l1_entry(s.snapshot, index);
+    if (!at || at->value + sizeof(be64) > w_.image().size()) continue;
+    const std::uint64_t raw = w_.read64(*at);
+    if ((raw & format::offset_mask) != cluster.value) continue;
+    w_.put64(Stage::point, *at, (raw & ~format::offset_mask) | to->value, reason,
+             fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}", name(owners.front()),
+                         to->value, cluster.value, all));
+  }
+}
+
+void Separator::move_l1_table(const Owner& owner, Code reason, const std::string& all) {
+  const image::State* s = w_.state(owner.state);
+  if (!s) return;
+  const std::uint64_t bytes = std::uint64_t{s->l1_size} * sizeof(be64);
+  const auto to = copy(s->l1_offset, bytes);
+  if (!to) return;
+  const HostOffset field = owner.state < 0 ? l1_field : w_.image().snapshots.entries[static_cast<std::size_t>(owner.state)].at;
+  w_.put64(Stage::point, field, to->value, reason,
+           fmt::format("{} moves to 0x{:x}; its place was claimed by {}", name(owner), to->value, all));
+  w_.release(s->l1_offset, bytes);
+}
+
+void Separator::move_snapshot_table(Code reason, const std::string& all) {
+  const HostOffset from(w_.image().header.snapshots_offset);
+  const std::uint64_t bytes = w_.image().snapshots.bytes;
+  const auto to = copy(from, bytes);
+  if (!to) return;
+  w_.put64(Stage::point, snapshots_field, to->value, reason,
+           fmt::format("snapshot table moves to 0x{:x}; its place was claimed by {}", to->value, all));
+  w_.release(from, bytes);
+}
+
+void Separator::move_bitmap_part(const Owner& owner, HostOffset cluster, Code reason, const std::string& all) {
+  const image::Bitmaps& bitmaps = w_.image().bitmaps;
+  const format::Extension* e = w_.image().find_extension(format::extension::bitmaps);
+  if (!e || !bitmaps.extension) return;
+  const auto moved = [&](HostOffset from, std::uint64_t bytes, HostOffset field) {
+    const auto to = copy(from, bytes);
+    if (!to) return;
+    w_.put64(Stage::point, field, to->value, reason,
+             fmt::format("{} moves to 0x{:x}; its place was claimed by {}", name(owner), to->value, all));
+    w_.release(from, bytes);
+  };
+  if (owner.kind == OwnerKind::bitmap_directory) {
+    return moved(HostOffset(bitmaps.extension->directory_offset.get()), bitmaps.extension->directory_size.get(), e->at + 24);
+  }
+  const format::Bitmap& b = bitmaps.entries[owner.index];
+  if (owner.kind == OwnerKind::bitmap_table) return moved(b.table_offset, std::uint64_t{b.table_size} * 8, b.at);
+  for (std::uint64_t i = 0; i < b.table_size; ++i) {
+    const HostOffset at = b.table_offset + i * sizeof(be64);
+    if ((w_.read64(at) & format::offset_mask) == cluster.value) return moved(cluster, g_.cluster_size(), at);
+  }
+}
+
+void Separator::move(const Owners& owners, HostOffset cluster, Code reason, const std::string& all) {
+  const Owner& owner = owners.front();
+  const bool spans = owner.kind != OwnerKind::data && owner.kind != OwnerKind::l2_table && owner.kind != OwnerKind::bitmap_data;
+  if (spans && !moved_.insert(claim_of(owner)).second) return;
+  switch (owner.kind) {
+    case OwnerKind::data: return move_data(owners, cluster, reason, all);
+    case OwnerKind::compressed: return move_compressed(owners, reason, all);
+    case OwnerKind::l2_table: return move_l2_table(owners, cluster, reason, all);
+    case OwnerKind::l1_table: return move_l1_table(owner, reason, all);
+    case OwnerKind::snapshot_table: return move_snapshot_table(reason, all);
+    case OwnerKind::bitmap_directory:
+    case OwnerKind::bitmap_table:
+    case OwnerKind::bitmap_data: return move_bitmap_part(owner, cluster, reason, all);
+    default: return;  // made anew elsewhere, or, as the header, never moved
+  }
+}
+
+Code reason_of(const std::map<Claim, std::vector<Owner>>& claims) {
+  bool data = false, compressed = false, metadata = false;
+  for (const auto& [claim, owners] : claims) {
+    const OwnerKind kind = owners.front().kind;
+    (kind == OwnerKind::compressed ? compressed : kind == OwnerKind::data ? data : metadata) = true;
+  }
+  if (compressed) return Code::cluster_compressed_overlap;
+  return !metadata ? Code::cluster_reuse : data ? Code::cluster_on_metadata : Code::metadata_overlap;
+}
+
+// `metadata`: only what is metadata moves in this round.
+void Separator::separate(bool metadata) {
+  const BitSet& conflicts = w_.claims().conflict;
+  for (auto c = conflicts.next(0); c && !w_.failed(); c = conflicts.next(*c + 1)) {
+    const ClusterIndex cluster(*c);
+    std::map<Claim, Owners> claims;
+    for (const Owner& o : w_.result().owners_of(cluster)) claims[claim_of(o)].push_back(o);
+    if (claims.size() < 2) continue;
+    // Compressed data has several lawful owners: they keep their place together.
+    const OwnerKind keeper = claims.begin()->second.front().kind;
+    const Code reason = reason_of(claims);
+    const std::string all = everybody(claims);
+    bool first = true, any = false;
+    for (const auto& [claim, owners] : claims) {
+      const OwnerKind kind = owners.front().kind;
+      const bool stays = std::exchange(first, false) || (keeper == OwnerKind::compressed && kind == keeper);
+      if (stays || is_refcount_structure(kind) || check::is_metadata(kind) != metadata) continue;
+      move(owners, g_.offset(cluster), reason, all);
+      any = true;
+    }
+    if (any) w_.release(g_.offset(cluster), 1);
+  }
+}
+
+}  // namespace
+
+void separate_owners(Work& w) {
+  if (w.failed() || w.claims().conflict.empty()) return;
+  Separator(w).separate(true);
+  if (!w.changed()) Separator(w).separate(false);
+}
+
+}  // namespace qd::repair

@@ -1,0 +1,269 @@
+// The snapshot table. Entries have no fixed size, so one that is damaged hides all behind it; and nothing but this table
+// leads to a snapshot's L1 table. So the table is written anew, in fresh space, from every entry that can be found:
+//
+//   1. Where the header leads to no table at all, one is looked for in the clusters that nothing refers to. Exactly one
+//      that holds as many sound entries as the header promises must be it.
+//   2. Entries that can be read are kept as they are, with ID, name, dates and extra data.
+//   3. From the first that can't on, the bytes are searched for entries that make sense; a wrong size of the extra data
+//      is put right by trying those that programs write.
+//
+// What remains unreadable is left out, and said. Its clusters are not freed: they are all that is left of the snapshot.
+// Specification: "Snapshots".
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <cctype>
+
+#include "base/checked.h"
+#include "format/snapshot.h"
+#include "repair/steps.h"
+
+namespace qd::repair {
+namespace {
+
+using check::Code;
+using format::RawSnapshot;
+
+constexpr HostOffset count_field{60};  // nb_snapshots and snapshots_offset
+constexpr std::uint64_t search_bytes = 64 << 10;  // looked through for the next entry
+
+struct Entry {
+  RawSnapshot raw;
+  std::vector<std::byte> extra;
+  std::string id, name;
+  std::uint64_t bytes = 0;  // where it was read
+};
+
+bool readable(const std::string& text) {
+  return std::ranges::none_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+}
+
+class Salvage {
+ public:
+  explicit Salvage(Work& w) : w_(w), g_(w.geometry()), header_(w.image().header) {}
+  void mend();
+
+ private:
+  std::optional<Entry> entry_with(HostOffset at, const RawSnapshot& raw, std::uint64_t extra_bytes);
+  std::optional<Entry> entry(HostOffset at, bool guess);
+  bool sound(const RawSnapshot& raw) const;
+  Entry known(const format::Snapshot& s);
+  bool complete(Entry& e, const format::Snapshot* s);
+  std::vector<Entry> table_at(HostOffset at, std::uint64_t count);
+  bool find_lost_table();
+  void search_behind(const image::Stop& stop);
+  void write();
+
+  Work& w_;
+  const format::Geometry& g_;
+  const format::Header& header_;
+  std::vector<Entry> entries_;
+  bool changed_ = false;
+};
+
+bool Salvage::sound(const RawSnapshot& raw) const {
+  const std::uint64_t l1 = raw.l1_table_offset.get();
+  return l1 != 0 && g_.offset_in_cluster(l1) == 0 && l1 < w_.image().size() && raw.l1_size.get() > 0 &&
+         raw.l1_size.get() <= format::max_l1_bytes / 8 && raw.id_size.get() > 0 && raw.id_size.get() < 256;
+}
+
+std::optional<Entry> Salvage::entry_with(HostOffset at, const RawSnapshot& raw, std::uint64_t extra_bytes) {
+  Entry e{raw, {}, {}, {}, sizeof raw + extra_bytes + raw.id_size.get() + raw.name_size.get()};
+  if (at.value + e.bytes > w_.image().file().size()) return std::nullopt;
+  const std::vector<std::byte> bytes = w_.read(at, e.bytes);
+  const auto text = [&](std::uint64_t from, std::size_t n) {
+    return std::string(reinterpret_cast<const char*>(bytes.data()) + from, n);
+  };
+  e.extra.assign(bytes.begin() + sizeof raw, bytes.begin() + static_cast<std::ptrdiff_t>(sizeof raw + extra_bytes));
+  e.id = text(sizeof raw + extra_bytes, raw.id_size.get());
+  e.name = text(sizeof raw + extra_bytes + e.id.size(), raw.name_size.get());
+  if (!readable(e.id) || !readable(e.name)) return std::nullopt;
+  return e;
+}
+
+// An entry that makes sense. `guess`: also with an extra data size other than it says.
+std::optional<Entry> Salvage::entry(HostOffset at, bool guess) {
+  if (at.value + sizeof(RawSnapshot) > w_.image().file().size()) return std::nullopt;
+  RawSnapshot raw;
+  const auto bytes = w_.read(at, sizeof raw);
+  std::ranges::copy(bytes, std::as_writable_bytes(std::span(&raw, 1)).begin());
+  if (!sound(raw)) return std::nullopt;
+  std::vector<std::uint64_t> sizes;
+  if (raw.extra_data_size.get() <= format::max_snapshot_extra_bytes) sizes.push_back(raw.extra_data_size.get());
+  if (guess) sizes.insert(sizes.end(), {24, 16, 8, 0});
+  for (const std::uint64_t size : sizes) {
+    if (auto e = entry_with(at, raw, size)) return e;
+  }
+  return std::nullopt;
+}
+
+// An entry that the image could read, byte for byte.
+Entry Salvage::known(const format::Snapshot& s) {
+  Entry e;
+  const auto bytes = w_.read(s.at, std::max<std::uint64_t>(s.bytes, sizeof e.raw));
+  std::ranges::copy_n(bytes.begin(), sizeof e.raw, std::as_writable_bytes(std::span(&e.raw, 1)).begin());
+  const auto extra = bytes.begin() + sizeof e.raw;
+  e.extra.assign(extra, extra + std::min<std::ptrdiff_t>(s.extra_data_size, bytes.end() - extra));
+  e.id = s.id;
+  e.name = s.name;
+  e.bytes = s.bytes;
+  return e;
+}
+
+// Brings an entry to what QEMU accepts. Returns whether anything was wrong with it.
+bool Salvage::complete(Entry& e, const format::Snapshot* s) {
+  bool wrong = false;
+  if (e.extra.size() > format::max_snapshot_extra_bytes) {
+    e.extra.resize(format::max_snapshot_extra_bytes);
+    w_.act({Code::snapshot_extra_data, true, s ? s->at : HostOffset(0), 0,
+            fmt::format("snapshot {} (\"{}\"): extra data cut to the {} bytes that QEMU accepts", e.id, e.name,
+                        format::max_snapshot_extra_bytes), "", ""});
+    wrong = true;
+  }
+  if (header_.version >= 3 && e.extra.size() < 16) {
+    const std::size_t had = e.extra.size();
+    e.extra.resize(16);
+    const be64 vm_state(e.raw.vm_state_size.get()), disk(header_.size);
+    const auto put = [&](std::size_t at, const be64& value) {
+      std::ranges::copy(std::as_bytes(std::span(&value, 1)), e.extra.begin() + static_cast<std::ptrdiff_t>(at));
+    };
+    if (had < 8) put(0, vm_state);
+    put(8, disk);
+    w_.act({Code::snapshot_incomplete, false, s ? s->at : HostOffset(0), 0,
+            fmt::format("snapshot {} (\"{}\"): disk size recorded, {} bytes as the active disk has", e.id, e.name,
+                        header_.size), "", ""});
+    wrong = true;
+  }
+  std::erase(e.id, '\0');
+  std::erase(e.name, '\0');
+  return wrong;
+}
+
+std::vector<Entry> Salvage::table_at(HostOffset at, std::uint64_t count) {
+  std::vector<Entry> found;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    auto e = entry(HostOffset(round_up(at.value, 8)), false);
+    if (!e) return {};
+    at = HostOffset(round_up(at.value, 8) + e->bytes);
+    found.push_back(std::move(*e));
+  }
+  return found;
+}
+
+// A table among the clusters that nothing refers to.
+bool Salvage::find_lost_table() {
+  constexpr std::uint64_t most = 65536;  // clusters looked at
+  const std::uint64_t count = header_.nb_snapshots;
+  if (count == 0 || count > format::max_snapshots) return false;
+  std::optional<HostOffset> place;
+  std::uint64_t looked = 0;
+  for (const check::Finding& f : w_.result().findings.list()) {
+    if (f.code != Code::refcount_leak || f.expected != 0 || !f.host) continue;
+    for (std::uint64_t i = 0; i < f.count && looked < most; ++i, ++looked) {
+      const HostOffset at = *f.host + (i << g_.cluster_bits);
+      if (table_at(at, count).empty()) continue;
+      if (place) {
+        w_.refuse(Code::snapshot_table, fmt::format("the clusters at 0x{:x} and 0x{:x} both hold what could be the snapshot "
+                                                    "table; which one is for a person to say", place->value, at.value));
+        return true;
+      }
+      place = at;
+    }
+  }
+  if (!place) return false;
+  w_.put64(Stage::point, count_field + 4, place->value, Code::snapshot_table,
+           fmt::format("snapshot table found again at 0x{:x}, with all {} entries", place->value, count));
+  return true;
+}
+
+// From the first entry that can't be read on, byte by byte.
+void Salvage::search_behind(const image::Stop& stop) {
+  std::uint64_t at = round_up(stop.at.value, 8), empty_handed = 0;
+  const std::uint64_t wanted = std::min<std::uint64_t>(header_.nb_snapshots, format::max_snapshots);
+  while (entries_.size() < wanted && empty_handed < search_bytes && at < w_.image().file().size()) {
+    if (auto e = entry(HostOffset(at), true)) {
+      complete(*e, nullptr);
+      w_.act({Code::snapshot_entry, false, HostOffset(at), e->bytes,
+              fmt::format("snapshot {} (\"{}\") found again at 0x{:x}", e->id, e->name, at), "", ""});
+      at = round_up(at + e->bytes, 8);
+      empty_handed = 0;
+      entries_.push_back(std::move(*e));
+    } else {
+      at += 8;
+      empty_handed += 8;
+    }
+  }
+}
+
+void Salvage::write() {
+  std::vector<std::byte> table;
+  const auto append = [&](std::span<const std::byte> bytes) { table.insert(table.end(), bytes.begin(), bytes.end()); };
+  for (Entry& e : entries_) {
+    table.resize(round_up(table.size(), 8));
+    e.raw.extra_data_size.set(static_cast<std::uint32_t>(e.extra.size()));
+    e.raw.id_size.set(static_cast<std::uint16_t>(e.id.size()));
+    e.raw.name_size.set(static_cast<std::uint16_t>(e.name.size()));
+    append(std::as_bytes(std::span(&e.raw, 1)));
+    append(e.extra);
+    append(std::as_bytes(std::span(e.id)));
+    append(std::as_bytes(std::span(e.name)));
+  }
+  HostOffset place(0);
+  if (!table.empty()) {
+    const std::uint64_t clusters = g_.clusters(table.size());
+    table.resize(clusters << g_.cluster_bits);
+    const auto at = w_.allocate(clusters);
+    if (!at) return;
+    place = *at;
+    w_.write(Stage::fresh, place, table);
+  }
+  struct {
+    be32 count;
+    be64 offset;
+  } const field{be32(static_cast<std::uint32_t>(entries_.size())), be64(place.value)};
+  static_assert(sizeof field == 12);
+  const bool dropped = entries_.size() < header_.nb_snapshots;
+  w_.write(Stage::point, count_field, std::as_bytes(std::span(&field, 1)));
+  w_.act({Code::snapshot_table, dropped, count_field, sizeof field,
+          fmt::format("snapshot table written anew at 0x{:x} with {} of {} entries{}", place.value, entries_.size(),
+                      header_.nb_snapshots, dropped ? "; the others can't be read, their clusters are not freed" : ""),
+          fmt::format("{:08x}{:016x}", header_.nb_snapshots, header_.snapshots_offset),
+          fmt::format("{:08x}{:016x}", entries_.size(), place.value)});
+  if (dropped) w_.lost_something();
+  if (!entries_.empty()) w_.release(HostOffset(header_.snapshots_offset), w_.image().snapshots.bytes);
+}
+
+void Salvage::mend() {
+  const image::SnapshotTable& table = w_.image().snapshots;
+  const auto blank = [&](const format::Snapshot& s) { return s.l1_offset.value == 0 || s.id.empty(); };
+  const bool void_table = table.entries.empty() || std::ranges::any_of(table.entries, blank);
+  if (void_table && find_lost_table()) return;
+  if (header_.nb_snapshots > 0 && void_table && header_.nb_snapshots <= format::max_snapshots && table.missing == 0) {
+    w_.lost_something();
+    return w_.refuse(Code::snapshot_table, fmt::format("the snapshot table stays as it is: what lies at 0x{:x} is none, and none "
+                                                       "was found elsewhere", header_.snapshots_offset));
+  }
+  for (const format::Snapshot& s : table.entries) {
+    Entry e = known(s);
+    changed_ |= complete(e, &s);
+    entries_.push_back(std::move(e));
+  }
+  if (table.stop) search_behind(*table.stop);
+  if (changed_ || table.stop || table.missing > 0 || w_.count(Code::snapshot_entry) > 0) write();
+}
+
+}  // namespace
+
+void mend_snapshots(Work& w) {
+  if (w.count(Code::snapshot_table) + w.count(Code::snapshot_entry) + w.count(Code::snapshot_extra_data) +
+          w.count(Code::snapshot_incomplete) + w.count(Code::snapshot_l1_past_end) + w.count(Code::snapshot_l1_unaligned) == 0) {
+    return;
+  }
+  if (w.image().header.nb_snapshots == 0) {
+    return w.put64(Stage::point, count_field + 4, 0, Code::snapshot_table, "snapshots_offset zeroed: there are no snapshots");
+  }
+  Salvage(w).mend();
+}
+
+}  // namespace qd::repair

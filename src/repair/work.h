@@ -1,0 +1,100 @@
+// What the steps of a repair share: the image as it will be when the steps so far are done, a check of that, and the
+// ways to change it. A step looks at the findings, plans its changes, and has the image looked at again; so each step
+// meets what the one before has left, and the last check tells what the repair will have achieved, before the first byte
+// of it is real.
+//
+// The first error sticks; later changes do nothing. Steps need not ask after each one.
+#pragma once
+
+#include <optional>
+#include <span>
+#include <string>
+#include <unordered_set>
+
+#include "base/endian.h"
+#include "base/result.h"
+#include "check/check.h"
+#include "io/transaction.h"
+#include "repair/plan.h"
+
+namespace qd::repair {
+
+class Work {
+ public:
+  // `base` is the image as it is.
+  Work(const File& base, Transaction& transaction, const Wanted& wanted_, const check::Options& options);
+
+  const Wanted wanted;
+  Plan plan;
+
+  // Opens and checks the image as it will be.
+  bool look();
+  const image::Image& image() const { return *image_; }
+  const format::Geometry& geometry() const { return *image_->geometry; }
+  const check::Result& result() const { return result_; }
+  const check::Claims& claims() const { return *result_.claims; }
+  const image::Refcounts& refcounts() const { return *result_.disk_refcounts; }
+  std::uint64_t count(check::Code code) const { return result_.findings.count(code); }
+  // Was anything planned since the last look?
+  bool changed() const { return changed_; }
+
+  bool failed() const { return error_.has_value(); }
+  const Error& error() const { return *error_; }
+  void fail(Error error);
+
+  // ---- looking
+
+  const image::State* state(std::int32_t snapshot) const;
+  // Where an L1 entry lies, and the L2 table that it names.
+  std::optional<HostOffset> l1_entry(std::int32_t snapshot, std::uint32_t l1_index) const;
+  std::optional<HostOffset> l2_table(std::int32_t snapshot, std::uint32_t l1_index);
+  HostOffset l2_entry(HostOffset table, std::uint64_t index) const { return table + index * geometry().l2_entry_bytes(); }
+  std::uint64_t read64(HostOffset at);
+  std::vector<std::byte> read(HostOffset at, std::uint64_t bytes);
+  // Is the cluster held by one owner, and within the file?
+  bool undisputed(HostOffset cluster) const;
+
+  // ---- changing
+
+  // Clusters in a row that nothing refers to and that hold nothing: behind the end of a file, in the unused part of a
+  // device. Nothing if there is no such room; then the work has failed (ENOSPC).
+  std::optional<HostOffset> allocate(std::uint64_t clusters);
+
+  void write(Stage stage, HostOffset at, std::span<const std::byte> bytes);
+  void copy(HostOffset to, HostOffset from, std::uint64_t bytes);
+  void punch(HostOffset at, std::uint64_t bytes);
+  void resize(std::uint64_t bytes);
+  void write64(Stage stage, HostOffset at, std::uint64_t value);
+  // Writes a number and lists that as an action.
+  void put64(Stage stage, HostOffset at, std::uint64_t value, check::Code reason, std::string text, bool lossy = false);
+  void act(Action action);
+  void refuse(check::Code reason, std::string text);
+
+  // Clusters that the repair itself made unused: their refcounts may fall whatever is thought of leaks.
+  void release(HostOffset at, std::uint64_t bytes);
+  bool released(std::uint64_t cluster) const { return released_.contains(cluster); }
+  bool any_released() const { return !released_.empty(); }
+
+  // Something was given up that may have led to data, so leaks stay suspicious.
+  void lost_something() { lost_ = true; }
+  bool may_free_leaks() const;
+  const check::LeakDoubt& first_doubt() const { return first_doubt_; }
+
+  Transaction& transaction() { return transaction_; }
+
+ private:
+  bool unused(std::uint64_t cluster) const;
+
+  const File& base_;
+  Transaction& transaction_;
+  const check::Options options_;
+  std::optional<image::Image> image_;
+  check::Result result_;
+  std::optional<Error> error_;
+  check::LeakDoubt first_doubt_;
+  bool looked_ = false, changed_ = false, lost_ = false;
+  std::uint64_t next_ = 0;  // cluster to allocate from
+  std::unordered_set<std::uint64_t> released_;
+};
+
+}  // namespace qd::repair

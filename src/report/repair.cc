@@ -1,0 +1,79 @@
+#include "report/repair.h"
+
+#include "report/escape.h"
+#include "report/json_writer.h"
+#include "report/text.h"
+
+namespace qd::report {
+namespace {
+
+std::string_view reason(const repair::Action& action) {
+  return action.reason ? check::problem(*action.reason).name : std::string_view("discard");
+}
+
+}  // namespace
+
+void print_plan(Output& out, const RepairReport& repair, const Style& style) {
+  const repair::Plan& plan = repair.plan;
+  out.print("{}:\n", repair.dry_run ? "Repair plan (a dry run: nothing is written)" : "Repair");
+  if (repair.nothing) out.print("  nothing is to be done\n");
+  for (const repair::Action& a : plan.actions) {
+    out.print("  {} {:<20} 0x{:<10x} {}\n", a.lossy ? paint(style, Color::red, "lossy") : "safe ", reason(a), a.at.value,
+              escape(a.text));
+    if (!a.before.empty() && a.before.size() > 2) out.print("        {} -> {}\n", a.before, a.after);
+  }
+  if (plan.unlisted > 0) out.print("  and {} more, not listed\n", plan.unlisted);
+  if (!plan.refusals.empty()) out.print("Not done:\n");
+  for (const repair::Refusal& r : plan.refusals) {
+    out.write(wrap(escape(r.text), fmt::format("  {}: ", check::problem(r.reason).name)));
+  }
+  if (repair.dry_run && !repair.nothing) {
+    out.print("The image would be {} then; now it is {}.\n", check::status_name(repair.after),
+              check::status_name(repair.before));
+  }
+  out.write("\n");
+}
+
+void print_done(Output& out, const std::string& path, const RepairReport& repair) {
+  if (repair.dry_run || repair.nothing) return;
+  if (repair.bytes_given_back > 0) out.print("{} bytes were given back to the file system.\n", repair.bytes_given_back);
+  if (repair.punch_refused) out.write("The file system can't make holes in files: free clusters keep their space.\n");
+  if (repair.undo_log.empty()) {
+    out.write("There is no undo log: this can't be taken back.\n\n");
+  } else {
+    out.print("To take it back: qcow2-dump -m undo -F {} {}\n\n", shell_quote(repair.undo_log), shell_quote(path));
+  }
+}
+
+void write_repair(Json& json, const RepairReport& repair) {
+  json.object("repair", [&] {
+    json.value("dry-run", repair.dry_run);
+    json.array("actions", [&] {
+      for (const repair::Action& a : repair.plan.actions) {
+        json.object([&] {
+          json.value("code", reason(a));
+          json.value("class", a.lossy ? "lossy" : "safe");
+          json.value("host-offset", a.at.value);
+          json.value("bytes", a.bytes);
+          if (!a.before.empty()) json.value("before", a.before);
+          if (!a.after.empty()) json.value("after", a.after);
+          json.value("text", a.text);
+        });
+      }
+    });
+    if (repair.plan.unlisted > 0) json.value("actions-unlisted", repair.plan.unlisted);
+    json.array("refused", [&] {
+      for (const repair::Refusal& r : repair.plan.refusals) {
+        json.object([&] {
+          json.value("code", check::problem(r.reason).name);
+          json.value("text", r.text);
+        });
+      }
+    });
+    json.value("planned-status", check::status_name(repair.after));
+    if (!repair.undo_log.empty()) json.value("undo-log", repair.undo_log);
+    if (repair.bytes_given_back > 0) json.value("bytes-given-back", repair.bytes_given_back);
+  });
+}
+
+}  // namespace qd::report

@@ -1,0 +1,32 @@
+// What a repair is going to do, and what came of it: for people and as JSON.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "check/problems.h"
+#include "repair/plan.h"
+#include "report/output.h"
+#include "report/report.h"
+
+namespace qd::report {
+
+class Json;
+
+struct RepairReport {
+  repair::Plan plan;
+  bool dry_run = false, nothing = true;  // nothing: not a byte changes
+  check::Status before{}, after{};       // after: as planned
+  std::string undo_log;                  // empty: there is none
+  std::uint64_t bytes_given_back = 0;
+  bool punch_refused = false;
+};
+
+// What is going to be done and why. Written out before it is done.
+void print_plan(Output& out, const RepairReport& repair, const Style& style);
+// What was done, and how to take it back.
+void print_done(Output& out, const std::string& path, const RepairReport& repair);
+
+void write_repair(Json& json, const RepairReport& repair);
+
+}  // namespace qd::report

@@ -1,0 +1,499 @@
+// Planning, looking at the plan, and making it real.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <chrono>
+#include <cstring>
+
+#include "base/endian.h"
+#include "io/pages.h"
+#include "io/ranges.h"
+#include "io_transaction_testing.h"
+
+namespace qd {
+namespace {
+
+using testing::ElementsAre;
+using testing::HasSubstr;
+
+std::string zeros(std::size_t length) { return std::string(length, '\0'); }
+
+// A table of 64-bit entries, as a page of one.
+std::string row(std::uint64_t first, std::uint64_t step, std::size_t bytes = page_bytes) {
+  std::string text(bytes, '\0');
+  for (std::size_t i = 0; i < bytes / 8; ++i) {
+    const std::uint64_t raw = from_big_endian(first + i * step);
+    std::memcpy(text.data() + i * 8, &raw, 8);
+  }
+  return text;
+}
+
+TEST(Ranges, JoinSplitAndFind) {
+  Ranges ranges;
+  EXPECT_TRUE(ranges.empty());
+  ranges.add(10, 20);
+  ranges.add(30, 40);
+  ranges.add(20, 25);  // touches
+  EXPECT_EQ(ranges.end_of(10), 25u);
+  EXPECT_EQ(ranges.end_of(25), 25u);
+  EXPECT_EQ(ranges.next(0, 99), 10u);
+  EXPECT_EQ(ranges.next(24, 99), 24u);
+  EXPECT_EQ(ranges.next(25, 99), 30u);
+  EXPECT_EQ(ranges.next(40, 99), 99u);
+  ranges.add(24, 31);
+  EXPECT_EQ(ranges.end_of(10), 40u);
+  ranges.remove(15, 16);
+  EXPECT_EQ(ranges.end_of(10), 15u);
+  EXPECT_FALSE(ranges.overlaps(15, 16));
+  EXPECT_TRUE(ranges.overlaps(15, 17));
+  EXPECT_FALSE(ranges.overlaps(0, 10));
+  ranges.remove(0, 100);
+  EXPECT_TRUE(ranges.empty());
+}
+
+TEST(Pages, AreKeptAsWhatTheyAre) {
+  const auto base = memory_file(zeros(1 * mib));
+  const std::string random = random_bytes(page_bytes);
+  const auto source = memory_file(zeros(100) + random);
+  Plan plan(*base);
+  const auto put = [&](std::uint64_t number, const std::string& bytes, const CopiedPage* copied = nullptr) {
+    expect_ok(plan.patch(Stage::fresh, number * page_bytes, as_bytes(bytes), copied));
+    const auto& page = plan.pages.at({number, Stage::fresh});
+    PageBytes back;
+    expect_ok(fill(page, back));
+    EXPECT_EQ(std::memcmp(back.data(), bytes.data(), page_bytes), 0) << number;
+    return page.index();
+  };
+  const CopiedPage place{source.get(), 100};
+  EXPECT_EQ(put(0, row(0x80000000'00050000, 0x10000)), 0u);
+  EXPECT_EQ(put(1, row(0x00010001'00010001, 0)), 0u);
+  EXPECT_EQ(put(2, row(5, ~std::uint64_t{0})), 0u);  // backwards, through zero
+  EXPECT_EQ(put(3, random, &place), 1u);
+  EXPECT_EQ(put(4, random), 2u);
+  std::string nearly = row(1, 1);
+  nearly.back() = 'x';
+  EXPECT_EQ(put(5, nearly), 2u);
+  EXPECT_EQ(put(6, std::string(page_bytes, 'a'), &place), 0u);
+}
+
+TEST(Transaction, AnEmptyOneTouchesNothing) {
+  Disk disk(random_bytes(10'000));
+  Transaction transaction(disk.image);
+  EXPECT_TRUE(transaction.empty());
+  expect_ok(transaction.write(Stage::point, 100, as_bytes(disk.image.contents().substr(100, 5000))));  // as it is
+  transaction.resize(9'000);
+  transaction.resize(10'000);
+  EXPECT_FALSE(transaction.empty());  // the last 1000 bytes would be zeros
+  expect_ok(transaction.write(Stage::point, 9'000, as_bytes(disk.image.contents().substr(9'000))));
+  EXPECT_TRUE(transaction.empty());
+  const auto outcome = value_of(disk.commit(transaction));
+  EXPECT_EQ(outcome.log_bytes, 0u);
+  EXPECT_EQ(disk.fate.operations(), 0u);
+  EXPECT_EQ(disk.image.modified(), 7);
+}
+
+// Any plan at all: the view is what a simple model says, and so is the image after commit and, after undo, before.
+TEST(Transaction, IsWhatASimpleModelSays) {
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    std::mt19937 random(seed);
+    const std::string before = random_bytes(20'000 + random() % 30'000, seed);
+    Disk disk(before);
+    if (seed % 4 == 0) disk.image.refuse_punch();
+    const std::string other = random_bytes(30'000, seed + 1);
+    const auto source = memory_file(other);
+    Transaction transaction(disk.image);
+    std::string model = before;
+    const auto put = [&](std::uint64_t offset, const std::string& bytes) {
+      if (model.size() < offset + bytes.size()) model.resize(offset + bytes.size());
+      model.replace(offset, bytes.size(), bytes);
+    };
+    // Last write wins where the stages rise; that is what this plan keeps to.
+    for (std::size_t step = 0; step < 12; ++step) {
+      const auto stage = static_cast<Stage>(step * stages / 12);
+      const std::uint64_t offset = random() % 60'000;
+      const std::uint64_t length = 1 + random() % 12'000;
+      switch (random() % 6) {
+        case 0:
+          transaction.resize(offset);
+          model.resize(offset);
+          break;
+        case 1:
+          transaction.punch(offset, length);
+          if (offset < model.size()) put(offset, zeros(std::min<std::uint64_t>(length, model.size() - offset)));
+          break;
+        case 2: {
+          const std::uint64_t from = random() % 25'000;
+          expect_ok(transaction.copy(stage, offset, *source, from, length));
+          std::string bytes = from < other.size() ? other.substr(from, length) : "";
+          bytes.resize(length);
+          put(offset, bytes);
+          break;
+        }
+        default: {
+          const std::string bytes = random() % 2 ? row(random(), random() % 3, length) : random_bytes(length, random());
+          expect_ok(transaction.write(stage, offset, as_bytes(bytes)));
+          put(offset, bytes);
+        }
+      }
+      ASSERT_EQ(all_of(*transaction.view()), model) << seed << " " << step;
+    }
+    const std::uint64_t part = random() % (model.size() + 1);
+    EXPECT_EQ(read_from(*transaction.view(), part, 5000), expected_from(model, part, 5000));
+
+    if (transaction.empty()) continue;
+    expect_ok(disk.commit(transaction));
+    ASSERT_EQ(disk.image.contents(), model) << seed;
+    SimulatedFile second(disk.fate, "", "LOG2");
+    expect_ok(undo(disk.image, disk.log, &second, "image", false, disk.interrupted));
+    ASSERT_EQ(disk.image.contents(), before) << seed;
+    EXPECT_EQ(disk.image.modified(), 7);
+    SimulatedFile third(disk.fate, "", "LOG3");
+    expect_ok(undo(disk.image, second, &third, "image", false, disk.interrupted));
+    ASSERT_EQ(disk.image.contents(), model) << seed;
+    SimulatedFile fourth(disk.fate, "", "LOG4");
+    expect_ok(undo(disk.image, disk.log, &fourth, "image", false, disk.interrupted));  // the first log fits again
+    ASSERT_EQ(disk.image.contents(), before) << seed;
+  }
+}
+
+TEST(Transaction, AnEarlierStageIsSeenByTheLaterOnes) {
+  Disk disk(zeros(4096));
+  Transaction transaction(disk.image);
+  expect_ok(transaction.write(Stage::point, 0, as_bytes("pppp")));
+  expect_ok(transaction.write(Stage::mark, 8, as_bytes("m")));
+  expect_ok(transaction.write(Stage::fresh, 2, as_bytes("ffff")));
+  expect_ok(transaction.write(Stage::release, 3, as_bytes("r")));
+  EXPECT_EQ(all_of(*transaction.view()).substr(0, 10), std::string("ppfrff\0\0m\0", 10));
+}
+
+TEST(Transaction, GoesStageByStage) {
+  const std::string before = random_bytes(8 * 4096);
+  Disk disk(before);
+  Transaction transaction(disk.image);
+  expect_ok(transaction.write(Stage::mark, 0, as_bytes("m")));
+  expect_ok(transaction.write(Stage::point, 1 * 4096, as_bytes("p")));
+  expect_ok(transaction.write(Stage::claim, 2 * 4096, as_bytes("c")));
+  expect_ok(transaction.write(Stage::release, 3 * 4096, as_bytes("r")));
+  expect_ok(transaction.write(Stage::fresh, 8 * 4096, as_bytes(random_bytes(700))));
+  transaction.punch(4 * 4096, 4096);
+  const auto outcome = value_of(disk.commit(transaction));
+  auto journal = disk.fate.journal();
+  std::erase_if(journal,
+                [](const std::string& what) { return what.starts_with("write LOG") && what != "write LOG 0+512"; });
+  EXPECT_THAT(journal, ElementsAre("sync LOG", "write LOG 0+512", "sync LOG",                        //
+                                   "resize IMAGE 33468", "write IMAGE 32768+700", "sync IMAGE",      //
+                                   "write IMAGE 8192+512", "sync IMAGE",                             //
+                                   "write IMAGE 4096+512", "sync IMAGE",                             //
+                                   "write IMAGE 12288+512", "punch IMAGE 16384+4096", "sync IMAGE",  //
+                                   "write IMAGE 0+512", "sync IMAGE",                                //
+                                   "write LOG 0+512", "sync LOG"));
+  EXPECT_EQ(outcome.bytes_written, 4 * 512u + 700);
+  EXPECT_EQ(outcome.bytes_punched, 4096u);
+  EXPECT_EQ(outcome.log_bytes, disk.log.size());
+  EXPECT_FALSE(outcome.punch_refused);
+}
+
+TEST(Transaction, CutsOffLast) {
+  Disk disk(random_bytes(8 * 4096));
+  Transaction transaction(disk.image);
+  expect_ok(transaction.write(Stage::mark, 0, as_bytes("m")));
+  transaction.resize(4096 + 100);
+  expect_ok(disk.commit(transaction));
+  const auto& journal = disk.fate.journal();
+  const std::vector<std::string> last(journal.end() - 6, journal.end());
+  EXPECT_THAT(last, ElementsAre("write IMAGE 0+512", "sync IMAGE", "resize IMAGE 4196", "sync IMAGE", "write LOG 0+512",
+                                "sync LOG"));
+}
+
+TEST(Transaction, WritesZerosWhereNoSpaceCanBeGivenBack) {
+  Disk disk(random_bytes(3 * mib));
+  disk.image.refuse_punch();
+  Transaction transaction(disk.image);
+  transaction.punch(1000, 2 * mib);
+  const std::string planned = all_of(*transaction.view());
+  const auto outcome = value_of(disk.commit(transaction));
+  EXPECT_TRUE(outcome.punch_refused);
+  EXPECT_EQ(outcome.bytes_punched, 0u);
+  EXPECT_EQ(disk.image.contents(), planned);
+  EXPECT_EQ(planned.substr(1000, 2 * mib), zeros(2 * mib));
+}
+
+TEST(Transaction, TheViewKnowsItsHoles) {
+  const auto base = memory_file(random_bytes(10'000), "base");
+  Transaction transaction(*base);
+  expect_ok(transaction.write(Stage::fresh, 20'000, as_bytes("x")));
+  const auto view = transaction.view();
+  EXPECT_EQ(view->size(), 20'001u);
+  EXPECT_EQ(view->path(), "base");
+  EXPECT_EQ(view->kind(), FileKind::memory);
+  EXPECT_EQ(view->stored_bytes(0, top), 20'001u);
+  EXPECT_EQ(view->next_data(0), 0u);
+  EXPECT_EQ(view->next_data(20'001), 20'001u);
+  EXPECT_EQ(view->stored_bytes(30'000, 5), 0u);
+}
+
+TEST(Transaction, ABadSourceIsAnError) {
+  const auto base = memory_file(zeros(10'000));
+  const auto bad = faulty_file(memory_file(random_bytes(10'000), "bad"), 5000, 1, EIO);
+  Transaction transaction(*base);
+  EXPECT_EQ(transaction.copy(Stage::fresh, 0, *bad, 4096, 4096).error().number, EIO);
+  Transaction on_bad(*bad);
+  EXPECT_EQ(on_bad.write(Stage::fresh, 4100, as_bytes("x")).error().number, EIO);
+  EXPECT_EQ(on_bad.write(Stage::fresh, top - 3, as_bytes("xxxxx")).error().number, EFBIG);
+}
+
+TEST(Transaction, AnImageThatGrewMeanwhileIsRefused) {
+  Disk disk(zeros(8192));
+  const auto base = memory_file(zeros(4096));
+  Transaction transaction(*base);
+  expect_ok(transaction.write(Stage::fresh, 0, as_bytes("x")));
+  const auto done = disk.commit(transaction);
+  ASSERT_FALSE(done);
+  EXPECT_EQ(done.error().number, EAGAIN);
+  EXPECT_EQ(disk.fate.operations(), 0u);
+}
+
+// ---- everything that can go wrong, once at each operation
+
+// A plan with all there is: all stages, a sector written twice, growth or a cut, space given back, odd lengths.
+std::string image_before() {
+  std::string bytes = random_bytes(100'000 + 77, 3);
+  bytes.replace(50'000, 3000, zeros(3000));
+  return bytes;
+}
+
+void plan_all(Transaction& transaction, bool grow) {
+  expect_ok(transaction.write(Stage::fresh, 40'000, as_bytes(random_bytes(3000, 4))));
+  expect_ok(transaction.write(Stage::claim, 4096, as_bytes(row(1, 1, 6000))));
+  expect_ok(transaction.write(Stage::point, 4096 + 512, as_bytes(random_bytes(700, 5))));
+  expect_ok(transaction.write(Stage::release, 20'000, as_bytes(zeros(100))));
+  transaction.punch(48'500, 9'000);
+  if (grow) {
+    expect_ok(transaction.write(Stage::fresh, 99'900, as_bytes(random_bytes(9'000, 6))));
+  } else {
+    transaction.resize(90'000 + 33);
+  }
+  expect_ok(transaction.write(Stage::mark, 8, as_bytes("mark")));
+}
+
+std::string image_after(bool grow) {
+  const auto base = memory_file(image_before());
+  Transaction transaction(*base);
+  plan_all(transaction, grow);
+  return all_of(*transaction.view());
+}
+
+TEST(TransactionTrouble, AnErrorTakesTheImageBack) {
+  const std::string before = image_before();
+  for (const bool grow : {false, true}) {
+    for (const bool punches : {false, true}) {
+      for (std::uint64_t k = 0;; ++k) {
+        Disk disk(before);
+        if (!punches) disk.image.refuse_punch();
+        disk.fate.fail_at(k, EIO);
+        Transaction transaction(disk.image);
+        plan_all(transaction, grow);
+        const auto done = disk.commit(transaction);
+        if (disk.fate.operations() <= k) {
+          ASSERT_TRUE(done);
+          EXPECT_GT(k, 15u);
+          break;
+        }
+        ASSERT_FALSE(done) << k;
+        EXPECT_EQ(done.error().number, EIO);
+        const bool touched = disk.fate.journal()[k].find("IMAGE") != std::string::npos || k > 15;
+        EXPECT_THAT(done.error().message,
+                    HasSubstr(touched ? "; the image was taken back to what it was" : "; nothing was changed"))
+            << k;
+        ASSERT_EQ(disk.image.contents(), before) << k << " " << disk.fate.journal()[k];
+        ASSERT_EQ(disk.image.surviving(Survival::none, 0), before) << k;  // synced as well
+        EXPECT_EQ(disk.image.modified(), 7) << k;
+      }
+    }
+  }
+}
+
+TEST(TransactionTrouble, AnInterruptionTakesTheImageBack) {
+  const std::string before = image_before();
+  for (std::uint64_t k = 0;; ++k) {
+    Disk disk(before);
+    disk.fate.interrupt_at(k, disk.interrupted);
+    Transaction transaction(disk.image);
+    plan_all(transaction, true);
+    const auto done = disk.commit(transaction);
+    if (!disk.interrupted) break;
+    if (done) {  // too late: all had been done
+      EXPECT_EQ(disk.image.contents(), image_after(true));
+      EXPECT_GE(k + 3, disk.fate.operations());
+      continue;
+    }
+    EXPECT_EQ(done.error().number, EINTR);
+    ASSERT_EQ(disk.image.contents(), before) << k;
+    EXPECT_EQ(disk.image.modified(), 7) << k;
+  }
+}
+
+TEST(TransactionTrouble, ADiskThatFailsForGoodLeavesTheLog) {
+  const std::string before = image_before();
+  Disk disk(before);
+  Transaction transaction(disk.image);
+  plan_all(transaction, true);
+  std::uint64_t k = 0;
+  {
+    Disk dry(before);
+    Transaction same(dry.image);
+    plan_all(same, true);
+    expect_ok(dry.commit(same));
+    k = dry.fate.operations() - 6;
+  }
+  disk.fate.fail_from(k, EIO);
+  const auto done = disk.commit(transaction);
+  ASSERT_FALSE(done);
+  EXPECT_THAT(done.error().message, HasSubstr("IMAGE is half changed"));
+  EXPECT_THAT(done.error().message, HasSubstr("\"qcow2-dump -m undo -F LOG IMAGE\""));
+
+  Disk later(disk.image.contents(), disk.log.contents());
+  expect_ok(undo(later.image, later.log, nullptr, "image", false, later.interrupted));
+  EXPECT_EQ(later.image.contents(), before);
+}
+
+TEST(TransactionTrouble, WithoutALogTheUserIsTold) {
+  Disk disk(image_before());
+  disk.fate.fail_at(3, EIO);
+  Transaction transaction(disk.image);
+  plan_all(transaction, true);
+  const auto done = transaction.commit(disk.image, nullptr, "image", disk.interrupted);
+  ASSERT_FALSE(done);
+  EXPECT_THAT(done.error().message, HasSubstr("IMAGE is half changed, and no undo log was kept"));
+}
+
+struct Found {
+  std::string image, log;
+};
+
+const std::pair<Survival, unsigned> survivals[] = {
+    {Survival::none, 0}, {Survival::all, 0}, {Survival::some, 1}, {Survival::some, 2}, {Survival::some, 3}};
+
+// Runs `body` with the power cut at each operation in turn, and gives what is found later to `check`.
+template <class Make, class Body, class Check>
+void cut_everywhere(Make make, Body body, Check check) {
+  for (std::uint64_t k = 0;; ++k) {
+    const std::unique_ptr<Disk> disk = make();
+    disk->fate.cut_at(k);
+    bool cut = false;
+    try {
+      body(*disk);
+    } catch (const PowerCut&) {
+      cut = true;
+    }
+    for (const auto& [how, seed] : survivals) {
+      // The two files share no luck.
+      check(Found{disk->image.surviving(how, seed), disk->log.surviving(how, seed + 100)},
+            "cut at " + std::to_string(k) + ", survival " + std::to_string(seed));
+      check(Found{disk->image.surviving(how, seed), disk->log.surviving(Survival::none, 0)}, "none of the log");
+      check(Found{disk->image.surviving(how, seed), disk->log.surviving(Survival::all, 0)}, "all of the log");
+      if (testing::Test::HasFatalFailure()) return;
+    }
+    if (!cut) return;
+  }
+}
+
+void expect_undo_restores(const Found& found, const std::string& before, const std::string& where) {
+  Disk disk(found.image, found.log, 99);
+  const auto read = UndoLog::read(disk.log);
+  if (!read) {
+    ASSERT_EQ(found.image, before) << where << ": " << read.error().message;  // no log, nothing touched
+    return;
+  }
+  SimulatedFile own(disk.fate, "", "OWN");
+  const auto done = undo(disk.image, disk.log, &own, "image", false, disk.interrupted);
+  if (!done) {
+    ASSERT_THAT(done.error().message, HasSubstr("is already as it was before")) << where;
+  }
+  ASSERT_EQ(disk.image.contents(), before) << where;
+}
+
+// A log that is done is only believed with the image's own time of change, so power cuts after that are given it.
+TEST(TransactionTrouble, APowerCutAnywhereCanBeUndone) {
+  const std::string before = image_before();
+  for (const bool grow : {false, true}) {
+    const std::string after = image_after(grow);
+    int partly = 0;
+    cut_everywhere([&] { return std::make_unique<Disk>(before); },
+                   [&](Disk& disk) {
+                     Transaction transaction(disk.image);
+                     plan_all(transaction, grow);
+                     expect_ok(disk.commit(transaction));
+                   },
+                   [&](const Found& found, const std::string& where) {
+                     partly += found.image != before && found.image != after;
+                     Found sealed = found;
+                     Disk disk("", found.log);
+                     if (auto log = UndoLog::read(disk.log); log && log->header().state == UndoState::done) {
+                       ASSERT_EQ(found.image, after) << where;
+                       expect_ok(set_state(disk.log, log->header(), UndoState::sealed));
+                       sealed.log = disk.log.contents();
+                     }
+                     expect_undo_restores(sealed, before, where);
+                   });
+    EXPECT_GT(partly, 20);
+  }
+}
+
+TEST(TransactionTrouble, APowerCutInTheUndoCanBeUndone) {
+  const std::string before = image_before();
+  for (const bool grow : {false, true}) {
+    Disk done(before);
+    Transaction transaction(done.image);
+    plan_all(transaction, grow);
+    expect_ok(done.commit(transaction));
+    const std::string after = done.image.contents();
+
+    int partly = 0;
+    cut_everywhere([&] { return std::make_unique<Disk>(after, done.log.contents(), done.image.modified()); },
+                   [&](Disk& disk) {
+                     SimulatedFile own(disk.fate, "", "OWN");
+                     expect_ok(undo(disk.image, disk.log, &own, "image", false, disk.interrupted));
+                   },
+                   [&](const Found& found, const std::string& where) {
+                     partly += found.image != before && found.image != after;
+                     Disk disk("", found.log);
+                     const auto log = UndoLog::read(disk.log);
+                     ASSERT_TRUE(log) << where << log.error().message;
+                     if (log->header().state == UndoState::done) {
+                       ASSERT_TRUE(found.image == after || found.image == before) << where;
+                       if (found.image == after) return;  // not begun
+                     }
+                     expect_undo_restores(found, before, where);
+                   });
+    EXPECT_GT(partly, 20);
+  }
+}
+
+TEST(TransactionTrouble, AnErrorInTheUndoIsTakenBack) {
+  const std::string before = image_before();
+  Disk done(before);
+  Transaction transaction(done.image);
+  plan_all(transaction, true);
+  expect_ok(done.commit(transaction));
+  for (std::uint64_t k = 0;; ++k) {
+    Disk disk(done.image.contents(), done.log.contents(), done.image.modified());
+    SimulatedFile own(disk.fate, "", "OWN");
+    disk.fate.fail_at(k, EIO);
+    const auto undone = undo(disk.image, disk.log, &own, "image", false, disk.interrupted);
+    if (disk.fate.operations() <= k) break;
+    // Only what comes after the image is as before may fail with the image as before.
+    const bool late = disk.fate.journal().size() - k <= 3;
+    if (!late) {
+      ASSERT_EQ(disk.image.contents(), done.image.contents()) << k << disk.fate.journal()[k];
+    }
+    if (disk.image.contents() == before) continue;
+    SimulatedFile again(disk.fate, "", "AGAIN");
+    expect_ok(undo(disk.image, disk.log, &again, "image", false, disk.interrupted));
+    ASSERT_EQ(disk.image.contents(), before) << k;
+  }
+}
+
+}  // namespace
+}  // namespace qd

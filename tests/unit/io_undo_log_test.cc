@@ -1,0 +1,151 @@
+// What a log is believed, and what not.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+#include "io_transaction_testing.h"
+
+namespace qd {
+namespace {
+
+using testing::HasSubstr;
+
+// An image of 40,000 bytes that was changed in three places and made longer, with the log of it.
+class UndoLogTest : public testing::Test {
+ protected:
+  UndoLogTest() : before_(random_bytes(40'000)), disk_(before_) {
+    Transaction transaction(disk_.image);
+    expect_ok(transaction.write(Stage::fresh, 30'000, as_bytes(random_bytes(2'000, 2))));
+    expect_ok(transaction.write(Stage::point, 5'000, as_bytes("changed")));
+    expect_ok(transaction.write(Stage::fresh, 41'000, as_bytes("longer")));
+    expect_ok(disk_.commit(transaction));
+    after_ = disk_.image.contents();
+    log_ = disk_.log.contents();
+    modified_ = disk_.image.modified();
+  }
+
+  static std::string refusal(const std::string& image, const std::string& log, std::int64_t modified = 0) {
+    const auto log_file = memory_file(log, "LOG");
+    const auto read = UndoLog::read(*log_file);
+    if (!read) {
+      EXPECT_EQ(read.error().number, EINVAL);
+      return read.error().message;
+    }
+    const auto fits = read->fits(*memory_file(image, "IMAGE"), modified);
+    if (fits) return "";
+    EXPECT_EQ(fits.error().number, EINVAL);
+    return fits.error().message;
+  }
+  std::string sealed() {
+    Disk disk("", log_);
+    expect_ok(set_state(disk.log, value_of(UndoLog::read(disk.log)).header(), UndoState::sealed));
+    return disk.log.contents();
+  }
+
+  const std::string before_;
+  Disk disk_;
+  std::string after_, log_;
+  std::int64_t modified_ = 0;
+};
+
+TEST_F(UndoLogTest, SaysWhatItIsFor) {
+  const UndoLog log = value_of(UndoLog::read(disk_.log));
+  const UndoHeader& header = log.header();
+  EXPECT_EQ(header.state, UndoState::done);
+  EXPECT_EQ(header.old_size, 40'000u);
+  EXPECT_EQ(header.new_size, 41'006u);
+  EXPECT_EQ(header.image, "image.qcow2");
+  EXPECT_EQ(header.old_modified, 7);
+  EXPECT_EQ(header.new_modified, modified_);
+  EXPECT_EQ(header.log_bytes, log_.size());
+  EXPECT_EQ(header.fingerprint, value_of(fingerprint(*memory_file(before_))));
+  EXPECT_EQ(header.records, 2u);
+}
+
+TEST_F(UndoLogTest, FitsWhatItWasWrittenFor) {
+  EXPECT_EQ(refusal(after_, log_, modified_), "");
+  EXPECT_EQ(refusal(after_, log_, 0), "");
+  EXPECT_EQ(refusal(after_, sealed(), 12345), "");
+  std::string torn = after_;
+  torn.replace(30'208, 512, before_, 30'208, 512);
+  torn.resize(40'960);
+  EXPECT_EQ(refusal(torn, sealed()), "");
+}
+
+TEST_F(UndoLogTest, RefusesAnotherImage) {
+  EXPECT_THAT(refusal(random_bytes(41'006, 9), log_),
+              HasSubstr("IMAGE is another image than the one it was written for (image.qcow2)"));
+  std::string changed = after_;
+  changed[20'000] ^= 1;  // in no record, but within the first MiB
+  EXPECT_THAT(refusal(changed, log_), HasSubstr("or its first MiB was changed since"));
+}
+
+TEST_F(UndoLogTest, RefusesAnImageChangedSince) {
+  std::string changed = after_;
+  changed[30'209] ^= 1;
+  EXPECT_THAT(refusal(changed, log_), HasSubstr("IMAGE was changed since: at 0x7600 "));
+  EXPECT_THAT(refusal(changed, sealed()), HasSubstr("IMAGE was changed since: at 0x7600 "));
+  EXPECT_THAT(refusal(after_, log_, modified_ + 1), HasSubstr("as the time of its last change tells"));
+}
+
+TEST_F(UndoLogTest, RefusesAnotherLength) {
+  EXPECT_THAT(refusal(after_ + "x", log_), HasSubstr("neither its length before (40000) nor after (41006)"));
+  EXPECT_THAT(refusal(after_.substr(0, 39'999), sealed()), HasSubstr("IMAGE "));
+  EXPECT_THAT(refusal(after_.substr(0, 40'500), log_), HasSubstr("and had 41006 when the log was finished"));
+}
+
+TEST_F(UndoLogTest, RefusesToUndoTwice) {
+  EXPECT_THAT(refusal(before_, log_), HasSubstr("IMAGE is already as it was before"));
+  EXPECT_THAT(refusal(before_, sealed()), HasSubstr("IMAGE is already as it was before"));
+}
+
+// Each byte of it matters.
+TEST_F(UndoLogTest, RefusesADamagedLog) {
+  for (std::size_t at = 0; at < log_.size(); ++at) {
+    std::string torn = log_;
+    torn[at] ^= 0x40;
+    ASSERT_NE(refusal(after_, torn, modified_), "") << at;
+  }
+  for (std::size_t length = 0; length < log_.size(); ++length) {
+    ASSERT_NE(refusal(after_, log_.substr(0, length), modified_), "") << length;
+  }
+  std::string torn = log_;
+  torn[600] ^= 1;
+  EXPECT_THAT(refusal(after_, torn), HasSubstr("the undo log is damaged at 0x200: a record's checksum is wrong"));
+  EXPECT_THAT(refusal(after_, log_.substr(0, 1000)), HasSubstr("it ends too early"));
+}
+
+TEST_F(UndoLogTest, RefusesWhatIsNoLog) {
+  EXPECT_THAT(refusal(after_, after_), HasSubstr("it is no undo log"));
+  EXPECT_THAT(refusal(after_, ""), HasSubstr("it is no undo log"));
+  EXPECT_THAT(refusal(after_, std::string(512, '\0') + log_.substr(512)), HasSubstr("it was never completed"));
+}
+
+TEST_F(UndoLogTest, ForcedAgainstAChangedImage) {
+  std::string changed = after_;
+  changed[30'209] ^= 1;
+  Disk disk(changed, log_);
+  EXPECT_FALSE(undo(disk.image, disk.log, nullptr, "image", false, disk.interrupted));
+  EXPECT_EQ(disk.image.contents(), changed);
+  expect_ok(undo(disk.image, disk.log, nullptr, "image", true, disk.interrupted));
+  EXPECT_EQ(disk.image.contents(), before_);
+}
+
+TEST(UndoWriterTest, RecordsAreReadBack) {
+  Fate fate;
+  SimulatedFile log(fate, "", "LOG");
+  SimulatedFile image(fate, random_bytes(5'000), "IMAGE");
+  UndoWriter writer(log);
+  const std::vector<std::uint32_t> sums(6, 5);
+  expect_ok(writer.add(512, as_bytes(image.contents().substr(512, 1024)), std::span(sums).first(4)));
+  expect_ok(writer.add(4608, as_bytes(image.contents().substr(4608)), {}));
+  UndoHeader header;
+  header.old_size = header.new_size = 5'000;
+  expect_ok(writer.seal(header));
+  EXPECT_EQ(writer.bytes(), log.size());
+  EXPECT_EQ(value_of(UndoLog::read(log)).header().records, 2u);
+}
+
+}  // namespace
+}  // namespace qd
