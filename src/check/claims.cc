@@ -45,10 +45,9 @@ void Claims::claim_compressed(ClusterIndex first, std::uint64_t count, std::uint
   for (std::uint64_t c = first.value; c < first.value + count; ++c) tally.add(c, references);
 }
 
-void Claims::claim_beyond(ClusterIndex first, std::uint64_t count) {
-  const std::uint64_t begin = std::max(first.value, clusters()),
-                      end = std::min(first.value + count, clusters() + growth());
-  if (begin < end) dangling.set_range(begin - clusters(), end - begin, [](std::uint64_t, std::uint64_t) {});
+void Claims::claim_beyond(ClusterIndex first, std::uint64_t count, std::uint64_t end) {
+  const std::uint64_t begin = std::max(first.value, end), behind = std::min(first.value + count, end + dangling.size());
+  if (begin < behind) dangling.set_range(begin - end, behind - begin, [](std::uint64_t, std::uint64_t) {});
 }
 
 void Claims::cross_check() {

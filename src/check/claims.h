@@ -71,13 +71,11 @@ class Claims {
   void claim_compressed(ClusterIndex first, std::uint64_t count, std::uint64_t references);
 
   // A reference to places behind the file's end. Whoever makes the file longer must leave them out: what is put there
-  // would belong to that reference at once.
-  void claim_beyond(ClusterIndex first, std::uint64_t count);
-  bool dangles(ClusterIndex cluster) const {
-    return cluster.value >= clusters() && dangling.test(std::min(cluster.value - clusters(), dangling.size()));
+  // would belong to that reference at once. `end`: the first cluster behind the file.
+  void claim_beyond(ClusterIndex first, std::uint64_t count, std::uint64_t end);
+  bool dangles(ClusterIndex cluster, std::uint64_t end) const {
+    return cluster.value >= end && cluster.value - end < dangling.size() && dangling.test(cluster.value - end);
   }
-  // Clusters behind clusters() about which dangles() can tell.
-  std::uint64_t growth() const { return dangling.size(); }
 
   // Clusters that hold compressed data and something else: suspects too. Call between the two walks.
   void cross_check();
@@ -90,7 +88,7 @@ class Claims {
   BitSet suspect;     // to be counted by the second walk
   BitSet compressed;  // holds compressed data
   Tally tally;        // references: compressed ones at once, all others for suspects in the second walk
-  BitSet dangling;    // behind the file's end, counted from clusters() on
+  BitSet dangling;    // behind the file's end, counted from there
 
  private:
   static constexpr std::uint64_t most_growth = 1ULL << 32;  // clusters; no repair needs more room than this

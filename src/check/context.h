@@ -71,7 +71,7 @@ struct Context {
     const std::uint64_t end = std::min(offset.value + bytes, format::max_host_offset);
     if (offset.value >= end) return;
     const ClusterIndex first = geometry().cluster(offset);
-    claims->claim_beyond(first, geometry().clusters(end) - first.value);
+    claims->claim_beyond(first, geometry().clusters(end) - first.value, image.clusters());
   }
 
   // Does an L1 entry lead to something that can't be an L2 table? QEMU reads it as one all the same.

@@ -37,7 +37,8 @@ class LeakJudge {
   void gather();
   bool lazy_dirty() const;
   bool empty(const Stretch& stretch);
-  bool reads_as_table(std::span<const std::uint64_t> words) const;
+  enum class Likeness { none, bitmap_table, l2_table };
+  Likeness likeness(std::span<const std::uint64_t> words) const;
   void look_into();
   void place();
 
@@ -66,21 +67,24 @@ bool LeakJudge::lazy_dirty() const {
   return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
 }
 
-// Every entry makes sense, and most lead to clusters that something uses or used: that is no accident.
-bool LeakJudge::reads_as_table(std::span<const std::uint64_t> words) const {
-  std::uint64_t entries = 0, good = 0;
+// Every entry makes sense, and most lead to clusters that something uses or used: that is no accident. A bitmap's table
+// looks like a snapshot's L2 table, but never has COPIED.
+LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words) const {
+  std::uint64_t entries = 0, good = 0, copied = 0;
   for (const std::uint64_t word : words) {
     if (word == 0) continue;
     ++entries;
     const std::uint64_t offset = word & format::offset_mask;
     if (word & format::compressed_flag) continue;
+    copied += (word & format::copied_flag) != 0;
     if ((word & format::l2_reserved_mask) != 0 || offset == 0 || g_.offset_in_cluster(offset) != 0 ||
         offset >= image_.size()) {
-      return false;
+      return Likeness::none;
     }
     good += result_.disk_refcounts->get(g_.cluster(HostOffset(offset))) > 0 && !refcount_blocks_.contains(offset);
   }
-  return good > 0 && good * 2 >= entries;
+  if (good == 0 || good * 2 < entries) return Likeness::none;
+  return copied > 0 ? Likeness::l2_table : Likeness::bitmap_table;
 }
 
 void LeakJudge::look_into() {
@@ -101,8 +105,11 @@ void LeakJudge::look_into() {
       if (read && std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) continue;
       ++full_orphans_;
       for (std::uint64_t& word : words) word = from_big_endian(word);
-      if (!read || doubt_.lost_table || !reads_as_table(words)) continue;
+      if (!read || (doubt_.lost_table && !doubt_.maybe_bitmap)) continue;
+      const Likeness like = likeness(words);
+      if (like == Likeness::none || (doubt_.lost_table && like == Likeness::bitmap_table)) continue;
       doubt_.lost_table = true;
+      doubt_.maybe_bitmap = like == Likeness::bitmap_table;
       doubt_.evidence =
           fmt::format("the leaked cluster at 0x{:x} reads as an L1 or L2 table", at + (i << g_.cluster_bits));
     }
@@ -156,8 +163,10 @@ void LeakJudge::judge() {
   const std::uint64_t full = leaked - std::min(leaked, orphans) + full_orphans_;
   const StateReport active = result_.reports.empty() ? StateReport{} : result_.reports[0];
   const bool many = full >= handful || full > active.data_clusters + active.compressed;
-  if (many && !doubt_.lost_table && !doubt_.bitmaps_hidden) {
+  if (doubt_.maybe_bitmap && count(Code::bitmaps_stale) > 0) doubt_.lost_table = false;
+  if (many && (!doubt_.lost_table || doubt_.maybe_bitmap) && !doubt_.bitmaps_hidden) {
     doubt_.lost_table = true;
+    doubt_.maybe_bitmap = false;
     doubt_.evidence = fmt::format("{} clusters that hold something are mapped nowhere", full);
   }
   if (doubt_.lost_table) place();

@@ -24,6 +24,7 @@ struct LeakDoubt {
   bool hidden = false;          // damage hides references to data: any leak may be data
   bool bitmaps_hidden = false;  // damage hides references of bitmaps
   bool lost_table = false;      // the leaks look like what a lost table has mapped
+  bool maybe_bitmap = false;    // lost_table: but what was lost could as well be a bitmap
   std::string evidence;         // lost_table: what says so, a clause
   // lost_table: where on the guest's disk they were, as far as their neighbours tell.
   std::optional<GuestOffset> guest;

@@ -101,9 +101,10 @@ constexpr std::array<Problem, code_count> table{{
     {data_file_not_identity, "data-file.not-identity", error, Status::corrupt, nowhere, Repair::user,
      "{where} maps guest offset {guest} to {found} of the data file; in a data file the two must be equal",
      "Programs that read the data file directly see other data than the guest."},
-    {data_file_reuse, "data-file.reuse", error, Status::refcount, nowhere, Repair::reuse,
+    {data_file_reuse, "data-file.reuse", error, Status::refcount, nowhere, Repair::user,
      "cluster {host} of the data file is used by {found_n} guest clusters: {detail}",
-     "Only one of them can be the owner of the data: the others were overwritten."},
+     "Only one of them can be the owner of the data. QEMU puts a guest cluster at its own offset in the data file: the "
+     "others' data is there, if anywhere."},
     {l1_unreadable, "l1.unreadable", error, Status::corrupt, nowhere, Repair::none,
      "L1 table at {host} can't be read: {detail}", "The disk below fails. Copy it (ddrescue) before anything else."},
     {l1_truncated, "l1.truncated", error, Status::corrupt, nowhere, Repair::recover,

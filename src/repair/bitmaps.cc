@@ -97,6 +97,7 @@ void BitmapDropper::drop_all(Code reason, const std::string& why) {
     for (const format::Bitmap& b : bitmaps_.entries) release_bitmap(w_, b);
     if (!bitmaps_.entries.empty()) w_.release(directory, bitmaps_.extension->directory_size.get());
   }
+  w_.dropped_bitmaps();
   remove_extension(w_, format::extension::bitmaps);
   w_.act({reason, true, HostOffset(h.header_length), w_.image().extensions.end - h.header_length,
           "bitmaps extension removed, with all bitmaps: " + why, "", ""});
@@ -111,6 +112,7 @@ void BitmapDropper::rewrite_directory() {
   for (const format::Bitmap& b : bitmaps_.entries) {
     const std::uint64_t bytes = round_up(sizeof(format::RawBitmapEntry) + b.extra_data_size + b.name.size(), 8);
     if (bad(b)) {
+      w_.dropped_bitmaps();
       release_bitmap(w_, b);
       w_.act({Code::bitmap_entry, true, b.at, bytes, fmt::format("bitmap \"{}\" dropped: it can't be read", b.name), "", ""});
       continue;
@@ -150,6 +152,7 @@ bool BitmapDropper::correct_count() {
 
 void BitmapDropper::drop() {
   if (w_.count(Code::bitmaps_missing) > 0) {
+    w_.dropped_bitmaps();
     return w_.put64(Stage::point, autoclear_features, w_.image().header.autoclear_features & ~format::autoclear::bitmaps,
                     Code::bitmaps_missing, "autoclear bit 0 cleared: there are no bitmaps");
   }

@@ -111,7 +111,8 @@ bool l1_undisputed(const Work& w) {
 }  // namespace
 
 void mend_copied(Work& w) {
-  if (w.count(Code::l1_copied) + w.count(Code::l2_copied) == 0 || !l1_undisputed(w)) return;
+  if (w.count(Code::l1_copied) + w.count(Code::l2_copied) == 0) return;
+  if (!l1_undisputed(w) || w.dubious(check::active_state)) return;
   const CopiedMender mender(w);
   image::walk<Mended>(
       w.image(), w.result().states, [&](const image::Group& group, Mended& into) { mender.mend_group(group, into); },

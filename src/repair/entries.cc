@@ -24,7 +24,7 @@ std::string whose(std::int32_t state) { return state < 0 ? "" : fmt::format(" of
 
 void mend_l1_entry(Work& w, const check::Finding& f, std::uint32_t index) {
   const auto at = w.l1_entry(f.state, index);
-  if (!at) return;
+  if (!at || w.dubious(f.state) || !w.undisputed(*at)) return;
   const std::uint64_t raw = w.read64(*at), mended = raw & ~format::l1_reserved_mask;
   const HostOffset table(mended & format::offset_mask);
   const std::string name = fmt::format("L1 entry {}{}", index, whose(f.state));
@@ -49,7 +49,7 @@ bool plausible(const Work& w, std::uint64_t entry) {
 
 void mend_l2_entry(Work& w, const check::Finding& f, std::uint32_t index) {
   const auto table = w.l2_table(f.state, *f.l1_index);
-  if (!table || !w.undisputed(*table)) return;
+  if (!table || !w.undisputed(*table) || w.was_disputed(*table)) return;
   const HostOffset at = w.l2_entry(*table, index);
   const std::string name = fmt::format("L2 entry {} of L1 entry {}{}", index, *f.l1_index, whose(f.state));
   if (f.code == Code::compressed_bitmap) {

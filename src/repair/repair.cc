@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "repair/steps.h"
@@ -25,6 +26,27 @@ bool unreadable(const Work& w) {
              w.count(Code::refblock_unreadable) > 0;
 }
 
+// Header fields that give every entry another meaning. While one of them is wrong, a sound image may look damaged.
+std::optional<Code> questions_everything(const Work& w) {
+  for (const Code code : {Code::header_version, Code::header_cluster_bits, Code::header_incompatible,
+                          Code::header_subclusters, Code::header_data_file, Code::header_refcount_order}) {
+    if (w.count(code) > 0) return code;
+  }
+  return std::nullopt;
+}
+
+// What the steps could have mended elsewhere, but not here.
+void explain_rest(Work& w) {
+  for (const check::Problem& row : check::problems()) {
+    const bool asked = (row.repair == check::Repair::error && w.wanted.error) ||
+                       (row.repair == check::Repair::reuse && w.wanted.reuse) ||
+                       (row.repair == check::Repair::leak && w.wanted.leak);
+    if (!asked || w.count(row.code) == 0) continue;
+    if (std::ranges::find(w.plan.refusals, row.code, &Refusal::reason) != w.plan.refusals.end()) continue;
+    w.refuse(row.code, fmt::format("{} of them can't be put right before the damage around them is", w.count(row.code)));
+  }
+}
+
 void explain_kept_leaks(Work& w) {
   const std::uint64_t leaked = w.count(Code::refcount_leak);
   if (!w.wanted.leak || leaked == 0) return;
@@ -45,20 +67,28 @@ void repair_in_steps(Work& w) {
     step(w, mend_header);       // fields agree with each other
     step(w, mend_snapshots);    // all snapshots that can be found are known
     step(w, drop_bad_bitmaps);  // bitmaps can be read, or are gone
-    step(w, mend_entries);      // entries are right, or garbage through and through
   }
+  // Entries are right or garbage, and each cluster has one owner. What the one step mends lets the other go on.
+  constexpr int most = 1000;  // rounds; without an end in sight, the rest is for another run
   bool separated = false;
-  if (wanted.reuse) {
-    constexpr int rounds = 1000;  // each settles some; without an end in sight, the rest is for another run
-    for (int i = 0; i < rounds && step(w, separate_owners); ++i) separated = true;  // one cluster, one owner
+  for (int i = 0; i < most && !w.failed(); ++i) {
+    const bool mended = wanted.error && step(w, mend_entries);
+    const bool moved = wanted.reuse && step(w, separate_owners);
+    separated |= moved;
+    if (!mended && !moved) break;
   }
   if (wanted.error || wanted.leak || separated) {
-    const bool changed = step(w, mend_refcounts);  // references and refcounts agree
+    // References and refcounts agree. A second round frees what was kept while damage hid references, and a file that
+    // has become longer may have reached places that entries name: they have refcounts, too.
+    constexpr int rounds = 4;
+    bool changed = false;
+    for (int i = 0; i < rounds && step(w, mend_refcounts); ++i) changed = true;
     if (wanted.error || changed || separated) step(w, mend_copied);  // and COPIED agrees with them
   }
   if (wanted.error) step(w, clear_marks);
   if (wanted.discard) discard_free_space(w);
   explain_kept_leaks(w);
+  explain_rest(w);
 }
 
 }  // namespace
@@ -75,6 +105,9 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
   }
   if (!w.image().geometry || w.image().header_cut_off() || w.image().header.magic != format::magic) {
     w.refuse(Code::header_magic, "the header is unusable: only -R recover can bring the image back");
+  } else if (const auto doubtful = questions_everything(w); doubtful && !wanted.force) {
+    w.refuse(*doubtful, "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "
+                        "what the header says, as it is");
   } else {
     repair_in_steps(w);
   }

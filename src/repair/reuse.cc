@@ -2,8 +2,12 @@
 // fresh space: from then on none can destroy the other's data any more. Whose data it is nobody can tell, so all copies
 // are kept, and the plan names every claimant with its guest offset.
 //
-// Metadata keeps its place before data, and among metadata the one that is hardest to move. Refcount blocks and the
+// Metadata keeps its place before data. Two structures of one kind (an L2 table of two L1 entries) are both served by a
+// copy; of two kinds, one at most holds what it should, and both stay for -R recover. Refcount blocks and the
 // refcount table are not copied at all: where somebody else lies on them they are made anew (refcounts.cc).
+//
+// LUKS data can't be copied: what it decrypts to depends on its place in the file. It keeps its place, and the metadata
+// on top of it moves; two guest clusters can't be separated there.
 //
 // A cluster that several states share at one guest offset is one claim, lawful, and moves as one: all their L2 entries
 // are changed. Metadata goes first; data is separated when the L2 tables stand by themselves, in another round.
@@ -27,33 +31,34 @@ using check::OwnerKind;
 constexpr HostOffset l1_field{40}, snapshots_field{64};
 
 // Who stays: the smaller number.
-int rank(OwnerKind kind) {
+int rank(OwnerKind kind, bool luks) {
   switch (kind) {
     case OwnerKind::header: return 0;
-    case OwnerKind::crypt_header: return 1;
-    case OwnerKind::l1_table: return 2;
-    case OwnerKind::snapshot_table: return 3;
-    case OwnerKind::l2_table: return 4;
-    case OwnerKind::bitmap_directory: return 5;
-    case OwnerKind::bitmap_table: return 6;
-    case OwnerKind::bitmap_data: return 7;
-    case OwnerKind::compressed: return 8;
-    case OwnerKind::data: return 9;
+    case OwnerKind::crypt_header: return 2;
+    case OwnerKind::l1_table: return 3;
+    case OwnerKind::snapshot_table: return 4;
+    case OwnerKind::l2_table: return 5;
+    case OwnerKind::bitmap_directory: return 6;
+    case OwnerKind::bitmap_table: return 7;
+    case OwnerKind::bitmap_data: return 8;
+    case OwnerKind::compressed: return 9;
+    case OwnerKind::data: return luks ? 1 : 10;
     case OwnerKind::refcount_table:
-    case OwnerKind::refcount_block: return 10;
+    case OwnerKind::refcount_block: return 11;
   }
-  return 11;
+  return 12;
 }
 
-// Owners that are one claim: one structure, or one guest cluster in however many states.
+// Owners that are one claim: one structure, or one guest cluster in however many states. The first of several stays.
 using Claim = std::tuple<int, OwnerKind, std::int32_t, std::uint64_t, std::uint64_t>;
-Claim claim_of(const Owner& o) {
+Claim claim_of(const Owner& o, bool luks = false) {
+  const int order = rank(o.kind, luks);
   switch (o.kind) {
     case OwnerKind::data:
-    case OwnerKind::compressed: return {rank(o.kind), o.kind, check::no_state, o.l1_index, o.l2_index};
-    case OwnerKind::l2_table: return {rank(o.kind), o.kind, check::no_state, o.l1_index, 0};
-    case OwnerKind::l1_table: return {rank(o.kind), o.kind, o.state, 0, 0};
-    default: return {rank(o.kind), o.kind, check::no_state, o.index, 0};
+    case OwnerKind::compressed: return {order, o.kind, check::no_state, o.l1_index, o.l2_index};
+    case OwnerKind::l2_table: return {order, o.kind, check::no_state, o.l1_index, 0};
+    case OwnerKind::l1_table: return {order, o.kind, o.state, 0, 0};
+    default: return {order, o.kind, check::no_state, o.index, 0};
   }
 }
 
@@ -61,7 +66,7 @@ bool is_refcount_structure(OwnerKind kind) { return kind == OwnerKind::refcount_
 
 class Separator {
  public:
-  explicit Separator(Work& w) : w_(w), g_(w.geometry()) {}
+  explicit Separator(Work& w) : w_(w), g_(w.geometry()), luks_(w.image().header.crypt_method == 2) {}
   void separate(bool metadata);
 
  private:
@@ -69,18 +74,19 @@ class Separator {
   std::string name(const Owner& o) const;
   std::string everybody(const std::map<Claim, Owners>& claims) const;
   void move(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
-  std::optional<HostOffset> copy(HostOffset from, std::uint64_t bytes);
+  std::optional<HostOffset> copy(HostOffset from, std::uint64_t bytes, bool data = false);
   void move_data(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
   void move_compressed(const Owners& owners, Code reason, const std::string& all);
   void move_l2_table(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
   void move_l1_table(const Owner& owner, Code reason, const std::string& all);
   void move_snapshot_table(Code reason, const std::string& all);
+  void move_crypt_header(Code reason, const std::string& all);
   void move_bitmap_part(const Owner& owner, HostOffset cluster, Code reason, const std::string& all);
-  template <class Change>
-  void change_entries(const Owners& owners, Code reason, const std::string& text, Change&& change);
+  std::vector<HostOffset> entries_of(const Owners& owners);
 
   Work& w_;
   const format::Geometry& g_;
+  const bool luks_;
   std::set<Claim> moved_;  // a structure of several clusters is moved once
 };
 
@@ -104,45 +110,55 @@ std::string Separator::everybody(const std::map<Claim, Owners>& claims) const {
   return text;
 }
 
-std::optional<HostOffset> Separator::copy(HostOffset from, std::uint64_t bytes) {
+std::optional<HostOffset> Separator::copy(HostOffset from, std::uint64_t bytes, bool data) {
   const auto to = w_.allocate(g_.clusters(bytes));
-  if (to) w_.copy(*to, from, g_.clusters(bytes) << g_.cluster_bits);
+  const std::uint64_t whole = g_.clusters(bytes) << g_.cluster_bits;
+  if (to) data ? w_.copy(*to, from, whole) : w_.copy_planned(*to, from, whole);
   return to;
 }
 
-// The L2 entries of one guest cluster in all the states that share it.
-template <class Change>
-void Separator::change_entries(const Owners& owners, Code reason, const std::string& text, Change&& change) {
-  std::set<std::uint64_t> done;
+// The L2 entries of one guest cluster in all the states that share it, each once; those of dubious tables aside, and
+// those that are not what the check has found there (another round will look at them again).
+std::vector<HostOffset> Separator::entries_of(const Owners& owners) {
+  std::set<HostOffset> entries;
   for (const Owner& o : owners) {
     const auto table = w_.l2_table(o.state, o.l1_index);
-    if (!table || !done.insert(table->value).second) continue;
+    if (!table || !w_.undisputed(*table)) continue;
     const HostOffset at = w_.l2_entry(*table, o.l2_index);
-    const std::uint64_t raw = w_.read64(at);
-    if ((raw ^ o.raw) & ~format::copied_flag) continue;  // not what was found there: leave it to the next round
-    w_.put64(Stage::point, at, change(raw), reason, text);
+    if (((w_.read64(at) ^ o.raw) & ~format::copied_flag) == 0) entries.insert(at);
   }
+  return {entries.begin(), entries.end()};
 }
 
 void Separator::move_data(const Owners& owners, HostOffset cluster, Code reason, const std::string& all) {
-  const auto to = copy(cluster, g_.cluster_size());
+  if (luks_) {
+    return w_.refuse(reason, fmt::format("cluster 0x{:x} stays with {}: encrypted data can't be read at another place",
+                                         cluster.value, all));
+  }
+  const std::vector<HostOffset> entries = entries_of(owners);
+  if (entries.empty()) return;
+  const auto to = copy(cluster, g_.cluster_size(), true);
   if (!to) return;
   const std::string text = fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}",
                                        name(owners.front()), to->value, cluster.value, all);
-  change_entries(owners, reason, text, [&](std::uint64_t raw) { return (raw & ~format::offset_mask) | to->value; });
+  for (const HostOffset at : entries) {
+    w_.put64(Stage::point, at, (w_.read64(at) & ~format::offset_mask) | to->value, reason, text);
+  }
 }
 
 void Separator::move_compressed(const Owners& owners, Code reason, const std::string& all) {
+  const std::vector<HostOffset> entries = entries_of(owners);
+  if (entries.empty()) return;
   const format::CompressedRange range = g_.compressed(owners.front().raw);
   const std::uint64_t within = g_.offset_in_cluster(range.offset.value);
   const HostOffset first(range.offset.value - within);
-  const auto to = copy(first, within + range.bytes);
+  const auto to = copy(first, within + range.bytes, true);
   if (!to) return;
   const std::uint64_t mask = (1ULL << g_.compressed_size_shift()) - 1, place = to->value + within;
   if (place > mask) return w_.refuse(reason, name(owners.front()) + " can't be moved: compressed data can't lie that far behind");
   const std::string text = fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}",
                                        name(owners.front()), place, owners.front().cluster.value << g_.cluster_bits, all);
-  change_entries(owners, reason, text, [&](std::uint64_t raw) { return (raw & ~mask) | place; });
+  for (const HostOffset at : entries) w_.put64(Stage::point, at, (w_.read64(at) & ~mask) | place, reason, text);
   w_.release(range.offset, range.bytes);
 }
 
@@ -183,6 +199,18 @@ void Separator::move_snapshot_table(Code reason, const std::string& all) {
   w_.release(from, bytes);
 }
 
+// Its payload is found by the header extension, wherever it lies.
+void Separator::move_crypt_header(Code reason, const std::string& all) {
+  const format::Extension* e = w_.image().find_extension(format::extension::crypt_header);
+  if (!e || !w_.image().crypt) return;
+  const auto [from, bytes] = *w_.image().crypt;
+  const auto to = copy(from, bytes);
+  if (!to) return;
+  w_.put64(Stage::point, e->at + 8, to->value, reason,
+           fmt::format("LUKS header moves to 0x{:x}; its place was claimed by {}", to->value, all));
+  w_.release(from, bytes);
+}
+
 void Separator::move_bitmap_part(const Owner& owner, HostOffset cluster, Code reason, const std::string& all) {
   const image::Bitmaps& bitmaps = w_.image().bitmaps;
   const format::Extension* e = w_.image().find_extension(format::extension::bitmaps);
@@ -215,6 +243,7 @@ void Separator::move(const Owners& owners, HostOffset cluster, Code reason, cons
     case OwnerKind::l2_table: return move_l2_table(owners, cluster, reason, all);
     case OwnerKind::l1_table: return move_l1_table(owner, reason, all);
     case OwnerKind::snapshot_table: return move_snapshot_table(reason, all);
+    case OwnerKind::crypt_header: return move_crypt_header(reason, all);
     case OwnerKind::bitmap_directory:
     case OwnerKind::bitmap_table:
     case OwnerKind::bitmap_data: return move_bitmap_part(owner, cluster, reason, all);
@@ -232,18 +261,35 @@ Code reason_of(const std::map<Claim, std::vector<Owner>>& claims) {
   return !metadata ? Code::cluster_reuse : data ? Code::cluster_on_metadata : Code::metadata_overlap;
 }
 
+// Metadata of two kinds, refcounts aside, which can be made anew.
+bool different_metadata(const std::map<Claim, std::vector<Owner>>& claims) {
+  std::optional<OwnerKind> kind;
+  for (const auto& [claim, owners] : claims) {
+    const OwnerKind here = owners.front().kind;
+    if (!check::is_metadata(here) || is_refcount_structure(here)) continue;
+    if (kind && *kind != here) return true;
+    kind = here;
+  }
+  return false;
+}
+
 // `metadata`: only what is metadata moves in this round.
 void Separator::separate(bool metadata) {
   const BitSet& conflicts = w_.claims().conflict;
   for (auto c = conflicts.next(0); c && !w_.failed(); c = conflicts.next(*c + 1)) {
     const ClusterIndex cluster(*c);
     std::map<Claim, Owners> claims;
-    for (const Owner& o : w_.result().owners_of(cluster)) claims[claim_of(o)].push_back(o);
+    for (const Owner& o : w_.result().owners_of(cluster)) claims[claim_of(o, luks_)].push_back(o);
     if (claims.size() < 2) continue;
     // Compressed data has several lawful owners: they keep their place together.
     const OwnerKind keeper = claims.begin()->second.front().kind;
     const Code reason = reason_of(claims);
     const std::string all = everybody(claims);
+    if (different_metadata(claims)) {
+      w_.refuse(reason, fmt::format("cluster 0x{:x} stays as it is: it can't be {} at once, so one of them is lost, and a copy "
+                                    "would not bring it back", g_.offset(cluster).value, all));
+      continue;
+    }
     bool first = true, any = false;
     for (const auto& [claim, owners] : claims) {
       const OwnerKind kind = owners.front().kind;

@@ -135,8 +135,6 @@ bool Salvage::complete(Entry& e, const format::Snapshot* s) {
                         header_.size), "", ""});
     wrong = true;
   }
-  std::erase(e.id, '\0');
-  std::erase(e.name, '\0');
   return wrong;
 }
 
@@ -236,7 +234,9 @@ void Salvage::write() {
 
 void Salvage::mend() {
   const image::SnapshotTable& table = w_.image().snapshots;
-  const auto blank = [&](const format::Snapshot& s) { return s.l1_offset.value == 0 || s.id.empty(); };
+  const auto blank = [&](const format::Snapshot& s) {
+    return s.l1_offset.value == 0 || std::ranges::all_of(s.id, [](char c) { return c == '\0'; });
+  };
   const bool void_table = table.entries.empty() || std::ranges::any_of(table.entries, blank);
   if (void_table && find_lost_table()) return;
   if (header_.nb_snapshots > 0 && void_table && header_.nb_snapshots <= format::max_snapshots && table.missing == 0) {
@@ -246,6 +246,10 @@ void Salvage::mend() {
   }
   for (const format::Snapshot& s : table.entries) {
     Entry e = known(s);
+    if (s.at.value + s.bytes > w_.image().file().size()) {  // cut off: the rest was read as zeros
+      std::erase(e.id, '\0');
+      std::erase(e.name, '\0');
+    }
     changed_ |= complete(e, &s);
     entries_.push_back(std::move(e));
   }

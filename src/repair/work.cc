@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
+
+#include "base/checked.h"
 
 namespace qd::repair {
 
@@ -16,9 +19,42 @@ bool Work::look() {
   if (!image) return fail(image.error()), false;
   image_.emplace(std::move(*image));
   result_ = check::check(*image_, options_);
-  if (!std::exchange(looked_, true)) first_doubt_ = result_.leak_doubt;
   changed_ = false;
+  if (std::exchange(looked_, true)) return true;
+  first_doubt_ = result_.leak_doubt;
+  if (result_.claims) remember_disputes();
+  return !failed();
+}
+
+bool Work::plausible_l1(const image::State& s) {
+  const std::uint64_t bytes = std::min(std::uint64_t{s.l1_size} * sizeof(be64), image_->size() - std::min(image_->size(), s.l1_offset.value));
+  const std::vector<std::byte> table = read(s.l1_offset, bytes);
+  for (std::uint64_t i = 0; i + sizeof(be64) <= bytes; i += sizeof(be64)) {
+    const auto entry = load_big_endian<std::uint64_t>(table.data() + i), offset = entry & format::offset_mask;
+    if ((entry & format::l1_reserved_mask) != 0 || geometry().offset_in_cluster(offset) != 0 || offset >= image_->size()) {
+      return false;
+    }
+  }
   return true;
+}
+
+// An L1 table on top of other metadata is one of the two at most, and one on top of data that reads like no table was
+// overwritten. What such a table names as L2 tables may be anything: the guest's data, for example.
+void Work::remember_disputes() {
+  const BitSet& conflict = claims().conflict;
+  for (auto c = conflict.next(0); c; c = conflict.next(*c + 1)) disputed_.insert(*c);
+  if (disputed_.empty()) return;
+  for (const image::State& s : result_.states) {
+    const std::uint64_t clusters = geometry().clusters(std::uint64_t{s.l1_size} * sizeof(be64));
+    bool metadata = false, data = false;
+    for (std::uint64_t i = 0; i < clusters; ++i) {
+      for (const check::Owner& o : result_.owners_of(geometry().cluster(s.l1_offset) + i)) {
+        if (!disputed_.contains(o.cluster.value) || o.kind == check::OwnerKind::l1_table) continue;
+        (check::is_metadata(o.kind) ? metadata : data) = true;
+      }
+    }
+    if (metadata || (data && !plausible_l1(s))) dubious_.insert(s.snapshot);
+  }
 }
 
 void Work::fail(Error error) {
@@ -37,6 +73,7 @@ std::optional<HostOffset> Work::l1_entry(std::int32_t snapshot, std::uint32_t l1
 }
 
 std::optional<HostOffset> Work::l2_table(std::int32_t snapshot, std::uint32_t l1_index) {
+  if (dubious(snapshot)) return std::nullopt;
   const auto at = l1_entry(snapshot, l1_index);
   if (!at) return std::nullopt;
   const HostOffset table(read64(*at) & format::offset_mask);
@@ -60,9 +97,19 @@ bool Work::undisputed(HostOffset offset) const {
 // Referred to by nothing, and with no refcount that says otherwise.
 bool Work::unused(std::uint64_t cluster) const {
   const check::Claims& c = claims();
-  if (cluster >= c.clusters() + c.growth() || refcounts().get(ClusterIndex(cluster)) != 0) return false;
-  if (cluster >= c.clusters()) return !c.dangles(ClusterIndex(cluster));
-  return !c.owned.test(cluster) && !c.counted(cluster);
+  if (refcounts().get(ClusterIndex(cluster)) != 0 || c.dangles(ClusterIndex(cluster), image_->clusters())) return false;
+  return cluster >= c.clusters() || (!c.owned.test(cluster) && !c.counted(cluster));
+}
+
+// Entries that lead past the end of a truncated file read as zeros, before as after; but then nothing tells any more
+// that there was data once.
+void Work::warn_of_growth() {
+  if (std::exchange(warned_, true)) return;
+  refuse(check::Code::l2_past_end,
+         fmt::format("entries lead past the end of the file (0x{:x}), where their data was before it was cut off. New "
+                     "structures are put behind them: they read as zeros, and are no longer told from those that were "
+                     "written so. Bring the rest of the file back before you repair it, if there is any.",
+                     image_->file().size()));
 }
 
 std::optional<HostOffset> Work::allocate(std::uint64_t clusters) {
@@ -70,9 +117,10 @@ std::optional<HostOffset> Work::allocate(std::uint64_t clusters) {
   const std::uint64_t last_use = result_.totals.image_end_offset >> geometry().cluster_bits;
   next_ = std::max(next_, device ? last_use : image_->clusters());
   const std::uint64_t end = device ? base_.size() >> geometry().cluster_bits
-                                   : std::min(claims().clusters() + claims().growth(),
+                                   : std::min(image_->clusters() + claims().dangling.size(),
                                               format::max_host_offset >> geometry().cluster_bits);
   for (std::uint64_t run = 0; next_ < end;) {
+    if (claims().dangles(ClusterIndex(next_), image_->clusters())) warn_of_growth();
     run = unused(next_++) ? run + 1 : 0;
     if (run == clusters) return HostOffset((next_ - clusters) << geometry().cluster_bits);
   }
@@ -90,14 +138,13 @@ void Work::write(Stage stage, HostOffset at, std::span<const std::byte> bytes) {
 
 void Work::copy(HostOffset to, HostOffset from, std::uint64_t bytes) {
   if (failed()) return;
-  // What the repair itself changes must be copied as it will be; all else is left where it is until then.
-  std::vector<std::byte> now(bytes);
-  if (auto done = base_.read(from.value, now); !done) return fail(done.error());
-  const std::vector<std::byte> planned = read(from, bytes);
-  if (planned != now) return write(Stage::fresh, to, planned);
   changed_ = true;
+  const bool in_base = from.value + bytes <= round_up(base_.size(), geometry().cluster_size());
+  if (!in_base) return write(Stage::fresh, to, read(from, bytes));
   if (auto done = transaction_.copy(Stage::fresh, to.value, base_, from.value, bytes); !done) fail(done.error());
 }
+
+void Work::copy_planned(HostOffset to, HostOffset from, std::uint64_t bytes) { write(Stage::fresh, to, read(from, bytes)); }
 
 void Work::punch(HostOffset at, std::uint64_t bytes) {
   changed_ = true;
@@ -123,7 +170,11 @@ void Work::put64(Stage stage, HostOffset at, std::uint64_t value, check::Code re
 
 void Work::act(Action action) { plan.add(std::move(action)); }
 
-void Work::refuse(check::Code reason, std::string text) { plan.refusals.push_back({reason, std::move(text)}); }
+void Work::refuse(check::Code reason, std::string text) {
+  constexpr std::size_t most = 1000;  // more than anybody reads
+  const bool said = std::ranges::find(plan.refusals, text, &Refusal::text) != plan.refusals.end();
+  if (!said && plan.refusals.size() < most) plan.refusals.push_back({reason, std::move(text)});
+}
 
 void Work::release(HostOffset at, std::uint64_t bytes) {
   if (bytes == 0 || at.value >= image_->size()) return;
@@ -132,7 +183,9 @@ void Work::release(HostOffset at, std::uint64_t bytes) {
 }
 
 bool Work::may_free_leaks() const {
-  return wanted.leak && (wanted.force || (!lost_ && !result_.leak_doubt.forbids_freeing()));
+  const check::LeakDoubt& doubt = result_.leak_doubt;
+  const bool explained = !doubt.forbids_freeing() || (bitmaps_dropped_ && doubt.maybe_bitmap && !doubt.hidden);
+  return wanted.leak && (wanted.force || (explained && !lost_));
 }
 
 }  // namespace qd::repair

@@ -53,6 +53,10 @@ class Work {
   std::vector<std::byte> read(HostOffset at, std::uint64_t bytes);
   // Is the cluster held by one owner, and within the file?
   bool undisputed(HostOffset cluster) const;
+  // Was it held by several when the repair began? A table there may hold somebody else's bytes.
+  bool was_disputed(HostOffset cluster) const { return disputed_.contains(geometry().cluster(cluster).value); }
+  // May the tables of a state be other data in truth? Then what its L1 table leads to is not to be written to.
+  bool dubious(std::int32_t snapshot) const { return dubious_.contains(snapshot); }
 
   // ---- changing
 
@@ -61,14 +65,16 @@ class Work {
   std::optional<HostOffset> allocate(std::uint64_t clusters);
 
   void write(Stage stage, HostOffset at, std::span<const std::byte> bytes);
+  // What lies at `from` now, whatever is planned for that place: data. Or as it will be: tables.
   void copy(HostOffset to, HostOffset from, std::uint64_t bytes);
+  void copy_planned(HostOffset to, HostOffset from, std::uint64_t bytes);
   void punch(HostOffset at, std::uint64_t bytes);
   void resize(std::uint64_t bytes);
   void write64(Stage stage, HostOffset at, std::uint64_t value);
   // Writes a number and lists that as an action.
   void put64(Stage stage, HostOffset at, std::uint64_t value, check::Code reason, std::string text, bool lossy = false);
   void act(Action action);
-  void refuse(check::Code reason, std::string text);
+  void refuse(check::Code reason, std::string text);  // the same words once
 
   // Clusters that the repair itself made unused: their refcounts may fall whatever is thought of leaks.
   void release(HostOffset at, std::uint64_t bytes);
@@ -77,6 +83,8 @@ class Work {
 
   // Something was given up that may have led to data, so leaks stay suspicious.
   void lost_something() { lost_ = true; }
+  // Bitmaps were: what looks like their tables is no sign of lost data.
+  void dropped_bitmaps() { bitmaps_dropped_ = true; }
   bool may_free_leaks() const;
   const check::LeakDoubt& first_doubt() const { return first_doubt_; }
 
@@ -84,6 +92,9 @@ class Work {
 
  private:
   bool unused(std::uint64_t cluster) const;
+  void remember_disputes();
+  bool plausible_l1(const image::State& state);
+  void warn_of_growth();
 
   const File& base_;
   Transaction& transaction_;
@@ -92,9 +103,11 @@ class Work {
   check::Result result_;
   std::optional<Error> error_;
   check::LeakDoubt first_doubt_;
-  bool looked_ = false, changed_ = false, lost_ = false;
+  bool looked_ = false, changed_ = false, lost_ = false, bitmaps_dropped_ = false, warned_ = false;
   std::uint64_t next_ = 0;  // cluster to allocate from
   std::unordered_set<std::uint64_t> released_;
+  std::unordered_set<std::uint64_t> disputed_;  // clusters, at the first look
+  std::unordered_set<std::int32_t> dubious_;    // states
 };
 
 }  // namespace qd::repair

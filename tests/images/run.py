@@ -22,6 +22,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tools"))
 import mkimage  # noqa: E402
+import qemu  # noqa: E402
 
 # No bytes of an image make a read fail, so these rows have no folder: unit tests show them, with a file that fails.
 SHOWN_BY_UNIT_TESTS = {
@@ -66,25 +67,6 @@ def readable(report, folder):
     return "\n".join(lines).replace(folder + "/", "") + "\n"
 
 
-class Writer:
-    """qemu-io, with the image open for writing."""
-
-    def __init__(self, folder):
-        self.process = subprocess.Popen(["qemu-io", "-f", "qcow2", "image.qcow2"], cwd=folder, stdin=subprocess.PIPE,
-                                        stdout=subprocess.PIPE)
-
-    def __enter__(self):
-        seen = b""
-        while not seen.endswith(b"qemu-io> "):
-            byte = self.process.stdout.read(1)
-            if not byte:
-                raise Failure("qemu-io can't hold the image")
-            seen += byte
-
-    def __exit__(self, *_):
-        self.process.communicate(b"quit\n")
-
-
 class Nobody:
     __enter__ = __exit__ = lambda *_: None
 
@@ -101,14 +83,14 @@ def run_one(name, binary, cache, update):
             recipe = mkimage.Recipe.load(os.path.join(HERE, name, "recipe"))
             image = recipe.build(folder, cache)
             before = fingerprint(image)
-            with Writer(folder) if recipe.hold else Nobody():
+            with qemu.Writer(folder) if recipe.hold else Nobody():
                 code, output = check(binary, recipe.arguments, folder)
                 if check(binary, ["-j", "1", *recipe.arguments], folder) != (code, output):
                     raise Failure("with -j 1 the output is another one")
             if fingerprint(image) != before and not recipe.hold:
                 raise Failure("the check wrote to the image")
             return compare(name, recipe, code, json.loads(output), os.path.realpath(folder), update)
-    except (Failure, mkimage.RecipeError) as failure:
+    except (Failure, mkimage.RecipeError, RuntimeError) as failure:
         return str(failure)
     except (KeyError, ValueError) as error:
         return f"no such JSON as expected: {error!r}"

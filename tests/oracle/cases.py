@@ -3,11 +3,16 @@ needs it has (or a share of them, see SHARE), and a damage that then finds no pl
 
 import os
 import random
+import shlex
 from dataclasses import dataclass, field
 
+import damages
+import folders
+import mkimage
 import qcow2
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+TOOLS = os.path.join(HERE, "..", "tools")
 IMAGES = os.path.join(HERE, "..", "images")
 
 # Too slow to copy a thousand times, or without anything to damage: compared as they are, and that's it.
@@ -111,6 +116,23 @@ class Case:
     def __str__(self):
         return "/".join([self.base, "+".join(self.damages) or "as-it-is", str(self.seed)])
 
+    @property
+    def encryption(self):
+        return next((kind for kind in ("luks", "aes") if kind in self.base), None)
+
+    def make(self, built, folder):
+        """Makes the image in `folder`; returns the codes that the damages announce. `built`: the bases."""
+        folders.copy(os.path.join(built, self.base), folder)
+        image = os.path.join(folder, "image.qcow2")
+        return [code for wanted in self.damages for code in damages.apply(image, wanted, self.seed)]
+
+    def steps(self):
+        """The commands that make the image in /tmp/case."""
+        steps = [["tests/tools/mkimage.py", os.path.relpath(bases()[self.base]), "/tmp/case"], ["cd", "/tmp/case"]]
+        steps += [[os.path.join(os.path.relpath(TOOLS), "damage.py"), "image.qcow2", wanted, "--seed", str(self.seed)]
+                  for wanted in self.damages]
+        return " && ".join(map(shlex.join, steps))
+
 
 def bases():
     """name -> recipe"""
@@ -118,6 +140,17 @@ def bases():
     folder = os.path.join(HERE, "bases")
     found |= {n.removesuffix(".recipe"): os.path.join(folder, n) for n in os.listdir(folder)}
     return dict(sorted(found.items()))
+
+
+def build(job):
+    name, recipe, built, cache = job
+    return name, mkimage.Recipe.load(recipe).build(os.path.join(built, name), cache)
+
+
+def build_bases(pool, built, cache):
+    """name -> path, of every base, made in the folder `built`"""
+    jobs = [(name, recipe, built, cache) for name, recipe in bases().items()]
+    return dict(sorted(pool.imap_unordered(build, jobs)))
 
 
 def features(name, path):

@@ -71,6 +71,11 @@ class Recipe:
         with open(path, encoding="utf-8") as file:
             return cls(file.read(), path)
 
+    @property
+    def encryption(self):
+        return next((kind for kind in ("luks", "aes") for _, words in self.steps if f"encrypt.format={kind}" in words),
+                    None)
+
     def build(self, folder, cache=None):
         """Makes the image in `folder`; returns its path. `cache`: a folder for what is slow to make, LUKS headers."""
         builder = Builder(folder, cache)

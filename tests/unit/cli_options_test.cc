@@ -91,11 +91,9 @@ TEST(Options, BadUsageIsRefused) {
 
 TEST(Options, WhatIsNotBuiltInIsKnownAndRefused) {
   const std::vector<std::vector<const char*>> later{
-      {"-R", "leak"},     {"-R", "error"},      {"-R", "reuse"},         {"-R", "discard"},  {"-R", "all"},
-      {"-R", "recover"},  {"-m", "edit"},       {"-m", "copy"},          {"-m", "rebase"},   {"-m", "undo"},
-      {"-m", "export"},   {"-m", "map"},        {"-m", "browse"},        {"-A", "1"},        {"-D", "all"},
-      {"-E", "0"},        {"-M", "corrupt"},    {"-C", "dirty"},         {"--dry-run"},      {"--no-undo"},
-      {"--undo-log", "f"}, {"--force"},         {"--keep-as", "n"},      {"--size", "1G"},   {"--refcount-bits", "16"},
+      {"-R", "recover"},      {"-m", "edit"},         {"-m", "copy"},      {"-m", "rebase"},  {"-m", "export"},
+      {"-m", "map"},          {"-m", "browse"},       {"-A", "1"},         {"-D", "all"},     {"-E", "0"},
+      {"-M", "corrupt"},      {"-C", "dirty"},        {"--keep-as", "n"},  {"--size", "1G"},  {"--refcount-bits", "16"},
       {"--l1-offset", "0x30000"}, {"--donor-header", "f"}, {"--place", "0x1=2"}, {"--stats"}, {"--metrics", "f"},
       {"--follow"}};
   for (std::vector<const char*> arguments : later) {
@@ -106,6 +104,22 @@ TEST(Options, WhatIsNotBuiltInIsKnownAndRefused) {
   EXPECT_EQ(error_of({"-m", "rebase", "-F", "", "-b", "a"}), ENOSYS);
   EXPECT_EQ(error_of({"-R", "off", "a"}), 0);
   EXPECT_EQ(error_of({"-R", "check", "a"}), 0);
+}
+
+TEST(Options, WhatWritesWantsItsOwn) {
+  const Result<Options> undo = parsed({"-m", "undo", "-F", "log", "a"});
+  EXPECT_EQ(undo->file, "log");
+  const Result<Options> repair = parsed({"-R", "all", "--dry-run", "--force", "--undo-log", "log", "a"});
+  EXPECT_TRUE(repair->dry_run && repair->force);
+  EXPECT_EQ(repair->undo_log, "log");
+  const std::vector<std::vector<const char*>> senseless{
+      {"-m", "undo", "a"},                    {"-m", "undo", "-F", "log", "a", "b"}, {"-m", "undo", "-F", "l", "-R", "all", "a"},
+      {"--dry-run", "a"},                     {"--force", "a"},                      {"--no-undo", "a"},
+      {"--undo-log", "l", "a"},               {"-R", "all", "-F", "l", "a"},         {"-R", "all", "-H", "a"},
+      {"-R", "all", "--undo-log", "l", "a", "b"}, {"-R", "all", "--undo-log", "l", "--no-undo", "a"}};
+  for (const std::vector<const char*>& arguments : senseless) {
+    EXPECT_EQ(error_of(arguments), EINVAL) << arguments.front() << " " << arguments[1];
+  }
 }
 
 TEST(Options, HelpAndVersionNeedNoImage) {
