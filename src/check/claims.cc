@@ -9,16 +9,18 @@ void Tally::add(std::uint64_t cluster, std::uint64_t n) {
   if (carry == 0) return;
   const std::lock_guard lock(mutex_);
   high_[cluster] += carry;
+  any_high_.store(true, std::memory_order_release);
 }
 
 std::uint64_t Tally::get(std::uint64_t cluster) const {
   const std::uint64_t low = low_.read(cluster);
+  if (!any_high_.load(std::memory_order_acquire)) return low;
   const std::lock_guard lock(mutex_);
   const auto high = high_.find(cluster);
   return low + (high == high_.end() ? 0 : high->second * 256);
 }
 
-RunRefcounts Claims::claim(ClusterIndex first, std::uint64_t count, std::uint64_t references) {
+RunRefcount Claims::claim(ClusterIndex first, std::uint64_t count, std::uint64_t references) {
   owned.set_range(first.value, count, [&](std::uint64_t word, std::uint64_t twice) {
     for (; twice != 0; twice &= twice - 1) {
       const std::uint64_t cluster = word * 64 + static_cast<unsigned>(std::countr_zero(twice));
@@ -28,8 +30,11 @@ RunRefcounts Claims::claim(ClusterIndex first, std::uint64_t count, std::uint64_
   });
   if (!refcounts_) return {};
 
-  const RunRefcounts run = run_refcounts(*refcounts_, first, count, references);
-  if (references == 1 ? run.all_one : run.none_one) return run;
+  const RunRefcount run = run_refcount(*refcounts_, first, count);
+  if (run) {
+    if (*run != references) suspect.set_range(first.value, count, [](std::uint64_t, std::uint64_t) {});
+    return run;
+  }
   for (std::uint64_t c = first.value; c < first.value + count; ++c) {
     if (refcounts_->get(ClusterIndex(c)) != references) suspect.set(c);
   }

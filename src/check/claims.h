@@ -16,6 +16,7 @@
 #include <atomic>
 #include <cstdint>
 #include <mutex>
+#include <optional>
 #include <unordered_map>
 
 #include "base/bits.h"
@@ -24,18 +25,12 @@
 
 namespace qd::check {
 
-// What COPIED has to be held against: are the refcounts of a run of clusters all 1, or is none of them?
-// Both false: it takes a look at each.
-struct RunRefcounts {
-  bool all_one = false, none_one = false;
-};
+// The refcount that all clusters of a run have. Nothing: it takes a look at each.
+using RunRefcount = std::optional<std::uint64_t>;
 
-inline RunRefcounts run_refcounts(const image::Refcounts& refcounts, ClusterIndex first, std::uint64_t count,
-                                  std::uint64_t guess) {
-  if (!refcounts.all_equal(first, count, guess)) {
-    return {guess != 1 && refcounts.all_equal(first, count, 1), false};
-  }
-  return {guess == 1, guess != 1};
+inline RunRefcount run_refcount(const image::Refcounts& refcounts, ClusterIndex first, std::uint64_t count) {
+  const std::uint64_t value = refcounts.get(first);
+  return refcounts.all_equal(first, count, value) ? RunRefcount(value) : std::nullopt;
 }
 
 // Counts that are mostly zero and mostly small: a byte each, and what overflows in a table beside.
@@ -47,6 +42,7 @@ class Tally {
 
  private:
   LazyArray<std::uint8_t> low_;
+  std::atomic<bool> any_high_ = false;
   mutable std::mutex mutex_;
   std::unordered_map<std::uint64_t, std::uint64_t> high_;  // in units of 256
 };
@@ -61,7 +57,7 @@ class Claims {
   std::uint64_t clusters() const { return owned.size(); }
 
   // Clusters [first, first + count), each used `references` times, by one owner.
-  RunRefcounts claim(ClusterIndex first, std::uint64_t count, std::uint64_t references);
+  RunRefcount claim(ClusterIndex first, std::uint64_t count, std::uint64_t references);
 
   // A garbage reference (unaligned, or from a table that is none) to these clusters. It counts, as it does for QEMU,
   // but makes nobody an owner: else one bad entry would accuse the rightful owners of all it happens to name.

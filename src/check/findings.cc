@@ -34,6 +34,18 @@ void Findings::add(Finding finding) {
   }
 }
 
+bool Findings::extend(Code code, std::int32_t state, std::uint64_t index, std::uint64_t found, std::uint64_t expected) {
+  if (list_.empty()) return false;
+  Finding& last = list_.back();
+  if (last.code != code || last.state != state || last.found != found || last.expected != expected || !last.index ||
+      *last.index + last.count != index) {
+    return false;
+  }
+  ++last.count;
+  ++counts_[static_cast<std::size_t>(code)];
+  return true;
+}
+
 void Findings::append(Findings&& other) {
   std::array<std::uint64_t, code_count> kept{};
   for (Finding& finding : other.list_) {

@@ -42,6 +42,8 @@ class Findings {
 
   // Adds one; joins it to the one before when that is the same problem at the place just before.
   void add(Finding finding);
+  // The same for the commonest kind, the refcount of a cluster that follows the one before: is it the same problem there?
+  bool extend(Code code, std::int32_t state, std::uint64_t index, std::uint64_t found, std::uint64_t expected);
   // Appends what another collector has gathered, in order.
   void append(Findings&& other);
 

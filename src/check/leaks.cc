@@ -38,7 +38,7 @@ class LeakJudge {
   bool lazy_dirty() const;
   bool empty(const Stretch& stretch);
   enum class Likeness { none, bitmap_table, l2_table };
-  Likeness likeness(std::span<const std::uint64_t> words) const;
+  Likeness likeness(std::span<const std::uint64_t> words, unsigned step) const;
   void look_into();
   void place();
 
@@ -69,9 +69,11 @@ bool LeakJudge::lazy_dirty() const {
 
 // Every entry makes sense, and most lead to clusters that something uses or used: that is no accident. A bitmap's table
 // looks like a snapshot's L2 table, but never has COPIED.
-LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words) const {
+// `step`: 2 where every second word is a subcluster bitmap.
+LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words, unsigned step) const {
   std::uint64_t entries = 0, good = 0, copied = 0;
-  for (const std::uint64_t word : words) {
+  for (std::size_t i = 0; i < words.size(); i += step) {
+    const std::uint64_t word = words[i];
     if (word == 0) continue;
     ++entries;
     const std::uint64_t offset = word & format::offset_mask;
@@ -106,7 +108,7 @@ void LeakJudge::look_into() {
       ++full_orphans_;
       for (std::uint64_t& word : words) word = from_big_endian(word);
       if (!read || (doubt_.lost_table && !doubt_.maybe_bitmap)) continue;
-      const Likeness like = likeness(words);
+      const Likeness like = std::max(likeness(words, 1), likeness(words, g_.l2_words()));
       if (like == Likeness::none || (doubt_.lost_table && like == Likeness::bitmap_table)) continue;
       doubt_.lost_table = true;
       doubt_.maybe_bitmap = like == Likeness::bitmap_table;

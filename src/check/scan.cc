@@ -47,7 +47,7 @@ class TableScan {
   void judge_allocated(std::uint64_t first, std::uint64_t count, const Sharing& sharing);
   void judge_data_file(std::uint64_t first, std::uint64_t count);
   void judge_compressed(std::uint64_t index, const Sharing& sharing);
-  void judge_copied(std::uint64_t first, std::uint64_t count, std::uint64_t raw, RunRefcounts refcounts);
+  void judge_copied(std::uint64_t first, std::uint64_t count, std::uint64_t raw, RunRefcount run);
   void count_fragments(std::uint64_t offset, std::uint64_t count);
   void try_decompressing(std::uint64_t index, std::uint64_t raw);
 
@@ -229,19 +229,19 @@ void TableScan::judge_allocated(std::uint64_t first, std::uint64_t count, const 
   }
 
   const ClusterIndex cluster = g_.cluster(HostOffset(offset));
-  RunRefcounts refcounts;
+  RunRefcount refcount;
   if (inside > 0 && sharing.claims) {
     if (unaligned || garbage_) {
       c_.claims->reach(cluster, inside + unaligned);
     } else {
-      refcounts = c_.claims->claim(cluster, inside, sharing.references);
+      refcount = c_.claims->claim(cluster, inside, sharing.references);
       sharing.count_data(inside, scan_.usage, scan_.reports);
     }
   }
   if (inside < count || unaligned || garbage_ || !sharing.claims) {
-    refcounts = run_refcounts(*c_.refcounts, cluster, count, sharing.references);
+    refcount = run_refcount(*c_.refcounts, cluster, count);
   }
-  if (active_ && check_copied_) judge_copied(first, count, raw, refcounts);
+  if (active_ && check_copied_) judge_copied(first, count, raw, refcount);
 
   const bool reserved = (raw & format::l2_reserved_mask) != 0;
   figures_.data_clusters += inside;
@@ -252,21 +252,24 @@ void TableScan::judge_allocated(std::uint64_t first, std::uint64_t count, const 
                              : figures_.l2.used) += inside;
 }
 
-// COPIED promises that the refcount is 1. `refcounts` spares the look at each cluster in nearly all cases.
-void TableScan::judge_copied(std::uint64_t first, std::uint64_t count, std::uint64_t raw, RunRefcounts refcounts) {
+// COPIED promises that the refcount is 1. `run` spares the look at each cluster in nearly all cases.
+void TableScan::judge_copied(std::uint64_t first, std::uint64_t count, std::uint64_t raw, RunRefcount run) {
   const bool copied = (raw & format::copied_flag) != 0;
-  if (copied ? refcounts.all_one : refcounts.none_one) return;
+  if (run && (*run == 1) == copied) return;
   const ClusterIndex cluster = g_.cluster(HostOffset(raw & format::offset_mask));
-  for (std::uint64_t i = 0; i < count; ++i) {
-    if (!c_.refcounts->readable(cluster + i)) continue;
-    const std::uint64_t refcount = c_.refcounts->get(cluster + i);
-    if ((refcount == 1) == copied) continue;
-    Finding f = at(Code::l2_copied, first + i, 1, word(first + i));
+  const auto wrong = [&](std::uint64_t i, std::uint64_t n, std::uint64_t refcount) {
+    Finding f = at(Code::l2_copied, first + i, n, word(first + i));
     f.host = HostOffset(word(first + i) & format::offset_mask);
     f.expected = refcount;
     f.detail = copied ? "set" : "clear";
     report(f, 1);
-    ++scan_.reports[0].l2_copied_errors;
+    scan_.reports[0].l2_copied_errors += n;
+  };
+  if (run && c_.refcounts->all_readable(cluster, count)) return wrong(0, count, *run);
+  for (std::uint64_t i = 0; i < count; ++i) {
+    if (!c_.refcounts->readable(cluster + i)) continue;
+    const std::uint64_t refcount = c_.refcounts->get(cluster + i);
+    if ((refcount == 1) != copied) wrong(i, 1, refcount);
   }
 }
 

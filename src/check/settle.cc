@@ -22,6 +22,7 @@ struct Part {
   RefcountCounts refcounts;
   std::uint64_t used = 0;  // clusters referred to
   std::uint64_t end = 0;   // behind the last cluster with either
+  std::optional<std::ptrdiff_t> next_owner;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> free;  // first and count of clusters with neither
 
   void add_free(std::uint64_t first, std::uint64_t count) {
@@ -97,6 +98,7 @@ class Settler {
   }
 
  private:
+  const Owner* owner_of(std::uint64_t cluster, Part& part) const;
   void settle_cluster(std::uint64_t cluster, Part& part) const;
   std::uint64_t settle_overflow(std::uint64_t cluster, Part& part) const;
   Finding at(Code code, std::uint64_t cluster, std::uint64_t found, std::uint64_t expected) const;
@@ -191,24 +193,39 @@ std::uint64_t Settler::settle_overflow(std::uint64_t cluster, Part& part) const 
   return most;
 }
 
+// The clusters of a part come in their order, so each is looked for from where the one before was found.
+const Owner* Settler::owner_of(std::uint64_t cluster, Part& part) const {
+  const std::vector<Owner>& owners = c_.result.owners;
+  if (!part.next_owner) {
+    part.next_owner = std::ranges::lower_bound(owners, ClusterIndex(cluster), {}, &Owner::cluster) - owners.begin();
+  }
+  auto& next = *part.next_owner;
+  while (next < std::ssize(owners) && owners[static_cast<std::size_t>(next)].cluster.value < cluster) ++next;
+  const bool found = next < std::ssize(owners) && owners[static_cast<std::size_t>(next)].cluster.value == cluster;
+  return found ? &owners[static_cast<std::size_t>(next)] : nullptr;
+}
+
 void Settler::settle_cluster(std::uint64_t cluster, Part& part) const {
   const std::uint64_t on_disk = refcounts_.get(ClusterIndex(cluster));
   const std::uint64_t expected = settle_overflow(cluster, part);
   if (on_disk == expected) return;
   const bool low = on_disk < expected;
-  Finding f = at(low ? Code::refcount_low : Code::refcount_leak, cluster, on_disk, expected);
+  const Code code = low ? Code::refcount_low : Code::refcount_leak;
   ++(low ? part.refcounts.error : part.refcounts.leak);
-  const auto owners = c_.result.owners_of(ClusterIndex(cluster));
-  if (!owners.empty()) {
-    const Owner& owner = owners.front();
-    if (is_metadata(owner.kind)) {
-      f.detail = fmt::format(" ({})", owner_name(owner.kind));
-    } else {
-      f.l1_index = owner.l1_index;
-      f.l2_index = owner.l2_index;
-      f.guest = c_.geometry().guest(owner.l1_index, owner.l2_index);
-      f.state = owner.state;
-    }
+  const Owner* owner = owner_of(cluster, part);
+  const std::int32_t state = owner && !is_metadata(owner->kind) ? owner->state : no_state;
+  if (part.findings.extend(code, state, cluster, on_disk, expected)) {
+    ++(low ? part.totals.corruptions : part.totals.leaks);  // as QEMU counts both
+    return;
+  }
+  Finding f = at(code, cluster, on_disk, expected);
+  if (owner && is_metadata(owner->kind)) {
+    f.detail = fmt::format(" ({})", owner_name(owner->kind));
+  } else if (owner) {
+    f.l1_index = owner->l1_index;
+    f.l2_index = owner->l2_index;
+    f.guest = c_.geometry().guest(owner->l1_index, owner->l2_index);
+    f.state = state;
   }
   report(part, f);
 }

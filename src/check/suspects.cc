@@ -94,6 +94,20 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
       !claims.suspect.any(begin.value, std::min(count + unaligned, claims.clusters() - begin.value))) {
     return;
   }
+  if (!unaligned && !c_.is_garbage(table)) {
+    // Only the suspects among them, without a look at each of the others.
+    if (!g_.data_file && offset < c_.size()) count = std::min(count, g_.clusters(c_.size() - offset));
+    const std::uint64_t end = std::min(begin.value + count, claims.clusters());
+    for (auto c = claims.suspect.next(begin.value); c && *c < end; c = claims.suspect.next(*c + 1)) {
+      const std::uint64_t i = *c - begin.value;
+      owner.l2_index = static_cast<std::uint32_t>(first + i);
+      owner.raw = raw + (i << g_.cluster_bits);
+      owner.cluster = ClusterIndex(*c);
+      claims.tally.add(*c, table.entries.size());
+      into_.add(claims, owner);
+    }
+    return;
+  }
   for (std::uint64_t i = 0; i < count; ++i) {
     if (!g_.data_file && offset + (i << g_.cluster_bits) >= c_.size()) break;
     owner.l2_index = static_cast<std::uint32_t>(first + i);

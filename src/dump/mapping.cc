@@ -155,8 +155,8 @@ bool Renderer::clean(std::uint64_t raw, std::uint64_t count) const {
   if (offset == 0 || offset >= image_.size() || count > g_.clusters(image_.size() - offset)) return false;
   if (!judges_copied_) return true;
   const ClusterIndex cluster = g_.cluster(HostOffset(offset));
-  const auto refcounts = check::run_refcounts(*result_.disk_refcounts, cluster, count, copied ? 1 : 2);
-  return copied ? refcounts.all_one : refcounts.none_one;
+  const check::RunRefcount refcount = check::run_refcount(*result_.disk_refcounts, cluster, count);
+  return refcount && (*refcount == 1) == copied;
 }
 
 char* Renderer::run(const Part& part, std::uint64_t first, std::uint64_t count, char* at) const {

@@ -75,6 +75,12 @@ class Refcounts {
     return i >= entries_.size() || entries_[i].state < BlockState::unaligned;
   }
   bool all_equal(ClusterIndex first, std::uint64_t count, std::uint64_t value) const;
+  bool all_readable(ClusterIndex first, std::uint64_t count) const {
+    for (std::uint64_t c = first.value; c < first.value + count; c = (c | block_mask_) + 1) {
+      if (!readable(ClusterIndex(c))) return false;
+    }
+    return true;
+  }
 
   // Does entry i name a block that lies where a block can lie? Only then it counts as a reference.
   bool entry_in_order(std::uint64_t i, std::uint64_t file_size) const {

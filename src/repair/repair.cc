@@ -108,6 +108,10 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
   } else if (const auto doubtful = questions_everything(w); doubtful && !wanted.force) {
     w.refuse(*doubtful, "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "
                         "what the header says, as it is");
+  } else if (w.any_dubious() && !wanted.force) {
+    w.refuse(Code::metadata_overlap, "an L1 table lies on other structures, or was overwritten: what it seems to map may be "
+                                     "anything, so nothing is changed before its place or its size is put right. --force "
+                                     "repairs the rest");
   } else {
     repair_in_steps(w);
   }

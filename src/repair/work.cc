@@ -38,22 +38,23 @@ bool Work::plausible_l1(const image::State& s) {
   return true;
 }
 
-// An L1 table on top of other metadata is one of the two at most, and one on top of data that reads like no table was
-// overwritten. What such a table names as L2 tables may be anything: the guest's data, for example.
+// An L1 table on top of other metadata is one of the two at most, and one on top of data or refcounts that reads like no
+// table was overwritten. What such a table names as L2 tables may be anything: the guest's data, for example.
 void Work::remember_disputes() {
   const BitSet& conflict = claims().conflict;
   for (auto c = conflict.next(0); c; c = conflict.next(*c + 1)) disputed_.insert(*c);
   if (disputed_.empty()) return;
   for (const image::State& s : result_.states) {
     const std::uint64_t clusters = geometry().clusters(std::uint64_t{s.l1_size} * sizeof(be64));
-    bool metadata = false, data = false;
+    bool metadata = false, other = false;
     for (std::uint64_t i = 0; i < clusters; ++i) {
       for (const check::Owner& o : result_.owners_of(geometry().cluster(s.l1_offset) + i)) {
         if (!disputed_.contains(o.cluster.value) || o.kind == check::OwnerKind::l1_table) continue;
-        (check::is_metadata(o.kind) ? metadata : data) = true;
+        const bool remade = o.kind == check::OwnerKind::refcount_table || o.kind == check::OwnerKind::refcount_block;
+        (check::is_metadata(o.kind) && !remade ? metadata : other) = true;
       }
     }
-    if (metadata || (data && !plausible_l1(s))) dubious_.insert(s.snapshot);
+    if (metadata || (other && !plausible_l1(s))) dubious_.insert(s.snapshot);
   }
 }
 

@@ -57,6 +57,7 @@ class Work {
   bool was_disputed(HostOffset cluster) const { return disputed_.contains(geometry().cluster(cluster).value); }
   // May the tables of a state be other data in truth? Then what its L1 table leads to is not to be written to.
   bool dubious(std::int32_t snapshot) const { return dubious_.contains(snapshot); }
+  bool any_dubious() const { return !dubious_.empty(); }
 
   // ---- changing
 
