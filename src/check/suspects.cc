@@ -96,7 +96,8 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
   }
   if (!unaligned && !c_.is_garbage(table)) {
     // Only the suspects among them, without a look at each of the others.
-    if (!g_.data_file && offset < c_.size()) count = std::min(count, g_.clusters(c_.size() - offset));
+    const std::uint64_t inside = offset < c_.size() ? g_.clusters(c_.size() - offset) : 0;
+    if (!g_.data_file) count = std::min(count, inside);
     const std::uint64_t end = std::min(begin.value + count, claims.clusters());
     for (auto c = claims.suspect.next(begin.value); c && *c < end; c = claims.suspect.next(*c + 1)) {
       const std::uint64_t i = *c - begin.value;

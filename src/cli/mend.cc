@@ -96,8 +96,8 @@ Result<Mending> Mending::plan(const Options& options, const std::string& path, P
   if (!planned) return tl::unexpected(planned.error());
   m.report_.plan = std::move(planned->plan);
   m.report_.dry_run = options.dry_run;
-  m.report_.before = planned->before.status();
-  m.report_.after = planned->after.status();
+  m.report_.before = planned->before;
+  m.report_.after = planned->after;
   m.report_.nothing = m.transaction_->empty();
   return m;
 }

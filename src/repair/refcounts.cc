@@ -16,7 +16,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <map>
+#include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "base/checked.h"
@@ -56,6 +58,13 @@ struct MendedBlock {
   std::uint64_t used = 0;               // made anew: clusters in use
 };
 
+struct NewBlocks {
+  Code reason{};
+  std::uint64_t first = 0, count = 0;
+  HostOffset at;
+  std::uint64_t used = 0;
+};
+
 class RefcountMender {
  public:
   explicit RefcountMender(Work& w);
@@ -77,6 +86,8 @@ class RefcountMender {
   void mend_block(std::uint64_t b, MendedBlock& into) const;
   void make_block(std::uint64_t b, MendedBlock& into) const;
   Code reason_to_renew(std::uint64_t b) const;
+  void note_new_block(const MendedBlock& block);
+  void finish_new_blocks();
   void plan_block(MendedBlock&& block);
   void plan_table();
 
@@ -95,6 +106,7 @@ class RefcountMender {
   bool renew_table_ = false;
   HostOffset new_table_;
   std::uint64_t new_table_clusters_ = 0;
+  std::optional<NewBlocks> new_blocks_;                 // not yet an action
   std::set<std::uint64_t> fresh_;                        // clusters for new blocks and the new table
   std::map<std::uint64_t, std::uint64_t> retired_;       // cluster -> references that go with what it held
 };
@@ -288,12 +300,35 @@ void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
   }
 }
 
+// Blocks in a row, for the same reason, are one action.
+void RefcountMender::note_new_block(const MendedBlock& block) {
+  const HostOffset at = renewed_.at(block.index);
+  const Code reason = reason_to_renew(block.index);
+  const bool follows = new_blocks_ && new_blocks_->reason == reason && new_blocks_->first + new_blocks_->count == block.index &&
+                       new_blocks_->at + (new_blocks_->count << g_.cluster_bits) == at;
+  if (!follows) {
+    finish_new_blocks();
+    new_blocks_ = NewBlocks{reason, block.index, 0, at, 0};
+  }
+  ++new_blocks_->count;
+  new_blocks_->used += block.used;
+}
+
+void RefcountMender::finish_new_blocks() {
+  if (!new_blocks_) return;
+  const auto [reason, first, count, at, used] = *std::exchange(new_blocks_, std::nullopt);
+  w_.act({reason, false, at, count << g_.cluster_bits,
+          count == 1 ? fmt::format("refcount block {} made anew: {} clusters in use", first, used)
+                     : fmt::format("refcount blocks {} to {} made anew: {} clusters in use", first, first + count - 1, used),
+          "", ""});
+}
+
 void RefcountMender::plan_block(MendedBlock&& block) {
   if (const auto place = renewed_.find(block.index); place != renewed_.end()) {
     w_.write(Stage::fresh, place->second, block.final);
-    return w_.act({reason_to_renew(block.index), false, place->second, g_.cluster_size(),
-                   fmt::format("refcount block {} made anew: {} clusters in use", block.index, block.used), "", ""});
+    return note_new_block(block);
   }
+  finish_new_blocks();
   const HostOffset at = old_block(block.index);
   const auto falls = [](const Change& c) { return c.after < c.before; };
   const bool any_fall = std::ranges::any_of(block.changes, falls);
@@ -371,6 +406,7 @@ void RefcountMender::mend() {
     for (MendedBlock& block : done) plan_block(std::move(block));
     next += done.size();
   }
+  finish_new_blocks();
   plan_table();
 }
 

@@ -98,7 +98,7 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
   Work w(image, transaction, wanted, options);
   if (!w.look()) return tl::unexpected(w.error());
   Repair repair;
-  repair.before = w.result();
+  repair.before = w.result().status();
   if (unreadable(w)) {
     return fail(EIO, fmt::format("{} is not repaired: the disk below can't be read everywhere. Copy it (ddrescue) and repair "
                                  "the copy", image.path()));
@@ -117,7 +117,7 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
   }
   if (w.failed()) return tl::unexpected(w.error());
   repair.plan = std::move(w.plan);
-  repair.after = w.result();
+  repair.after = w.result().status();
   return repair;
 }
 

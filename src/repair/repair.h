@@ -11,7 +11,7 @@ namespace qd::repair {
 
 struct Repair {
   Plan plan;
-  check::Result before, after;  // the checks of the image as it is, and as it will be
+  check::Status before{}, after{};  // of the image as it is, and as it will be
 };
 
 // Errors: EIO where the disk below can't be read (copy it first), ENOSPC where there is no room for new structures,

@@ -105,7 +105,8 @@ bool Work::unused(std::uint64_t cluster) const {
 // Entries that lead past the end of a truncated file read as zeros, before as after; but then nothing tells any more
 // that there was data once.
 void Work::warn_of_growth() {
-  if (std::exchange(warned_, true)) return;
+  using enum check::Code;
+  if (count(l2_past_end) + count(compressed_past_end) + count(l1_past_end) == 0 || std::exchange(warned_, true)) return;
   refuse(check::Code::l2_past_end,
          fmt::format("entries lead past the end of the file (0x{:x}), where their data was before it was cut off. New "
                      "structures are put behind them: they read as zeros, and are no longer told from those that were "

@@ -80,7 +80,6 @@ class Work {
   // Clusters that the repair itself made unused: their refcounts may fall whatever is thought of leaks.
   void release(HostOffset at, std::uint64_t bytes);
   bool released(std::uint64_t cluster) const { return released_.contains(cluster); }
-  bool any_released() const { return !released_.empty(); }
 
   // Something was given up that may have led to data, so leaks stay suspicious.
   void lost_something() { lost_ = true; }

@@ -4,8 +4,9 @@
     run.py BINARY [--update] [NAME…]      NAME: a folder, or a pattern such as 'snapshot.*'
 
 A folder holds a `recipe` (tests/tools/mkimage.py tells its language; its line `expect` names codes that must be found,
-whatever `expected` says) and `expected`: exit code and status, the totals, then one line a problem. With --update the
-latter is written anew: read the difference before you believe it. A run without names also proves that every problem
+whatever `expected` says) and `expected`: exit code and status, the totals, then one line a problem; where there are
+problems also `repair`: what `-R all` would do, what it refuses, and the status then. With --update these two are written
+anew: read the difference before you believe it. A run without names also proves that every problem
 that qcow2-dump knows has a folder here.
 """
 
@@ -39,7 +40,7 @@ class Failure(Exception):
 
 
 def check(binary, arguments, folder):
-    """(exit code, output) of a check of image.qcow2 in `folder`."""
+    """(exit code, output) of a look at image.qcow2 in `folder`."""
     command = [binary, "--json", "-m", "error", *arguments, "image.qcow2"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, timeout=TIMEOUT, check=False)
@@ -67,6 +68,15 @@ def readable(report, folder):
     return "\n".join(lines).replace(folder + "/", "") + "\n"
 
 
+def readable_plan(report, folder):
+    """What `-R all` would do, as `repair` tells it."""
+    plan = report["repair"]
+    lines = [f"{a['class']} {a['code']} {hex(a['host-offset'])}+{a['bytes']} | {a['text']}" for a in plan["actions"]]
+    lines += [f"refused {r['code']} | {r['text']}" for r in plan["refused"]]
+    lines.append(f"status then {plan['planned-status']}")
+    return "\n".join(lines).replace(folder + "/", "") + "\n"
+
+
 class Nobody:
     __enter__ = __exit__ = lambda *_: None
 
@@ -89,7 +99,12 @@ def run_one(name, binary, cache, update):
                     raise Failure("with -j 1 the output is another one")
             if fingerprint(image) != before and not recipe.hold:
                 raise Failure("the check wrote to the image")
-            return compare(name, recipe, code, json.loads(output), os.path.realpath(folder), update)
+            report, place = json.loads(output), os.path.realpath(folder)
+            wrong = compare(name, recipe, code, report, place, update)
+            if wrong or recipe.hold or not report["problems"]:
+                return wrong
+            plan = json.loads(check(binary, ["-R", "all", "--dry-run", *recipe.arguments], folder)[1])
+            return same_text(os.path.join(HERE, name, "repair"), readable_plan(plan, place), update)
     except (Failure, mkimage.RecipeError, RuntimeError) as failure:
         return str(failure)
     except (KeyError, ValueError) as error:
@@ -106,13 +121,18 @@ def compare(name, recipe, code, report, folder, update):
         return f"finds {' '.join(sorted(found)) or 'nothing'} and exits with {code}, where nothing is wrong"
     if missing := set(recipe.expect) - found:
         return f"does not find {' '.join(sorted(missing))}, but {' '.join(sorted(found)) or 'nothing'}"
-    path, now = os.path.join(HERE, name, "expected"), readable(report, folder)
+    return same_text(os.path.join(HERE, name, "expected"), readable(report, folder), update)
+
+
+def same_text(path, now, update):
+    """The difference between what a file says and what is so, or nothing."""
     before = read(path)
     if update:
         with open(path, "w", encoding="utf-8") as file:
             file.write(now)
         return None
-    return "".join(difflib.unified_diff(before.splitlines(True), now.splitlines(True), "expected", "found")) or None
+    name = os.path.basename(path)
+    return "".join(difflib.unified_diff(before.splitlines(True), now.splitlines(True), name, "found")) or None
 
 
 def read(path):
@@ -147,7 +167,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("binary")
     parser.add_argument("names", nargs="*")
-    parser.add_argument("--update", action="store_true", help="write the files `expected` anew")
+    parser.add_argument("--update", action="store_true", help="write the files `expected` and `repair` anew")
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_intermixed_args()
     binary = os.path.abspath(options.binary)
