@@ -42,10 +42,26 @@ SAFE: these only read; not a byte of the image changes
   --refcount-bits N, --l1-offset N, --donor-header FILE, --place L2=SLOT,
   --stats, --metrics FILE, --follow.
 
-DANGEROUS: these write to the image. This version knows how to spell them, and
-answers that it can't do them yet
+DANGEROUS: these write to the image, locked against QEMU, with the old bytes
+in an undo log before the first one changes
 
-  -R, --repair WHAT      leak, error, reuse, discard, all, recover
+  -R, --repair leak      free clusters that nobody uses; refused where they look
+                         like lost data
+               error     refcounts, COPIED flags, refcount blocks and table,
+                         snapshot table, bitmaps; nothing is freed
+               reuse     a copy of its own for each owner of a cluster
+               all       error, reuse and leak
+               discard   give free space back to the file system
+  -m undo -F LOG         take a repair back, or an undo
+      --dry-run          show the plan, write nothing
+      --undo-log FILE    where the old bytes are kept (IMAGE.undo);
+                         --no-undo: nowhere
+      --force            allow what was refused as lossy or suspicious
+
+  This version knows how to spell the following, and answers that it can't do
+  them yet
+
+  -R, --repair recover   find lost tables by their content
   -A, --apply SNAPSHOT   make a snapshot's tables the active ones
       --keep-as NAME     ... and keep the present state as a snapshot
   -D, --delete SNAPSHOT  remove a snapshot, or all
@@ -56,10 +72,6 @@ answers that it can't do them yet
                          -w, --width BYTES (or -L, --length)
   -m copy                copy bytes: -O TO  -S, --src FROM  -w BYTES  -F FILE
   -m rebase              new backing file name: -F, --file NAME
-  -m undo                take the last change back
-      --dry-run          show what would be written, write nothing
-      --undo-log FILE    where the old bytes are kept;  --no-undo: nowhere
-      --force            allow what was refused as lossy or suspicious
 
 EXAMPLES
 
@@ -68,9 +80,13 @@ EXAMPLES
   qcow2-dump --explain l2.unaligned     what a problem means
   qcow2-dump -m dump -f -s snapshot[0] vm.qcow2
                                         all tables of the first snapshot
+  qcow2-dump -R all --dry-run vm.qcow2  what would be repaired, and why
+  qcow2-dump -R all vm.qcow2            repair it
+  qcow2-dump -m undo -F vm.qcow2.undo vm.qcow2
+                                        take that back
   qcow2-dump -l --json *.qcow2          for scripts; fails at images in use
 
-exit code: the state of the image, the worst if there are several
+exit code: the state of the image (after a repair), the worst of several
   0 good   1 leaked clusters   2 COPIED flags wrong   3 only marked corrupt
   4 refcounts too low, or a cluster used twice   5 snapshots or bitmaps damaged
   6 header, L1, L2, refcount table or compressed data damaged

@@ -166,6 +166,10 @@ void Judge::rescue(std::vector<Advice>& to) const {
             ? "While damage hides references, leaked clusters may be the data that belongs there."
             : "So many leaked clusters may be the rest of an interrupted job, but also what a lost L1 entry, L2 table "
               "or snapshot has mapped.";
+    if (doubt_.guest) {
+      why += fmt::format(" Their neighbours say that they were the guest's bytes 0x{:x} to 0x{:x}.", doubt_.guest->value,
+                         doubt_.guest->value + doubt_.guest_bytes);
+    }
     why += " Don't free them: no -R leak, no -R all, no qemu-img check -r.";
     if (count(Code::header_dirty) > 0) why += " QEMU frees them, too, when it opens this image for writing.";
     to.push_back({std::move(why), ""});

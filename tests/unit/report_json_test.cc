@@ -67,7 +67,10 @@ TEST(Json, AdviceSaysWhatThisVersionCannotDo) {
   const json j = document(image, with({{check::Code::refcount_leak, 2}}));
   ASSERT_EQ(j["advice"].size(), 1u);
   EXPECT_EQ(j["advice"][0]["command"], "qcow2-dump -R leak a.qcow2");
-  EXPECT_EQ(j["advice"][0]["available"], false);
+  EXPECT_FALSE(j["advice"][0].contains("available"));
+  const json lost = document(image, with({{check::Code::l1_past_end, 1}}));
+  EXPECT_EQ(lost["advice"].back()["command"], "qcow2-dump -R recover a.qcow2");
+  EXPECT_EQ(lost["advice"].back()["available"], false);
 }
 
 TEST(Json, AnyBytesInNamesGiveAValidDocument) {
