@@ -69,7 +69,7 @@ void repair_in_steps(Work& w) {
     step(w, drop_bad_bitmaps);  // bitmaps can be read, or are gone
   }
   // Entries are right or garbage, and each cluster has one owner. What the one step mends lets the other go on.
-  constexpr int most = 1000;  // rounds; without an end in sight, the rest is for another run
+  constexpr int most = 64;  // rounds; without an end in sight, the rest is for another run
   bool separated = false;
   for (int i = 0; i < most && !w.failed(); ++i) {
     const bool mended = wanted.error && step(w, mend_entries);

@@ -82,6 +82,7 @@ class Separator {
   void move_snapshot_table(Code reason, const std::string& all);
   void move_crypt_header(Code reason, const std::string& all);
   void move_bitmap_part(const Owner& owner, HostOffset cluster, Code reason, const std::string& all);
+  bool credible(const Owner& owner);
   std::vector<HostOffset> entries_of(const Owners& owners);
 
   Work& w_;
@@ -123,7 +124,7 @@ std::vector<HostOffset> Separator::entries_of(const Owners& owners) {
   std::set<HostOffset> entries;
   for (const Owner& o : owners) {
     const auto table = w_.l2_table(o.state, o.l1_index);
-    if (!table || !w_.undisputed(*table)) continue;
+    if (!table) continue;
     const HostOffset at = w_.l2_entry(*table, o.l2_index);
     if (((w_.read64(at) ^ o.raw) & ~format::copied_flag) == 0) entries.insert(at);
   }
@@ -180,10 +181,11 @@ void Separator::move_l2_table(const Owners& owners, HostOffset cluster, Code rea
 void Separator::move_l1_table(const Owner& owner, Code reason, const std::string& all) {
   const image::State* s = w_.state(owner.state);
   if (!s) return;
+  const HostOffset field = owner.state < 0 ? l1_field : w_.image().snapshots.entries[static_cast<std::size_t>(owner.state)].at;
+  if (!w_.undisputed(field)) return;
   const std::uint64_t bytes = std::uint64_t{s->l1_size} * sizeof(be64);
   const auto to = copy(s->l1_offset, bytes);
   if (!to) return;
-  const HostOffset field = owner.state < 0 ? l1_field : w_.image().snapshots.entries[static_cast<std::size_t>(owner.state)].at;
   w_.put64(Stage::point, field, to->value, reason,
            fmt::format("{} moves to 0x{:x}; its place was claimed by {}", name(owner), to->value, all));
   w_.release(s->l1_offset, bytes);
@@ -216,6 +218,7 @@ void Separator::move_bitmap_part(const Owner& owner, HostOffset cluster, Code re
   const format::Extension* e = w_.image().find_extension(format::extension::bitmaps);
   if (!e || !bitmaps.extension) return;
   const auto moved = [&](HostOffset from, std::uint64_t bytes, HostOffset field) {
+    if (!w_.undisputed(field)) return;
     const auto to = copy(from, bytes);
     if (!to) return;
     w_.put64(Stage::point, field, to->value, reason,
@@ -273,13 +276,22 @@ bool different_metadata(const std::map<Claim, std::vector<Owner>>& claims) {
   return false;
 }
 
+// An entry of a table that something else lies on is no claim: it may be anything.
+bool Separator::credible(const Owner& o) {
+  if (check::is_metadata(o.kind)) return true;
+  const auto table = w_.l2_table(o.state, o.l1_index);
+  return table && w_.undisputed(*table);
+}
+
 // `metadata`: only what is metadata moves in this round.
 void Separator::separate(bool metadata) {
   const BitSet& conflicts = w_.claims().conflict;
   for (auto c = conflicts.next(0); c && !w_.failed(); c = conflicts.next(*c + 1)) {
     const ClusterIndex cluster(*c);
     std::map<Claim, Owners> claims;
-    for (const Owner& o : w_.result().owners_of(cluster)) claims[claim_of(o, luks_)].push_back(o);
+    for (const Owner& o : w_.result().owners_of(cluster)) {
+      if (credible(o)) claims[claim_of(o, luks_)].push_back(o);
+    }
     if (claims.size() < 2) continue;
     // Compressed data has several lawful owners: they keep their place together.
     const OwnerKind keeper = claims.begin()->second.front().kind;
