@@ -12,7 +12,7 @@ usage: bench/run.sh [options]
   --size SIZE    virtual size of the images (default 2T; 64G is a quick version)
   --pairs N      runs of each command (default 3)
   -j, --jobs N   threads of qcow2-dump (default: all cores); -j 1 is measured beside it
-  --only NAME    inorder, snap7-own, snap7-shared, runs, random or dump; may be repeated
+  --only NAME    inorder, snap7-own, snap7-shared, runs, random, repair or dump; may be repeated
   --all          run qemu-img check on "runs", too (2T: about a minute a run)
   --dir DIR      make the images in DIR, keep them, and use those that are there (default: a scratch folder under
                  ${TMPDIR:-/tmp}, removed at the end); five images of 2T take 4 GB of disk
@@ -70,7 +70,7 @@ declare -A title=(
 all_names=(inorder snap7-own snap7-shared runs random)
 
 for name in ${only[@]+"${only[@]}"}; do
-  [[ $name == dump || -v "recipe[$name]" ]] || die "--only: unknown image $name"
+  [[ $name == dump || $name == repair || -v "recipe[$name]" ]] || die "--only: unknown image $name"
 done
 
 wanted() {
@@ -108,7 +108,7 @@ is_made() {
 make_images() {
   local name
   for name in "${all_names[@]}"; do
-    wanted "$name" || { [[ $name == inorder ]] && wanted dump; } || continue
+    wanted "$name" || { [[ $name == inorder ]] && { wanted dump || wanted repair; }; } || continue
     is_made "$dir/$name.qcow2" && continue
     echo "making $name.qcow2 ($size) ..." >&2
     # shellcheck disable=SC2086  # a recipe is several words
@@ -173,7 +173,9 @@ bench_check() {
 
 bench_checks() {
   local name
-  [[ ${only[*]-} != dump ]] || return 0
+  local images=("${only[@]/%dump/}")
+  images=("${images[@]/%repair/}")
+  [[ ${#only[@]} == 0 || "${images[*]}" =~ [a-z] ]] || return 0
   echo "| image | ours -j $jobs, s | qemu-img check, s | ratio | peak memory of ours | ours -j 1, s |"
   echo '|---|---:|---:|---:|---:|---:|'
   for name in "${all_names[@]}"; do
@@ -202,6 +204,39 @@ bench_dump() {
   done
 }
 
+# lose_refcounts IMAGE COPY: a copy whose refcount table is all zeros. Nothing but the mapping is left to count from.
+lose_refcounts() {
+  local offset clusters
+  rm -f "$2" "$2".undo*
+  cp --sparse=always --reflink=auto "$1" "$2"
+  offset=$(od -An -tu8 --endian=big -j48 -N8 "$2" | tr -d ' ')
+  clusters=$(od -An -tu4 --endian=big -j56 -N4 "$2" | tr -d ' ')
+  dd if=/dev/zero of="$2" bs=65536 seek="$((offset / 65536))" count="$clusters" conv=notrunc status=none
+  sync "$2"
+}
+
+bench_repair() {
+  local image=$dir/inorder.qcow2 copy=$dir/repair.qcow2 i seconds peak
+  local -a ours_s=() qemu_s=() ratios=() peaks=()
+  for ((i = 1; i <= pairs; ++i)); do
+    echo "repair: pair $i of $pairs" >&2
+    lose_refcounts "$image" "$copy"
+    measure "$ours" -R all -j "$jobs" "$copy"
+    ours_s+=("$seconds") peaks+=("$peak")
+    lose_refcounts "$image" "$copy"
+    # It names each cluster on stderr: writing that to a terminal or a file would be measured, too.
+    # shellcheck disable=SC2016  # for the inner shell
+    measure bash -c 'exec qemu-img check -r all "$0" 2> /dev/null' "$copy"
+    qemu_s+=("$seconds") ratios+=("$(divide "$seconds" "${ours_s[-1]}")")
+  done
+  rm -f "$copy" "$copy".undo*
+  echo "| all refcounts rebuilt | ours -R all -j $jobs, s | qemu-img check -r all, s | ratio | peak memory of ours |"
+  echo '|---|---:|---:|---:|---:|'
+  printf '| %s in order | %s | %s | %s × | %s |\n' "$size" "$(show "$(median "${ours_s[@]}")")" \
+    "$(show "$(median "${qemu_s[@]}")")" "$(show "$(median "${ratios[@]}")")" "$(mib "$(biggest "${peaks[@]}")")"
+  echo
+}
+
 # ---- Main ------------------------------------------------------------------------------------------------------------
 
 build_tool make_image
@@ -222,4 +257,5 @@ tools="qcow2-dump at commit $commit, $(qemu-img --version | head -n 1)"
 echo "$tools, $(nproc) cores, $pairs pairs, tables in the page cache"
 echo
 bench_checks
+if wanted repair; then bench_repair; fi
 if wanted dump; then bench_dump; fi

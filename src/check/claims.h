@@ -51,8 +51,13 @@ class Claims {
  public:
   // `refcounts` may be null: then nothing is compared (an external data file has none).
   Claims(std::uint64_t clusters, const image::Refcounts* refcounts)
-      : owned(clusters), conflict(clusters), suspect(clusters), compressed(clusters), tally(clusters),
-        dangling(std::min(clusters + (1 << 20), most_growth)), refcounts_(refcounts) {}
+      : owned(clusters),
+        conflict(clusters),
+        suspect(clusters),
+        compressed(clusters),
+        tally(clusters),
+        dangling(std::min(clusters + (1 << 20), most_growth)),
+        refcounts_(refcounts) {}
 
   std::uint64_t clusters() const { return owned.size(); }
 

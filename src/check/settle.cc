@@ -80,8 +80,7 @@ void for_stretches(std::uint64_t bits, Each&& each) {
 
 class Settler {
  public:
-  explicit Settler(const Context& c)
-      : c_(c), claims_(*c.claims), refcounts_(*c.refcounts), end_(c.image.clusters()) {
+  explicit Settler(const Context& c) : c_(c), claims_(*c.claims), refcounts_(*c.refcounts), end_(c.image.clusters()) {
     // A reference may reach into one cluster behind the file's end; then QEMU looks at that one, too.
     if (claims_.owned.test(end_) || claims_.counted(end_)) ++end_;
   }
@@ -162,7 +161,8 @@ void Settler::settle_block(std::uint64_t block, Part& part) const {
     const auto bits = [](std::uint64_t set) { return static_cast<std::uint64_t>(std::popcount(set)); };
     part.used += bits(used);
     part.refcounts.used += bits(nonzero & inside);
-    for_stretches(inside & ~used & ~counted & ~nonzero, [&](unsigned at, unsigned count) { part.add_free(cluster + at, count); });
+    for_stretches(inside & ~used & ~counted & ~nonzero,
+                  [&](unsigned at, unsigned count) { part.add_free(cluster + at, count); });
     if (const std::uint64_t any = used | counted | (nonzero & inside); any != 0) {
       part.end = cluster + 64 - static_cast<unsigned>(std::countl_zero(any));
     }
@@ -231,17 +231,22 @@ void Settler::settle_cluster(std::uint64_t cluster, Part& part) const {
 }
 
 std::string describe(const Context& c, const Owner& o) {
-  const std::string whose = o.state >= 0 ? fmt::format(" of snapshot {}", c.result.snapshot_names[static_cast<std::size_t>(o.state)]) : "";
+  const std::string whose =
+      o.state >= 0 ? fmt::format(" of snapshot {}", c.result.snapshot_names[static_cast<std::size_t>(o.state)]) : "";
   switch (o.kind) {
-    case OwnerKind::l1_table: return (o.state < 0 ? "active L1 table" : "L1 table") + whose;
-    case OwnerKind::l2_table: return fmt::format("L2 table of L1 entry {}{}", o.l1_index, whose);
-    case OwnerKind::refcount_block: return fmt::format("refcount block {}", o.index);
+    case OwnerKind::l1_table:
+      return (o.state < 0 ? "active L1 table" : "L1 table") + whose;
+    case OwnerKind::l2_table:
+      return fmt::format("L2 table of L1 entry {}{}", o.l1_index, whose);
+    case OwnerKind::refcount_block:
+      return fmt::format("refcount block {}", o.index);
     case OwnerKind::data:
     case OwnerKind::compressed:
       return fmt::format("{}guest offset 0x{:x} (L1 entry {}, L2 entry {}{})",
                          o.kind == OwnerKind::compressed ? "compressed " : "",
                          c.geometry().guest(o.l1_index, o.l2_index).value, o.l1_index, o.l2_index, whose);
-    default: return std::string(owner_name(o.kind));
+    default:
+      return std::string(owner_name(o.kind));
   }
 }
 

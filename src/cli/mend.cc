@@ -110,7 +110,8 @@ Result<void> Mending::perform(Progress& progress) {
     auto created = create_log(*options_, *writable_);
     if (!created) {
       Error error = created.error();
-      return fail(error.number, "no undo log: " + error.message + "; nothing was changed (--undo-log FILE puts it elsewhere)");
+      return fail(error.number,
+                  "no undo log: " + error.message + "; nothing was changed (--undo-log FILE puts it elsewhere)");
     }
     log = std::move(*created);
   }
@@ -154,7 +155,8 @@ Result<std::string> undo(const Options& options, const std::string& path) {
     if (own) drop_useless_log(*own, **image);
     return tl::unexpected(done.error());
   }
-  std::string text = fmt::format("{} is what it was before ({} bytes written back).", report::escape(path), done->bytes_written);
+  std::string text =
+      fmt::format("{} is what it was before ({} bytes written back).", report::escape(path), done->bytes_written);
   if (own) {
     text += fmt::format("\nTo take that back: qcow2-dump -m undo -F {} {}", report::shell_quote(own->path()),
                         report::shell_quote(path));

@@ -32,7 +32,7 @@ using report::Output;
 report::Style style_for(const Options& options) {
   const char* no_color = std::getenv("NO_COLOR");
   const bool wanted = (no_color == nullptr || *no_color == '\0') && ::isatty(STDOUT_FILENO) == 1;
-  return {.color = options.color.value_or(wanted)};
+  return {.color = options.color.value_or(wanted), .advice = options.repair != "off"};
 }
 
 // The tables of an image as its header describes them: what a walk reads at most.

@@ -37,7 +37,8 @@ void remove_extension(Work& w, std::uint32_t type) {
 void release_bitmap(Work& w, const format::Bitmap& b) {
   const std::uint64_t bytes = std::uint64_t{b.table_size} * sizeof(be64), size = w.image().size();
   if (w.geometry().offset_in_cluster(b.table_offset.value) != 0 || b.table_offset.value == 0 ||
-      b.table_size > format::max_bitmap_table_entries || b.table_offset.value >= size || bytes > size - b.table_offset.value) {
+      b.table_size > format::max_bitmap_table_entries || b.table_offset.value >= size ||
+      bytes > size - b.table_offset.value) {
     return;
   }
   w.release(b.table_offset, bytes);
@@ -114,7 +115,8 @@ void BitmapDropper::rewrite_directory() {
     if (bad(b)) {
       w_.dropped_bitmaps();
       release_bitmap(w_, b);
-      w_.act({Code::bitmap_entry, true, b.at, bytes, fmt::format("bitmap \"{}\" dropped: it can't be read", b.name), "", ""});
+      w_.act({Code::bitmap_entry, true, b.at, bytes, fmt::format("bitmap \"{}\" dropped: it can't be read", b.name), "",
+              ""});
       continue;
     }
     const auto entry = w_.read(b.at, bytes);
@@ -153,8 +155,9 @@ bool BitmapDropper::correct_count() {
 void BitmapDropper::drop() {
   if (w_.count(Code::bitmaps_missing) > 0) {
     w_.dropped_bitmaps();
-    return w_.put64(Stage::point, autoclear_features, w_.image().header.autoclear_features & ~format::autoclear::bitmaps,
-                    Code::bitmaps_missing, "autoclear bit 0 cleared: there are no bitmaps");
+    return w_.put64(Stage::point, autoclear_features,
+                    w_.image().header.autoclear_features & ~format::autoclear::bitmaps, Code::bitmaps_missing,
+                    "autoclear bit 0 cleared: there are no bitmaps");
   }
   if (w_.count(Code::bitmaps_extension) + w_.count(Code::bitmaps_directory) > 0 && correct_count()) return;
   if (w_.count(Code::bitmaps_extension) > 0) return drop_all(Code::bitmaps_extension, "the extension is damaged");
@@ -168,7 +171,8 @@ void BitmapDropper::drop() {
 
 void drop_bad_bitmaps(Work& w) {
   if (w.count(Code::bitmaps_missing) + w.count(Code::bitmaps_extension) + w.count(Code::bitmaps_directory) +
-          w.count(Code::bitmap_entry) + w.count(Code::bitmap_table) + w.count(Code::bitmap_table_entry) > 0) {
+          w.count(Code::bitmap_entry) + w.count(Code::bitmap_table) + w.count(Code::bitmap_table_entry) >
+      0) {
     BitmapDropper(w).drop();
   }
 }

@@ -15,7 +15,7 @@ using check::Code;
 struct MendedTable {
   HostOffset at;
   std::uint32_t l1_index = 0;
-  std::uint64_t entries = 0;  // changed
+  std::uint64_t entries = 0;         // changed
   std::vector<std::uint64_t> words;  // big-endian
 };
 
@@ -49,10 +49,13 @@ class CopiedMender {
 // The entry of an active L2 table with COPIED as it should be.
 std::uint64_t CopiedMender::right(std::uint64_t entry) const {
   switch (format::cluster_type(g_, entry)) {
-    case format::ClusterType::compressed: return entry & ~format::copied_flag;
+    case format::ClusterType::compressed:
+      return entry & ~format::copied_flag;
     case format::ClusterType::normal:
-    case format::ClusterType::zero_allocated: break;
-    default: return entry;
+    case format::ClusterType::zero_allocated:
+      break;
+    default:
+      return entry;
   }
   const std::uint64_t copied = entry | format::copied_flag;
   if (g_.data_file) return copied;
@@ -66,7 +69,8 @@ void CopiedMender::mend_l1(const image::Group& group, const image::Table& table,
   if (table.offset.value == 0 || !refcounts_.readable(cluster)) return;
   for (const image::L1Entry& e : table.entries) {
     if (e.state != 0) continue;
-    const std::uint64_t mended = refcounts_.get(cluster) == 1 ? e.raw | format::copied_flag : e.raw & ~format::copied_flag;
+    const std::uint64_t mended =
+        refcounts_.get(cluster) == 1 ? e.raw | format::copied_flag : e.raw & ~format::copied_flag;
     const auto at = w_.l1_entry(check::active_state, group.l1_index);
     if (mended != e.raw && at) into.l1.push_back({*at, group.l1_index, mended});
   }
@@ -124,7 +128,8 @@ void mend_copied(Work& w) {
         for (const MendedTable& m : mended.tables) {
           w.write(Stage::point, m.at, std::as_bytes(std::span(m.words)));
           w.act({Code::l2_copied, false, m.at, m.entries * w.geometry().l2_entry_bytes(),
-                 fmt::format("L2 table of L1 entry {}: COPIED put right in {} entries", m.l1_index, m.entries), "", ""});
+                 fmt::format("L2 table of L1 entry {}: COPIED put right in {} entries", m.l1_index, m.entries), "",
+                 ""});
         }
       });
 }

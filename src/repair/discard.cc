@@ -26,7 +26,8 @@ void for_free(const Work& w, std::uint64_t end, Each&& each) {
     c = std::max(c, file.next_data(c << g.cluster_bits) >> g.cluster_bits);
     const std::uint64_t first = c;
     while (c < end && free(w, c)) ++c;
-    if (c > first && file.stored_bytes(first << g.cluster_bits, (c - first) << g.cluster_bits) > 0) each(first, c - first);
+    if (c > first && file.stored_bytes(first << g.cluster_bits, (c - first) << g.cluster_bits) > 0)
+      each(first, c - first);
     while (c < end && !free(w, c)) ++c;
   }
 }
@@ -36,7 +37,8 @@ void for_free(const Work& w, std::uint64_t end, Each&& each) {
 void discard_free_space(Work& w) {
   for (const check::Problem& row : check::problems()) {
     if (w.count(row.code) == 0 || row.severity == check::Severity::warning || row.code == Code::refcount_leak) continue;
-    return w.refuse(row.code, fmt::format("nothing is discarded while {} stands: what looks free may be in use", row.name));
+    return w.refuse(row.code,
+                    fmt::format("nothing is discarded while {} stands: what looks free may be in use", row.name));
   }
   if (w.result().leak_doubt.forbids_freeing() && !w.wanted.force) {
     return w.refuse(Code::refcount_leak, "nothing is discarded while leaked clusters look like lost data");
@@ -54,7 +56,8 @@ void discard_free_space(Work& w) {
   });
   if (cuts) {
     w.act({std::nullopt, false, HostOffset(last_use), file.size() - last_use,
-           fmt::format("the file is cut off behind the last cluster in use, from 0x{:x} to 0x{:x} bytes", file.size(), last_use),
+           fmt::format("the file is cut off behind the last cluster in use, from 0x{:x} to 0x{:x} bytes", file.size(),
+                       last_use),
            "", ""});
     w.resize(last_use);
   }

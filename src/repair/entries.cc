@@ -15,11 +15,15 @@ using check::Code;
 
 constexpr std::uint64_t bit(Code code) {
   switch (code) {
-    case Code::l2_reserved: return format::l2_reserved_mask;
+    case Code::l2_reserved:
+      return format::l2_reserved_mask;
     case Code::l2_zero_v2:
-    case Code::l2_zero_extended: return format::zero_flag;
-    case Code::compressed_copied: return format::copied_flag;
-    default: return 0;
+    case Code::l2_zero_extended:
+      return format::zero_flag;
+    case Code::compressed_copied:
+      return format::copied_flag;
+    default:
+      return 0;
   }
 }
 
@@ -64,8 +68,8 @@ void mend_l1_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uin
   if (!at || w.dubious(f.state) || !w.undisputed(*at)) return;
   const image::State& state = *w.state(f.state);
   if (!judge.sound(state.l1_offset, state.l1_size, 1)) {
-    return w.refuse(f.code, fmt::format("the L1 table at 0x{:x}{} stays as it is: it holds something else", state.l1_offset.value,
-                                        whose(f.state)));
+    return w.refuse(f.code, fmt::format("the L1 table at 0x{:x}{} stays as it is: it holds something else",
+                                        state.l1_offset.value, whose(f.state)));
   }
   const std::uint64_t raw = w.read64(*at), mended = raw & ~format::l1_reserved_mask;
   const HostOffset table(mended & format::offset_mask);
@@ -75,9 +79,10 @@ void mend_l1_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uin
     return w.put64(Stage::point, *at, 0, f.code, name + ": zeroed, it names no L2 table");
   }
   if (w.geometry().offset_in_cluster(table.value) != 0 || !w.undisputed(table)) {
-    return w.refuse(f.code, fmt::format("{} (0x{:016x}) stays as it is: without the reserved bits, too, it names nothing "
-                                        "that could be its L2 table",
-                                        name, raw));
+    return w.refuse(f.code,
+                    fmt::format("{} (0x{:016x}) stays as it is: without the reserved bits, too, it names nothing "
+                                "that could be its L2 table",
+                                name, raw));
   }
   w.put64(Stage::point, *at, mended, f.code, name + ": reserved bits cleared");
 }
@@ -94,8 +99,9 @@ void mend_l2_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uin
   const auto table = w.l2_table(f.state, *f.l1_index);
   if (!table || !w.undisputed(*table) || w.was_disputed(*table)) return;
   if (!judge.sound(*table, w.geometry().l2_entries(), w.geometry().l2_words())) {
-    return w.refuse(f.code, fmt::format("the L2 table at 0x{:x} (L1 entry {}{}) stays as it is: it holds something else",
-                                        table->value, *f.l1_index, whose(f.state)));
+    return w.refuse(f.code,
+                    fmt::format("the L2 table at 0x{:x} (L1 entry {}{}) stays as it is: it holds something else",
+                                table->value, *f.l1_index, whose(f.state)));
   }
   const HostOffset at = w.l2_entry(*table, index);
   const std::string name = fmt::format("L2 entry {} of L1 entry {}{}", index, *f.l1_index, whose(f.state));

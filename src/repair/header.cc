@@ -1,7 +1,8 @@
 // Single fields of the header: the compression type at the beginning of a repair, the marks at its end.
+#include "format/header.h"
+
 #include <fmt/format.h>
 
-#include "format/header.h"
 #include "image/compressed.h"
 #include "image/walk.h"
 #include "repair/steps.h"
@@ -53,11 +54,14 @@ void mend_compression_type(Work& w) {
   const auto samples = compressed_samples(w);
   const std::size_t zlib = fitting(w, samples, 0), zstd = fitting(w, samples, 1);
   if (!samples.empty() && (zlib > 0) == (zstd > 0)) {
-    return w.refuse(Code::header_compression_type, "the compression type stays as it is: the compressed clusters are "
-                                                   "neither zlib's nor zstd's throughout");
+    return w.refuse(Code::header_compression_type,
+                    "the compression type stays as it is: the compressed clusters are "
+                    "neither zlib's nor zstd's throughout");
   }
   const bool is_zstd = zstd > 0;
-  const std::string why = samples.empty() ? "there is no compressed data" : is_zstd ? "the data is zstd" : "the data is zlib";
+  const std::string why = samples.empty() ? "there is no compressed data"
+                          : is_zstd       ? "the data is zstd"
+                                          : "the data is zlib";
   if (h.header_length > compression_type.value) {
     const auto before = static_cast<unsigned char>(h.compression_type);
     const std::byte type{is_zstd};
@@ -71,7 +75,8 @@ void mend_compression_type(Work& w) {
   }
   const std::uint64_t bits = is_zstd ? h.incompatible_features | incompatible::compression
                                      : h.incompatible_features & ~incompatible::compression;
-  w.put64(Stage::point, incompatible_features, bits, Code::header_compression_type, "feature bit 3 (compression type): " + why);
+  w.put64(Stage::point, incompatible_features, bits, Code::header_compression_type,
+          "feature bit 3 (compression type): " + why);
 }
 
 }  // namespace
@@ -94,10 +99,12 @@ void clear_marks(Work& w) {
   }
   std::uint64_t features = h.incompatible_features;
   if (marks & incompatible::corrupt) {
-    w.put64(Stage::mark, incompatible_features, features &= ~incompatible::corrupt, Code::header_corrupt, "corrupt bit cleared");
+    w.put64(Stage::mark, incompatible_features, features &= ~incompatible::corrupt, Code::header_corrupt,
+            "corrupt bit cleared");
   }
   if (marks & incompatible::dirty) {
-    w.put64(Stage::mark, incompatible_features, features & ~incompatible::dirty, Code::header_dirty, "dirty bit cleared");
+    w.put64(Stage::mark, incompatible_features, features & ~incompatible::dirty, Code::header_dirty,
+            "dirty bit cleared");
   }
 }
 

@@ -2,9 +2,11 @@
 //
 //   1. Each refcount block is judged: sound ones are changed in place, the others, and those that are missing although
 //      their clusters are in use, are made anew; so is the table if it can't stay what and where it is.
-//   2. New blocks and a new table get room behind everything else. They need refcounts too, which may need a block more,
+//   2. New blocks and a new table get room behind everything else. They need refcounts too, which may need a block
+//   more,
 //      so this goes round until nothing is missing.
-//   3. All blocks are computed, in parallel, and planned in the order of the file. What rises is written before anything
+//   3. All blocks are computed, in parallel, and planned in the order of the file. What rises is written before
+//   anything
 //      leads to it, what falls after: a loss of power in between leaves leaks.
 //
 // A refcount is raised to the number of references. It is lowered only where leaks may be freed, or where the repair
@@ -100,20 +102,25 @@ class RefcountMender {
   const image::Refcounts& refcounts_;
   const check::Claims& claims_;
   const bool raise_, lower_, keep_orphans_;
-  std::uint64_t end_;                                   // behind the last cluster that has a refcount to be looked at
-  std::map<std::uint64_t, HostOffset> renewed_;         // block -> its new place
+  std::uint64_t end_;                            // behind the last cluster that has a refcount to be looked at
+  std::map<std::uint64_t, HostOffset> renewed_;  // block -> its new place
   std::set<std::uint64_t> to_renew_, in_place_, to_drop_;
   bool renew_table_ = false;
   HostOffset new_table_;
   std::uint64_t new_table_clusters_ = 0;
-  std::optional<NewBlocks> new_blocks_;                 // not yet an action
-  std::set<std::uint64_t> fresh_;                        // clusters for new blocks and the new table
-  std::map<std::uint64_t, std::uint64_t> retired_;       // cluster -> references that go with what it held
+  std::optional<NewBlocks> new_blocks_;             // not yet an action
+  std::set<std::uint64_t> fresh_;                   // clusters for new blocks and the new table
+  std::map<std::uint64_t, std::uint64_t> retired_;  // cluster -> references that go with what it held
 };
 
 RefcountMender::RefcountMender(Work& w)
-    : w_(w), g_(w.geometry()), refcounts_(w.refcounts()), claims_(w.claims()), raise_(w.wanted.error || w.wanted.reuse),
-      lower_(w.may_free_leaks()), keep_orphans_(w.first_doubt().hidden && !w.wanted.force),
+    : w_(w),
+      g_(w.geometry()),
+      refcounts_(w.refcounts()),
+      claims_(w.claims()),
+      raise_(w.wanted.error || w.wanted.reuse),
+      lower_(w.may_free_leaks()),
+      keep_orphans_(w.first_doubt().hidden && !w.wanted.force),
       end_(w.image().clusters()) {
   while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
 }
@@ -157,7 +164,8 @@ bool RefcountMender::block_differs(std::uint64_t b) const {
     const std::uint64_t cluster = first + word * 64;
     const bool known = cluster < claims_.clusters();
     const std::uint64_t used = known ? claims_.owned.word(cluster / 64) : 0;
-    const std::uint64_t counted = known ? claims_.suspect.word(cluster / 64) | claims_.compressed.word(cluster / 64) : 0;
+    const std::uint64_t counted =
+        known ? claims_.suspect.word(cluster / 64) | claims_.compressed.word(cluster / 64) : 0;
     if (counted != 0 || (block.nonzero(word) & ~used) != 0) return true;
   }
   const auto fresh = fresh_.lower_bound(first);
@@ -172,7 +180,8 @@ void RefcountMender::retire(HostOffset at, std::uint64_t bytes) {
 
 void RefcountMender::replace(std::uint64_t b) {
   to_renew_.insert(b);
-  if (b < refcounts_.entries().size() && refcounts_.entry_in_order(b, w_.image().size())) retire(old_block(b), g_.cluster_size());
+  if (b < refcounts_.entries().size() && refcounts_.entry_in_order(b, w_.image().size()))
+    retire(old_block(b), g_.cluster_size());
 }
 
 void RefcountMender::judge_blocks() {
@@ -214,7 +223,8 @@ bool RefcountMender::make_room() {
       renewed_[*missing] = *at;
       continue;
     }
-    const std::uint64_t last = std::max(to_renew_.empty() ? 0 : *to_renew_.rbegin(), in_place_.empty() ? 0 : *in_place_.rbegin());
+    const std::uint64_t last =
+        std::max(to_renew_.empty() ? 0 : *to_renew_.rbegin(), in_place_.empty() ? 0 : *in_place_.rbegin());
     const std::uint64_t room = renew_table_ ? (new_table_clusters_ << g_.cluster_bits) / sizeof(be64)
                                             : refcounts_.table_bytes() / sizeof(be64);
     if (last < room) return true;
@@ -224,8 +234,10 @@ bool RefcountMender::make_room() {
     for (std::uint64_t c = 0; c < new_table_clusters_; ++c) fresh_.erase(g_.cluster(new_table_).value + c);
     new_table_clusters_ = g_.clusters((last + 8 + last / 64) * sizeof(be64));
     if (new_table_clusters_ << g_.cluster_bits > format::max_reftable_bytes) {
-      w_.fail({EFBIG, fmt::format("a refcount table for {} clusters would be larger than the {} bytes that are possible; "
-                                  "nothing was changed", end_, format::max_reftable_bytes)});
+      w_.fail(
+          {EFBIG, fmt::format("a refcount table for {} clusters would be larger than the {} bytes that are possible; "
+                              "nothing was changed",
+                              end_, format::max_reftable_bytes)});
       return false;
     }
     const auto at = take(new_table_clusters_);
@@ -304,7 +316,8 @@ void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
 void RefcountMender::note_new_block(const MendedBlock& block) {
   const HostOffset at = renewed_.at(block.index);
   const Code reason = reason_to_renew(block.index);
-  const bool follows = new_blocks_ && new_blocks_->reason == reason && new_blocks_->first + new_blocks_->count == block.index &&
+  const bool follows = new_blocks_ && new_blocks_->reason == reason &&
+                       new_blocks_->first + new_blocks_->count == block.index &&
                        new_blocks_->at + (new_blocks_->count << g_.cluster_bits) == at;
   if (!follows) {
     finish_new_blocks();
@@ -318,8 +331,9 @@ void RefcountMender::finish_new_blocks() {
   if (!new_blocks_) return;
   const auto [reason, first, count, at, used] = *std::exchange(new_blocks_, std::nullopt);
   w_.act({reason, false, at, count << g_.cluster_bits,
-          count == 1 ? fmt::format("refcount block {} made anew: {} clusters in use", first, used)
-                     : fmt::format("refcount blocks {} to {} made anew: {} clusters in use", first, first + count - 1, used),
+          count == 1
+              ? fmt::format("refcount block {} made anew: {} clusters in use", first, used)
+              : fmt::format("refcount blocks {} to {} made anew: {} clusters in use", first, first + count - 1, used),
           "", ""});
 }
 
@@ -339,9 +353,10 @@ void RefcountMender::plan_block(MendedBlock&& block) {
     const std::uint64_t bits = c.count << g_.refcount_order;
     const HostOffset cluster = g_.offset(ClusterIndex(c.first));
     w_.act({c.reason, c.lossy, at + bit / 8, divide_up(bits, 8),
-            c.count == 1 ? fmt::format("refcount of cluster {} at 0x{:x}: {} -> {}", c.first, cluster.value, c.before, c.after)
-                         : fmt::format("refcounts of {} clusters from {} at 0x{:x} on: {} -> {}", c.count, c.first,
-                                       cluster.value, c.before, c.after),
+            c.count == 1
+                ? fmt::format("refcount of cluster {} at 0x{:x}: {} -> {}", c.first, cluster.value, c.before, c.after)
+                : fmt::format("refcounts of {} clusters from {} at 0x{:x} on: {} -> {}", c.count, c.first,
+                              cluster.value, c.before, c.after),
             fmt::format("{:x}", c.before), fmt::format("{:x}", c.after)});
   }
 }
@@ -381,8 +396,9 @@ void RefcountMender::plan_table() {
   static_assert(sizeof field == 12);
   const format::Header& h = w_.image().header;
   w_.write(Stage::point, table_field, std::as_bytes(std::span(&field, 1)));
-  w_.act({w_.count(Code::header_refcount_table) > 0 ? Code::header_refcount_table : Code::refcount_low, false, table_field,
-          sizeof field, fmt::format("refcount table made anew at 0x{:x}, {} clusters", new_table_.value, new_table_clusters_),
+  w_.act({w_.count(Code::header_refcount_table) > 0 ? Code::header_refcount_table : Code::refcount_low, false,
+          table_field, sizeof field,
+          fmt::format("refcount table made anew at 0x{:x}, {} clusters", new_table_.value, new_table_clusters_),
           fmt::format("{:016x}{:08x}", h.refcount_table_offset, h.refcount_table_clusters),
           fmt::format("{:016x}{:08x}", new_table_.value, new_table_clusters_)});
 }
@@ -390,7 +406,8 @@ void RefcountMender::plan_table() {
 void RefcountMender::mend() {
   judge_blocks();
   if (!make_room()) return;
-  if (renew_table_ && refcounts_.table_in_order(w_.image())) retire(refcounts_.table_offset(), refcounts_.table_bytes());
+  if (renew_table_ && refcounts_.table_in_order(w_.image()))
+    retire(refcounts_.table_offset(), refcounts_.table_bytes());
 
   std::vector<std::uint64_t> blocks(to_renew_.begin(), to_renew_.end());
   std::ranges::copy_if(in_place_, std::back_inserter(blocks), [&](std::uint64_t b) { return block_differs(b); });

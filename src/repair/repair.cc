@@ -23,7 +23,8 @@ bool step(Work& w, void (*mend)(Work&)) {
 // A disk that can't be read must not be written to: each access may be its last.
 bool unreadable(const Work& w) {
   return w.count(Code::l1_unreadable) + w.count(Code::l2_unreadable) + w.count(Code::reftable_unreadable) +
-             w.count(Code::refblock_unreadable) > 0;
+             w.count(Code::refblock_unreadable) >
+         0;
 }
 
 // Header fields that give every entry another meaning. While one of them is wrong, a sound image may look damaged.
@@ -43,7 +44,8 @@ void explain_rest(Work& w) {
                        (row.repair == check::Repair::leak && w.wanted.leak);
     if (!asked || w.count(row.code) == 0) continue;
     if (std::ranges::find(w.plan.refusals, row.code, &Refusal::reason) != w.plan.refusals.end()) continue;
-    w.refuse(row.code, fmt::format("{} of them can't be put right before the damage around them is", w.count(row.code)));
+    w.refuse(row.code,
+             fmt::format("{} of them can't be put right before the damage around them is", w.count(row.code)));
   }
 }
 
@@ -52,8 +54,9 @@ void explain_kept_leaks(Work& w) {
   if (!w.wanted.leak || leaked == 0) return;
   const check::LeakDoubt& doubt = w.result().leak_doubt;
   std::string text = fmt::format("{} leaked clusters are not freed: ", leaked);
-  text += doubt.hidden ? "damage hides references, they may be the data that belongs there"
-          : doubt.lost_table ? doubt.evidence : "they may belong to what couldn't be read";
+  text += doubt.hidden       ? "damage hides references, they may be the data that belongs there"
+          : doubt.lost_table ? doubt.evidence
+                             : "they may belong to what couldn't be read";
   if (doubt.guest) {
     text += fmt::format("; probably the guest's bytes 0x{:x} to 0x{:x}", doubt.guest->value,
                         doubt.guest->value + doubt.guest_bytes);
@@ -100,18 +103,22 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
   Repair repair;
   repair.before = w.result().status();
   if (unreadable(w)) {
-    return fail(EIO, fmt::format("{} is not repaired: the disk below can't be read everywhere. Copy it (ddrescue) and repair "
-                                 "the copy", image.path()));
+    return fail(
+        EIO, fmt::format("{} is not repaired: the disk below can't be read everywhere. Copy it (ddrescue) and repair "
+                         "the copy",
+                         image.path()));
   }
   if (!w.image().geometry || w.image().header_cut_off() || w.image().header.magic != format::magic) {
     w.refuse(Code::header_magic, "the header is unusable: only -R recover can bring the image back");
   } else if (const auto doubtful = questions_everything(w); doubtful && !wanted.force) {
-    w.refuse(*doubtful, "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "
-                        "what the header says, as it is");
+    w.refuse(*doubtful,
+             "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "
+             "what the header says, as it is");
   } else if (w.any_dubious() && !wanted.force) {
-    w.refuse(Code::metadata_overlap, "an L1 table lies on other structures, or was overwritten: what it seems to map may be "
-                                     "anything, so nothing is changed before its place or its size is put right. --force "
-                                     "repairs the rest");
+    w.refuse(Code::metadata_overlap,
+             "an L1 table lies on other structures, or was overwritten: what it seems to map may be "
+             "anything, so nothing is changed before its place or its size is put right. --force "
+             "repairs the rest");
   } else {
     repair_in_steps(w);
   }

@@ -1,5 +1,5 @@
-// Plans a repair: from what a check finds, what to change, in which order, and why. Nothing is written; the plan lies in
-// the transaction, whose commit() makes it real.
+// Plans a repair: from what a check finds, what to change, in which order, and why. Nothing is written; the plan lies
+// in the transaction, whose commit() makes it real.
 #pragma once
 
 #include "base/result.h"

@@ -33,18 +33,29 @@ constexpr HostOffset l1_field{40}, snapshots_field{64};
 // Who stays: the smaller number.
 int rank(OwnerKind kind, bool luks) {
   switch (kind) {
-    case OwnerKind::header: return 0;
-    case OwnerKind::crypt_header: return 2;
-    case OwnerKind::l1_table: return 3;
-    case OwnerKind::snapshot_table: return 4;
-    case OwnerKind::l2_table: return 5;
-    case OwnerKind::bitmap_directory: return 6;
-    case OwnerKind::bitmap_table: return 7;
-    case OwnerKind::bitmap_data: return 8;
-    case OwnerKind::compressed: return 9;
-    case OwnerKind::data: return luks ? 1 : 10;
+    case OwnerKind::header:
+      return 0;
+    case OwnerKind::crypt_header:
+      return 2;
+    case OwnerKind::l1_table:
+      return 3;
+    case OwnerKind::snapshot_table:
+      return 4;
+    case OwnerKind::l2_table:
+      return 5;
+    case OwnerKind::bitmap_directory:
+      return 6;
+    case OwnerKind::bitmap_table:
+      return 7;
+    case OwnerKind::bitmap_data:
+      return 8;
+    case OwnerKind::compressed:
+      return 9;
+    case OwnerKind::data:
+      return luks ? 1 : 10;
     case OwnerKind::refcount_table:
-    case OwnerKind::refcount_block: return 11;
+    case OwnerKind::refcount_block:
+      return 11;
   }
   return 12;
 }
@@ -55,14 +66,20 @@ Claim claim_of(const Owner& o, bool luks = false) {
   const int order = rank(o.kind, luks);
   switch (o.kind) {
     case OwnerKind::data:
-    case OwnerKind::compressed: return {order, o.kind, check::no_state, o.l1_index, o.l2_index};
-    case OwnerKind::l2_table: return {order, o.kind, check::no_state, o.l1_index, 0};
-    case OwnerKind::l1_table: return {order, o.kind, o.state, 0, 0};
-    default: return {order, o.kind, check::no_state, o.index, 0};
+    case OwnerKind::compressed:
+      return {order, o.kind, check::no_state, o.l1_index, o.l2_index};
+    case OwnerKind::l2_table:
+      return {order, o.kind, check::no_state, o.l1_index, 0};
+    case OwnerKind::l1_table:
+      return {order, o.kind, o.state, 0, 0};
+    default:
+      return {order, o.kind, check::no_state, o.index, 0};
   }
 }
 
-bool is_refcount_structure(OwnerKind kind) { return kind == OwnerKind::refcount_table || kind == OwnerKind::refcount_block; }
+bool is_refcount_structure(OwnerKind kind) {
+  return kind == OwnerKind::refcount_table || kind == OwnerKind::refcount_block;
+}
 
 class Separator {
  public:
@@ -94,14 +111,17 @@ class Separator {
 std::string Separator::name(const Owner& o) const {
   const std::string whose = o.state >= 0 ? fmt::format(" of snapshot[{}]", o.state) : "";
   switch (o.kind) {
-    case OwnerKind::l2_table: return fmt::format("L2 table of L1 entry {}{}", o.l1_index, whose);
+    case OwnerKind::l2_table:
+      return fmt::format("L2 table of L1 entry {}{}", o.l1_index, whose);
     case OwnerKind::data:
     case OwnerKind::compressed:
       return fmt::format("{}guest offset 0x{:x} (L1 entry {}, L2 entry {}{})",
                          o.kind == OwnerKind::compressed ? "compressed " : "", g_.guest(o.l1_index, o.l2_index).value,
                          o.l1_index, o.l2_index, whose);
-    case OwnerKind::refcount_block: return fmt::format("refcount block {}", o.index);
-    default: return std::string(check::owner_name(o.kind)) + whose;
+    case OwnerKind::refcount_block:
+      return fmt::format("refcount block {}", o.index);
+    default:
+      return std::string(check::owner_name(o.kind)) + whose;
   }
 }
 
@@ -156,9 +176,11 @@ void Separator::move_compressed(const Owners& owners, Code reason, const std::st
   const auto to = copy(first, within + range.bytes, true);
   if (!to) return;
   const std::uint64_t mask = (1ULL << g_.compressed_size_shift()) - 1, place = to->value + within;
-  if (place > mask) return w_.refuse(reason, name(owners.front()) + " can't be moved: compressed data can't lie that far behind");
-  const std::string text = fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}",
-                                       name(owners.front()), place, owners.front().cluster.value << g_.cluster_bits, all);
+  if (place > mask)
+    return w_.refuse(reason, name(owners.front()) + " can't be moved: compressed data can't lie that far behind");
+  const std::string text =
+      fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}", name(owners.front()), place,
+                  owners.front().cluster.value << g_.cluster_bits, all);
   for (const HostOffset at : entries) w_.put64(Stage::point, at, (w_.read64(at) & ~mask) | place, reason, text);
   w_.release(range.offset, range.bytes);
 }
@@ -181,7 +203,8 @@ void Separator::move_l2_table(const Owners& owners, HostOffset cluster, Code rea
 void Separator::move_l1_table(const Owner& owner, Code reason, const std::string& all) {
   const image::State* s = w_.state(owner.state);
   if (!s) return;
-  const HostOffset field = owner.state < 0 ? l1_field : w_.image().snapshots.entries[static_cast<std::size_t>(owner.state)].at;
+  const HostOffset field =
+      owner.state < 0 ? l1_field : w_.image().snapshots.entries[static_cast<std::size_t>(owner.state)].at;
   if (!w_.undisputed(field)) return;
   const std::uint64_t bytes = std::uint64_t{s->l1_size} * sizeof(be64);
   const auto to = copy(s->l1_offset, bytes);
@@ -226,7 +249,8 @@ void Separator::move_bitmap_part(const Owner& owner, HostOffset cluster, Code re
     w_.release(from, bytes);
   };
   if (owner.kind == OwnerKind::bitmap_directory) {
-    return moved(HostOffset(bitmaps.extension->directory_offset.get()), bitmaps.extension->directory_size.get(), e->at + 24);
+    return moved(HostOffset(bitmaps.extension->directory_offset.get()), bitmaps.extension->directory_size.get(),
+                 e->at + 24);
   }
   const format::Bitmap& b = bitmaps.entries[owner.index];
   if (owner.kind == OwnerKind::bitmap_table) return moved(b.table_offset, std::uint64_t{b.table_size} * 8, b.at);
@@ -238,19 +262,28 @@ void Separator::move_bitmap_part(const Owner& owner, HostOffset cluster, Code re
 
 void Separator::move(const Owners& owners, HostOffset cluster, Code reason, const std::string& all) {
   const Owner& owner = owners.front();
-  const bool spans = owner.kind != OwnerKind::data && owner.kind != OwnerKind::l2_table && owner.kind != OwnerKind::bitmap_data;
+  const bool spans =
+      owner.kind != OwnerKind::data && owner.kind != OwnerKind::l2_table && owner.kind != OwnerKind::bitmap_data;
   if (spans && !moved_.insert(claim_of(owner)).second) return;
   switch (owner.kind) {
-    case OwnerKind::data: return move_data(owners, cluster, reason, all);
-    case OwnerKind::compressed: return move_compressed(owners, reason, all);
-    case OwnerKind::l2_table: return move_l2_table(owners, cluster, reason, all);
-    case OwnerKind::l1_table: return move_l1_table(owner, reason, all);
-    case OwnerKind::snapshot_table: return move_snapshot_table(reason, all);
-    case OwnerKind::crypt_header: return move_crypt_header(reason, all);
+    case OwnerKind::data:
+      return move_data(owners, cluster, reason, all);
+    case OwnerKind::compressed:
+      return move_compressed(owners, reason, all);
+    case OwnerKind::l2_table:
+      return move_l2_table(owners, cluster, reason, all);
+    case OwnerKind::l1_table:
+      return move_l1_table(owner, reason, all);
+    case OwnerKind::snapshot_table:
+      return move_snapshot_table(reason, all);
+    case OwnerKind::crypt_header:
+      return move_crypt_header(reason, all);
     case OwnerKind::bitmap_directory:
     case OwnerKind::bitmap_table:
-    case OwnerKind::bitmap_data: return move_bitmap_part(owner, cluster, reason, all);
-    default: return;  // made anew elsewhere, or, as the header, never moved
+    case OwnerKind::bitmap_data:
+      return move_bitmap_part(owner, cluster, reason, all);
+    default:
+      return;  // made anew elsewhere, or, as the header, never moved
   }
 }
 
@@ -298,8 +331,10 @@ void Separator::separate(bool metadata) {
     const Code reason = reason_of(claims);
     const std::string all = everybody(claims);
     if (different_metadata(claims)) {
-      w_.refuse(reason, fmt::format("cluster 0x{:x} stays as it is: it can't be {} at once, so one of them is lost, and a copy "
-                                    "would not bring it back", g_.offset(cluster).value, all));
+      w_.refuse(reason,
+                fmt::format("cluster 0x{:x} stays as it is: it can't be {} at once, so one of them is lost, and a copy "
+                            "would not bring it back",
+                            g_.offset(cluster).value, all));
       continue;
     }
     bool first = true, any = false;

@@ -1,5 +1,6 @@
-// The snapshot table. Entries have no fixed size, so one that is damaged hides all behind it; and nothing but this table
-// leads to a snapshot's L1 table. So the table is written anew, in fresh space, from every entry that can be found:
+// The snapshot table. Entries have no fixed size, so one that is damaged hides all behind it; and nothing but this
+// table leads to a snapshot's L1 table. So the table is written anew, in fresh space, from every entry that can be
+// found:
 //
 //   1. Where the header leads to no table at all, one is looked for in the clusters that nothing refers to. Exactly one
 //      that holds as many sound entries as the header promises must be it.
@@ -25,7 +26,7 @@ namespace {
 using check::Code;
 using format::RawSnapshot;
 
-constexpr HostOffset count_field{60};  // nb_snapshots and snapshots_offset
+constexpr HostOffset count_field{60};             // nb_snapshots and snapshots_offset
 constexpr std::uint64_t search_bytes = 64 << 10;  // looked through for the next entry
 
 struct Entry {
@@ -118,7 +119,8 @@ bool Salvage::complete(Entry& e, const format::Snapshot* s) {
     e.extra.resize(format::max_snapshot_extra_bytes);
     w_.act({Code::snapshot_extra_data, true, s ? s->at : HostOffset(0), 0,
             fmt::format("snapshot {} (\"{}\"): extra data cut to the {} bytes that QEMU accepts", e.id, e.name,
-                        format::max_snapshot_extra_bytes), "", ""});
+                        format::max_snapshot_extra_bytes),
+            "", ""});
     wrong = true;
   }
   if (header_.version >= 3 && e.extra.size() < 16) {
@@ -132,7 +134,8 @@ bool Salvage::complete(Entry& e, const format::Snapshot* s) {
     put(8, disk);
     w_.act({Code::snapshot_incomplete, false, s ? s->at : HostOffset(0), 0,
             fmt::format("snapshot {} (\"{}\"): disk size recorded, {} bytes as the active disk has", e.id, e.name,
-                        header_.size), "", ""});
+                        header_.size),
+            "", ""});
     wrong = true;
   }
   return wrong;
@@ -162,8 +165,10 @@ bool Salvage::find_lost_table() {
       const HostOffset at = *f.host + (i << g_.cluster_bits);
       if (table_at(at, count).empty()) continue;
       if (place) {
-        w_.refuse(Code::snapshot_table, fmt::format("the clusters at 0x{:x} and 0x{:x} both hold what could be the snapshot "
-                                                    "table; which one is for a person to say", place->value, at.value));
+        w_.refuse(Code::snapshot_table,
+                  fmt::format("the clusters at 0x{:x} and 0x{:x} both hold what could be the snapshot "
+                              "table; which one is for a person to say",
+                              place->value, at.value));
         return true;
       }
       place = at;
@@ -241,8 +246,10 @@ void Salvage::mend() {
   if (void_table && find_lost_table()) return;
   if (header_.nb_snapshots > 0 && void_table && header_.nb_snapshots <= format::max_snapshots && table.missing == 0) {
     w_.lost_something();
-    return w_.refuse(Code::snapshot_table, fmt::format("the snapshot table stays as it is: what lies at 0x{:x} is none, and none "
-                                                       "was found elsewhere", header_.snapshots_offset));
+    return w_.refuse(Code::snapshot_table,
+                     fmt::format("the snapshot table stays as it is: what lies at 0x{:x} is none, and none "
+                                 "was found elsewhere",
+                                 header_.snapshots_offset));
   }
   for (const format::Snapshot& s : table.entries) {
     Entry e = known(s);
@@ -261,11 +268,14 @@ void Salvage::mend() {
 
 void mend_snapshots(Work& w) {
   if (w.count(Code::snapshot_table) + w.count(Code::snapshot_entry) + w.count(Code::snapshot_extra_data) +
-          w.count(Code::snapshot_incomplete) + w.count(Code::snapshot_l1_past_end) + w.count(Code::snapshot_l1_unaligned) == 0) {
+          w.count(Code::snapshot_incomplete) + w.count(Code::snapshot_l1_past_end) +
+          w.count(Code::snapshot_l1_unaligned) ==
+      0) {
     return;
   }
   if (w.image().header.nb_snapshots == 0) {
-    return w.put64(Stage::point, count_field + 4, 0, Code::snapshot_table, "snapshots_offset zeroed: there are no snapshots");
+    return w.put64(Stage::point, count_field + 4, 0, Code::snapshot_table,
+                   "snapshots_offset zeroed: there are no snapshots");
   }
   Salvage(w).mend();
 }

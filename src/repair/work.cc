@@ -27,19 +27,21 @@ bool Work::look() {
 }
 
 bool Work::plausible_l1(const image::State& s) {
-  const std::uint64_t bytes = std::min(std::uint64_t{s.l1_size} * sizeof(be64), image_->size() - std::min(image_->size(), s.l1_offset.value));
+  const std::uint64_t bytes =
+      std::min(std::uint64_t{s.l1_size} * sizeof(be64), image_->size() - std::min(image_->size(), s.l1_offset.value));
   const std::vector<std::byte> table = read(s.l1_offset, bytes);
   for (std::uint64_t i = 0; i + sizeof(be64) <= bytes; i += sizeof(be64)) {
     const auto entry = load_big_endian<std::uint64_t>(table.data() + i), offset = entry & format::offset_mask;
-    if ((entry & format::l1_reserved_mask) != 0 || geometry().offset_in_cluster(offset) != 0 || offset >= image_->size()) {
+    if ((entry & format::l1_reserved_mask) != 0 || geometry().offset_in_cluster(offset) != 0 ||
+        offset >= image_->size()) {
       return false;
     }
   }
   return true;
 }
 
-// An L1 table on top of other metadata is one of the two at most, and one on top of data or refcounts that reads like no
-// table was overwritten. What such a table names as L2 tables may be anything: the guest's data, for example.
+// An L1 table on top of other metadata is one of the two at most, and one on top of data or refcounts that reads like
+// no table was overwritten. What such a table names as L2 tables may be anything: the guest's data, for example.
 void Work::remember_disputes() {
   const BitSet& conflict = claims().conflict;
   for (auto c = conflict.next(0); c; c = conflict.next(*c + 1)) disputed_.insert(*c);
@@ -78,7 +80,8 @@ std::optional<HostOffset> Work::l2_table(std::int32_t snapshot, std::uint32_t l1
   const auto at = l1_entry(snapshot, l1_index);
   if (!at) return std::nullopt;
   const HostOffset table(read64(*at) & format::offset_mask);
-  const bool possible = table.value != 0 && geometry().offset_in_cluster(table.value) == 0 && table.value < image_->size();
+  const bool possible =
+      table.value != 0 && geometry().offset_in_cluster(table.value) == 0 && table.value < image_->size();
   return possible ? std::optional(table) : std::nullopt;
 }
 
@@ -126,9 +129,10 @@ std::optional<HostOffset> Work::allocate(std::uint64_t clusters) {
     run = unused(next_++) ? run + 1 : 0;
     if (run == clusters) return HostOffset((next_ - clusters) << geometry().cluster_bits);
   }
-  fail({ENOSPC, fmt::format("there is no room for {} new clusters behind the last one in use (0x{:x}){}; nothing was changed",
-                            clusters, last_use << geometry().cluster_bits,
-                            device ? ": make the device larger, or copy the image to a file" : "")});
+  fail({ENOSPC,
+        fmt::format("there is no room for {} new clusters behind the last one in use (0x{:x}){}; nothing was changed",
+                    clusters, last_use << geometry().cluster_bits,
+                    device ? ": make the device larger, or copy the image to a file" : "")});
   return std::nullopt;
 }
 
@@ -146,7 +150,9 @@ void Work::copy(HostOffset to, HostOffset from, std::uint64_t bytes) {
   if (auto done = transaction_.copy(Stage::fresh, to.value, base_, from.value, bytes); !done) fail(done.error());
 }
 
-void Work::copy_planned(HostOffset to, HostOffset from, std::uint64_t bytes) { write(Stage::fresh, to, read(from, bytes)); }
+void Work::copy_planned(HostOffset to, HostOffset from, std::uint64_t bytes) {
+  write(Stage::fresh, to, read(from, bytes));
+}
 
 void Work::punch(HostOffset at, std::uint64_t bytes) {
   changed_ = true;
@@ -167,7 +173,8 @@ void Work::put64(Stage stage, HostOffset at, std::uint64_t value, check::Code re
   const std::uint64_t before = read64(at);
   if (before == value) return;
   write64(stage, at, value);
-  act({reason, lossy, at, sizeof(be64), std::move(text), fmt::format("{:016x}", before), fmt::format("{:016x}", value)});
+  act({reason, lossy, at, sizeof(be64), std::move(text), fmt::format("{:016x}", before),
+       fmt::format("{:016x}", value)});
 }
 
 void Work::act(Action action) { plan.add(std::move(action)); }

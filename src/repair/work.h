@@ -1,7 +1,7 @@
 // What the steps of a repair share: the image as it will be when the steps so far are done, a check of that, and the
 // ways to change it. A step looks at the findings, plans its changes, and has the image looked at again; so each step
-// meets what the one before has left, and the last check tells what the repair will have achieved, before the first byte
-// of it is real.
+// meets what the one before has left, and the last check tells what the repair will have achieved, before the first
+// byte of it is real.
 //
 // The first error sticks; later changes do nothing. Steps need not ask after each one.
 #pragma once
@@ -48,7 +48,9 @@ class Work {
   // Where an L1 entry lies, and the L2 table that it names.
   std::optional<HostOffset> l1_entry(std::int32_t snapshot, std::uint32_t l1_index) const;
   std::optional<HostOffset> l2_table(std::int32_t snapshot, std::uint32_t l1_index);
-  HostOffset l2_entry(HostOffset table, std::uint64_t index) const { return table + index * geometry().l2_entry_bytes(); }
+  HostOffset l2_entry(HostOffset table, std::uint64_t index) const {
+    return table + index * geometry().l2_entry_bytes();
+  }
   std::uint64_t read64(HostOffset at);
   std::vector<std::byte> read(HostOffset at, std::uint64_t bytes);
   // Is the cluster held by one owner, and within the file?

@@ -18,8 +18,8 @@ void print_plan(Output& out, const RepairReport& repair, const Style& style) {
   out.print("{}:\n", repair.dry_run ? "Repair plan (a dry run: nothing is written)" : "Repair");
   if (repair.nothing) out.print("  nothing is to be done\n");
   for (const repair::Action& a : plan.actions) {
-    out.print("  {} {:<20} 0x{:<10x} {}\n", a.lossy ? paint(style, Color::red, "lossy") : "safe ", reason(a), a.at.value,
-              escape(a.text));
+    out.print("  {} {:<20} 0x{:<10x} {}\n", a.lossy ? paint(style, Color::red, "lossy") : "safe ", reason(a),
+              a.at.value, escape(a.text));
     if (!a.before.empty() && a.before.size() > 2) out.print("        {} -> {}\n", a.before, a.after);
   }
   if (plan.unlisted > 0) out.print("  and {} more, not listed\n", plan.unlisted);

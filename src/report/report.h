@@ -15,6 +15,7 @@ struct RepairReport;
 
 struct Style {
   bool color = false;
+  bool advice = true;  // say what mends it
 };
 
 // What to do about an image, and the exact command that does it (empty if nothing can, or nothing need).

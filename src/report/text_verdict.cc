@@ -45,6 +45,10 @@ void print_verdict(Output& out, const image::Image& image, const check::Result& 
   const std::size_t colon = head.find(':');
   out.print("{}{}", paint(style, color, head.substr(0, colon)), head.substr(colon));
 
+  if (!style.advice) {
+    out.write(border);
+    return;
+  }
   bool any_command = false, any_missing = false;
   for (const Advice& advice : verdict.advice) {
     out.write("\n");

@@ -17,4 +17,6 @@ for options in "-R recover" "-A first" "-D snapshot[0]" "-E 0" \
 done
 sha256sum --quiet -c before
 code 1 -R off vm.qcow2
+says_not out '^Repair: '
 code 1 -R check vm.qcow2
+says out '^Repair:  qcow2-dump -R '
