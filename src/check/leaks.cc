@@ -83,7 +83,9 @@ LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words, un
         offset >= image_.size()) {
       return Likeness::none;
     }
-    good += result_.disk_refcounts->get(g_.cluster(HostOffset(offset))) > 0 && !refcount_blocks_.contains(offset);
+    // A table that is really lost has left its own reference on what it leads to; a forgotten copy of one in use hasn't.
+    const ClusterIndex cluster = g_.cluster(HostOffset(offset));
+    good += result_.disk_refcounts->get(cluster) > result_.references(cluster) && !refcount_blocks_.contains(offset);
   }
   if (good == 0 || good * 2 < entries) return Likeness::none;
   return copied > 0 ? Likeness::l2_table : Likeness::bitmap_table;

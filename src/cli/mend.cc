@@ -39,19 +39,41 @@ class Guard {
   struct sigaction before_[3];
 };
 
-// The log of an image: the name asked for, or the first free one beside it. A device's lies in the working folder.
-Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const File& image) {
-  if (!options.undo_log.empty()) return create_file(options.undo_log);
+std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+
+// The names of an image's logs, in their order, beside it. A device's lie in the working folder.
+std::string log_name(const File& image, int n) {
   const std::string& path = image.path();
   const bool device = image.kind() == FileKind::block_device;
   const std::string name = (device ? path.substr(path.rfind('/') + 1) : path) + ".undo";
+  return n == 1 ? name : fmt::format("{}.{}", name, n);
+}
+
+// A new log: of the name asked for, or of the first free one.
+Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const File& image) {
+  if (!options.undo_log.empty()) return create_file(options.undo_log);
   for (int n = 1;; ++n) {
-    auto log = create_file(n == 1 ? name : fmt::format("{}.{}", name, n));
+    auto log = create_file(log_name(image, n));
     if (log || log.error().number != EEXIST) return log;
   }
 }
 
-std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
+// A repair that was killed has left a log that isn't done. What it has done so far is taken back before another begins,
+// so that this one starts from what the first one saw. Returns that log's name, or nothing.
+Result<std::string> take_back_interrupted(const Options& options, const std::string& name, MutableFile& image) {
+  for (int n = 1;; ++n) {
+    const std::string path = options.undo_log.empty() ? log_name(image, n) : options.undo_log;
+    auto file = open_mutable(path);
+    if (!file) return file.error().number == ENOENT ? Result<std::string>() : tl::unexpected(file.error());
+    const auto log = UndoLog::read(**file);
+    if (log && log->header().state == UndoState::sealed && log->fits(image, image.modified())) {
+      const auto done = qd::undo(image, **file, nullptr, name, false, interrupted);
+      if (!done) return tl::unexpected(done.error());
+      return path;
+    }
+    if (!options.undo_log.empty()) return {};
+  }
+}
 
 repair::Wanted wanted(const Options& o) {
   const bool all = o.repair == "all";
@@ -87,6 +109,9 @@ Result<Mending> Mending::plan(const Options& options, const std::string& path, P
     if (!opened) return tl::unexpected(opened.error());
     m.writable_ = std::move(*opened);
     image = m.writable_.get();
+    auto taken_back = take_back_interrupted(options, base_name(path), *m.writable_);
+    if (!taken_back) return tl::unexpected(taken_back.error());
+    m.report_.taken_back_by = std::move(*taken_back);
   }
   m.transaction_ = std::make_unique<Transaction>(*image);
   progress.phase("planning", *image, 0);

@@ -3,6 +3,7 @@
 // hidden, unused means nothing.
 #include <fmt/format.h>
 
+#include "base/checked.h"
 #include "repair/steps.h"
 
 namespace qd::repair {
@@ -16,7 +17,9 @@ bool free(const Work& w, std::uint64_t cluster) {
   return !c.owned.test(cluster) && !c.counted(cluster) && w.refcounts().get(ClusterIndex(cluster)) == 0;
 }
 
-// Each stretch of free clusters of which the file system stores something: each(first, count).
+constexpr std::uint64_t block = 4096;  // of a file system: less than that can't become a hole
+
+// Each stretch of free clusters of which the file system stores something, in whole blocks: each(offset, bytes).
 template <class Each>
 void for_free(const Work& w, std::uint64_t end, Each&& each) {
   const File& file = w.image().file();
@@ -26,8 +29,8 @@ void for_free(const Work& w, std::uint64_t end, Each&& each) {
     c = std::max(c, file.next_data(c << g.cluster_bits) >> g.cluster_bits);
     const std::uint64_t first = c;
     while (c < end && free(w, c)) ++c;
-    if (c > first && file.stored_bytes(first << g.cluster_bits, (c - first) << g.cluster_bits) > 0)
-      each(first, c - first);
+    const std::uint64_t begin = round_up(first << g.cluster_bits, block), stop = (c << g.cluster_bits) / block * block;
+    if (begin < stop && file.stored_bytes(begin, stop - begin) > 0) each(HostOffset(begin), stop - begin);
     while (c < end && !free(w, c)) ++c;
   }
 }
@@ -48,11 +51,9 @@ void discard_free_space(Work& w) {
   const std::uint64_t last_use = w.result().totals.image_end_offset;
   const bool cuts = file.kind() != FileKind::block_device && last_use < file.size();
   const std::uint64_t end = cuts ? last_use >> g.cluster_bits : file.size() >> g.cluster_bits;
-  for_free(w, end, [&](std::uint64_t first, std::uint64_t count) {
-    const HostOffset at = g.offset(ClusterIndex(first));
-    w.punch(at, count << g.cluster_bits);
-    w.act({std::nullopt, false, at, count << g.cluster_bits,
-           fmt::format("{} free clusters from {} on become a hole", count, first), "", ""});
+  for_free(w, end, [&](HostOffset at, std::uint64_t bytes) {
+    w.punch(at, bytes);
+    w.act({std::nullopt, false, at, bytes, fmt::format("{} bytes of free clusters become a hole", bytes), "", ""});
   });
   if (cuts) {
     w.act({std::nullopt, false, HostOffset(last_use), file.size() - last_use,

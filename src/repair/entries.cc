@@ -27,6 +27,9 @@ constexpr std::uint64_t bit(Code code) {
   }
 }
 
+// Writing there would make the file longer, and hide that the rest of the table is lost.
+bool cut_off(const Work& w, HostOffset entry) { return entry.value + sizeof(be64) > w.image().file().size(); }
+
 std::string whose(std::int32_t state) { return state < 0 ? "" : fmt::format(" of snapshot[{}]", state); }
 
 bool possible(const Work& w, std::uint64_t entry) {
@@ -65,7 +68,7 @@ class TableJudge {
 
 void mend_l1_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uint32_t index) {
   const auto at = w.l1_entry(f.state, index);
-  if (!at || w.dubious(f.state) || !w.undisputed(*at)) return;
+  if (!at || w.dubious(f.state) || !w.undisputed(*at) || cut_off(w, *at)) return;
   const image::State& state = *w.state(f.state);
   if (!judge.sound(state.l1_offset, state.l1_size, 1)) {
     return w.refuse(f.code, fmt::format("the L1 table at 0x{:x}{} stays as it is: it holds something else",
@@ -104,6 +107,7 @@ void mend_l2_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uin
                                 table->value, *f.l1_index, whose(f.state)));
   }
   const HostOffset at = w.l2_entry(*table, index);
+  if (cut_off(w, at)) return;
   const std::string name = fmt::format("L2 entry {} of L1 entry {}{}", index, *f.l1_index, whose(f.state));
   if (f.code == Code::compressed_bitmap) {
     return w.put64(Stage::point, at + 8, 0, f.code, name + ": subcluster bitmap of compressed data cleared");

@@ -73,20 +73,18 @@ void repair_in_steps(Work& w) {
   }
   // Entries are right or garbage, and each cluster has one owner. What the one step mends lets the other go on.
   constexpr int most = 64;  // rounds; without an end in sight, the rest is for another run
-  bool separated = false;
   for (int i = 0; i < most && !w.failed(); ++i) {
     const bool mended = wanted.error && step(w, mend_entries);
     const bool moved = wanted.reuse && step(w, separate_owners);
-    separated |= moved;
     if (!mended && !moved) break;
   }
-  if (wanted.error || wanted.leak || separated) {
+  if (wanted.error || wanted.leak || wanted.reuse) {
     // References and refcounts agree. A second round frees what was kept while damage hid references, and a file that
     // has become longer may have reached places that entries name: they have refcounts, too.
     constexpr int rounds = 4;
     bool changed = false;
     for (int i = 0; i < rounds && step(w, mend_refcounts); ++i) changed = true;
-    if (wanted.error || changed || separated) step(w, mend_copied);  // and COPIED agrees with them
+    if (wanted.error || wanted.reuse || changed) step(w, mend_copied);  // and COPIED agrees with them
   }
   if (wanted.error) step(w, clear_marks);
   if (wanted.discard) discard_free_space(w);
@@ -116,7 +114,7 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
              "what the header says, as it is");
   } else if (w.any_dubious() && !wanted.force) {
     w.refuse(Code::metadata_overlap,
-             "an L1 table lies on other structures, or was overwritten: what it seems to map may be "
+             "an L1 table or the snapshot table lies on other structures, or was overwritten: what it seems to map may be "
              "anything, so nothing is changed before its place or its size is put right. --force "
              "repairs the rest");
   } else {

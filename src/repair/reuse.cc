@@ -77,10 +77,6 @@ Claim claim_of(const Owner& o, bool luks = false) {
   }
 }
 
-bool is_refcount_structure(OwnerKind kind) {
-  return kind == OwnerKind::refcount_table || kind == OwnerKind::refcount_block;
-}
-
 class Separator {
  public:
   explicit Separator(Work& w) : w_(w), g_(w.geometry()), luks_(w.image().header.crypt_method == 2) {}
@@ -302,7 +298,7 @@ bool different_metadata(const std::map<Claim, std::vector<Owner>>& claims) {
   std::optional<OwnerKind> kind;
   for (const auto& [claim, owners] : claims) {
     const OwnerKind here = owners.front().kind;
-    if (!check::is_metadata(here) || is_refcount_structure(here)) continue;
+    if (!check::is_metadata(here) || is_made_anew(here)) continue;
     if (kind && *kind != here) return true;
     kind = here;
   }
@@ -341,7 +337,7 @@ void Separator::separate(bool metadata) {
     for (const auto& [claim, owners] : claims) {
       const OwnerKind kind = owners.front().kind;
       const bool stays = std::exchange(first, false) || (keeper == OwnerKind::compressed && kind == keeper);
-      if (stays || is_refcount_structure(kind) || check::is_metadata(kind) != metadata) continue;
+      if (stays || is_made_anew(kind) || check::is_metadata(kind) != metadata) continue;
       move(owners, g_.offset(cluster), reason, all);
       any = true;
     }

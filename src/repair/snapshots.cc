@@ -112,6 +112,17 @@ Entry Salvage::known(const format::Snapshot& s) {
   return e;
 }
 
+// ID and name of an entry that runs past the end of the file: what lies there was read as zeros. Where the ID's length is
+// wrong, the name's may be right, and the text that is there ends with it.
+void mend_texts(Entry& e) {
+  std::string text = e.id + e.name;
+  std::erase(text, '\0');
+  const std::size_t name = e.raw.name_size.get(), id = e.raw.id_size.get();
+  const std::size_t split = id <= text.size() ? id : name < text.size() ? text.size() - name : text.size();
+  e.id = text.substr(0, split);
+  e.name = text.substr(split);
+}
+
 // Brings an entry to what QEMU accepts. Returns whether anything was wrong with it.
 bool Salvage::complete(Entry& e, const format::Snapshot* s) {
   bool wrong = false;
@@ -253,10 +264,7 @@ void Salvage::mend() {
   }
   for (const format::Snapshot& s : table.entries) {
     Entry e = known(s);
-    if (s.at.value + s.bytes > w_.image().file().size()) {  // cut off: the rest was read as zeros
-      std::erase(e.id, '\0');
-      std::erase(e.name, '\0');
-    }
+    if (s.at.value + s.bytes > w_.image().file().size()) mend_texts(e);
     changed_ |= complete(e, &s);
     entries_.push_back(std::move(e));
   }

@@ -26,6 +26,11 @@ bool Work::look() {
   return !failed();
 }
 
+// Refcounts follow from the mapping; whatever lies on them, they are no loss.
+bool is_made_anew(check::OwnerKind kind) {
+  return kind == check::OwnerKind::refcount_table || kind == check::OwnerKind::refcount_block;
+}
+
 bool Work::plausible_l1(const image::State& s) {
   const std::uint64_t bytes =
       std::min(std::uint64_t{s.l1_size} * sizeof(be64), image_->size() - std::min(image_->size(), s.l1_offset.value));
@@ -46,14 +51,23 @@ void Work::remember_disputes() {
   const BitSet& conflict = claims().conflict;
   for (auto c = conflict.next(0); c; c = conflict.next(*c + 1)) disputed_.insert(*c);
   if (disputed_.empty()) return;
+  // The same goes for the snapshot table, and then for all that it leads to.
+  const HostOffset table(image_->header.snapshots_offset);
+  bool lost_table = false;
+  for (std::uint64_t i = 0; i < geometry().clusters(image_->snapshots.bytes); ++i) {
+    for (const check::Owner& o : result_.owners_of(geometry().cluster(table) + i)) {
+      lost_table |= disputed_.contains(o.cluster.value) && check::is_metadata(o.kind) &&
+                    o.kind != check::OwnerKind::snapshot_table && !is_made_anew(o.kind);
+    }
+  }
   for (const image::State& s : result_.states) {
+    if (lost_table && s.snapshot >= 0) dubious_.insert(s.snapshot);
     const std::uint64_t clusters = geometry().clusters(std::uint64_t{s.l1_size} * sizeof(be64));
     bool metadata = false, other = false;
     for (std::uint64_t i = 0; i < clusters; ++i) {
       for (const check::Owner& o : result_.owners_of(geometry().cluster(s.l1_offset) + i)) {
         if (!disputed_.contains(o.cluster.value) || o.kind == check::OwnerKind::l1_table) continue;
-        const bool remade = o.kind == check::OwnerKind::refcount_table || o.kind == check::OwnerKind::refcount_block;
-        (check::is_metadata(o.kind) && !remade ? metadata : other) = true;
+        (check::is_metadata(o.kind) && !is_made_anew(o.kind) ? metadata : other) = true;
       }
     }
     if (metadata || (other && !plausible_l1(s))) dubious_.insert(s.snapshot);

@@ -19,6 +19,8 @@
 
 namespace qd::repair {
 
+bool is_made_anew(check::OwnerKind kind);
+
 class Work {
  public:
   // `base` is the image as it is.

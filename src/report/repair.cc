@@ -15,6 +15,11 @@ std::string_view reason(const repair::Action& action) {
 
 void print_plan(Output& out, const RepairReport& repair, const Style& style) {
   const repair::Plan& plan = repair.plan;
+  if (!repair.taken_back_by.empty()) {
+    out.write(wrap(fmt::format("An earlier repair was interrupted. Its log, {}, took the image back first.",
+                               escape(repair.taken_back_by))));
+    out.write("\n");
+  }
   out.print("{}:\n", repair.dry_run ? "Repair plan (a dry run: nothing is written)" : "Repair");
   if (repair.nothing) out.print("  nothing is to be done\n");
   for (const repair::Action& a : plan.actions) {
@@ -70,6 +75,7 @@ void write_repair(Json& json, const RepairReport& repair) {
         });
       }
     });
+    if (!repair.taken_back_by.empty()) json.value("taken-back-by", repair.taken_back_by);
     json.value("planned-status", check::status_name(repair.after));
     if (!repair.undo_log.empty()) json.value("undo-log", repair.undo_log);
     if (repair.bytes_given_back > 0) json.value("bytes-given-back", repair.bytes_given_back);

@@ -17,6 +17,7 @@ struct RepairReport {
   repair::Plan plan;
   bool dry_run = false, nothing = true;  // nothing: not a byte changes
   check::Status before{}, after{};       // after: as planned
+  std::string taken_back_by;             // the log of an interrupted repair that was taken back first
   std::string undo_log;                  // empty: there is none
   std::uint64_t bytes_given_back = 0;
   bool punch_refused = false;

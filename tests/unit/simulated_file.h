@@ -61,6 +61,13 @@ class SimulatedFile final : public MutableFile {
       : fate_(fate), name_(std::move(name)), now_(bytes), synced_(std::move(bytes)), modified_(modified) {}
 
   void refuse_punch() { punches_ = false; }
+  // A new disk for an old transaction, which knows its file by address.
+  void reset(std::string bytes, std::int64_t modified) {
+    now_ = bytes;
+    synced_ = std::move(bytes);
+    pending_.clear();
+    modified_ = modified;
+  }
   const std::string& contents() const { return now_; }
 
   std::string surviving(Survival how, unsigned seed) const {
@@ -84,10 +91,21 @@ class SimulatedFile final : public MutableFile {
   std::uint64_t allocated_bytes() const override { return now_.size(); }
   FileKind kind() const override { return FileKind::memory; }
   const std::string& path() const override { return name_; }
+  // Blocks of zeros are holes.
   std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override {
-    return offset < size() ? std::min(length, size() - offset) : 0;
+    const std::uint64_t end = offset + within(offset, length);
+    std::uint64_t stored = 0;
+    for (std::uint64_t at = offset; at < end;) {
+      const std::uint64_t next = std::min(end, (at / block + 1) * block);
+      if (!hole(at)) stored += next - at;
+      at = next;
+    }
+    return stored;
   }
-  std::uint64_t next_data(std::uint64_t offset) const override { return std::min(offset, size()); }
+  std::uint64_t next_data(std::uint64_t offset) const override {
+    while (offset < size() && hole(offset)) offset = (offset / block + 1) * block;
+    return std::min(offset, size());
+  }
 
   Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) override {
     return change({Change::write, offset, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())},
@@ -98,7 +116,7 @@ class SimulatedFile final : public MutableFile {
   }
   Result<bool> punch(std::uint64_t offset, std::uint64_t length) override {
     if (!punches_) return false;
-    length = stored_bytes(offset, length);
+    length = within(offset, length);
     const auto done = change({Change::write, offset, std::string(length, '\0')},
                              fmt::format("punch {} {}+{}", name_, offset, length));
     if (!done) return tl::unexpected(done.error());
@@ -136,6 +154,18 @@ class SimulatedFile final : public MutableFile {
       }
     }
   };
+
+  static constexpr std::uint64_t block = 512;
+
+  std::uint64_t within(std::uint64_t offset, std::uint64_t length) const {
+    return offset < size() ? std::min(length, size() - offset) : 0;
+  }
+
+  bool hole(std::uint64_t at) const {
+    static constexpr char zeros[block] = {};
+    const std::uint64_t start = at / block * block;
+    return std::memcmp(now_.data() + start, zeros, within(start, block)) == 0;
+  }
 
   tl::unexpected<Error> failure(int number, const std::string& what) const {
     return system_failure(number, "cannot " + what + " " + name_);
