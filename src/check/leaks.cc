@@ -62,7 +62,7 @@ void LeakJudge::gather() {
   }
 }
 
-// After a crash with lazy refcounts stale ones are the rule, and mean nothing.
+// After a crash with lazy refcounts stale ones are the rule, and their number means nothing.
 bool LeakJudge::lazy_dirty() const {
   return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
 }
@@ -83,7 +83,8 @@ LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words, un
         offset >= image_.size()) {
       return Likeness::none;
     }
-    // A table that is really lost has left its own reference on what it leads to; a forgotten copy of one in use hasn't.
+    // A table that is really lost has left its own reference on what it leads to; a forgotten copy of one in use
+    // hasn't.
     const ClusterIndex cluster = g_.cluster(HostOffset(offset));
     good += result_.disk_refcounts->get(cluster) > result_.references(cluster) && !refcount_blocks_.contains(offset);
   }
@@ -159,14 +160,14 @@ void LeakJudge::judge() {
     doubt_.bitmaps_hidden |= hides(row.code) == Hidden::bitmaps;
   }
   const std::uint64_t leaked = count(Code::refcount_leak);
-  if (leaked == 0 || lazy_dirty()) return;
+  if (leaked == 0) return;
   gather();
   look_into();
   std::uint64_t orphans = 0;
   for (const Stretch& stretch : orphans_) orphans += stretch.count;
   const std::uint64_t full = leaked - std::min(leaked, orphans) + full_orphans_;
   const StateReport active = result_.reports.empty() ? StateReport{} : result_.reports[0];
-  const bool many = full >= handful || full > active.data_clusters + active.compressed;
+  const bool many = !lazy_dirty() && (full >= handful || full > active.data_clusters + active.compressed);
   if (doubt_.maybe_bitmap && count(Code::bitmaps_stale) > 0) doubt_.lost_table = false;
   if (many && (!doubt_.lost_table || doubt_.maybe_bitmap) && !doubt_.bitmaps_hidden) {
     doubt_.lost_table = true;

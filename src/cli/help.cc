@@ -49,7 +49,8 @@ in an undo log before the first one changes
                          like lost data
                error     refcounts, COPIED flags, refcount blocks and table,
                          snapshot table, bitmaps; nothing is freed
-               reuse     a copy of its own for each owner of a cluster
+               reuse     a copy of its own for each owner of a cluster, and
+                         refcounts that fit
                all       error, reuse and leak
                discard   give free space back to the file system
   -m undo -F LOG         take a repair back, or an undo

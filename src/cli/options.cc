@@ -22,6 +22,11 @@ CLI::Validator one_of(Words words) {
   return {check, "", "one of"};
 }
 
+CLI::Validator not_empty() {
+  const auto check = [](const std::string& given) { return given.empty() ? std::string("a name is wanted") : ""; };
+  return {check, "", "not empty"};
+}
+
 tl::unexpected<Error> bad_usage(const std::string& why) {
   return fail(EINVAL, why + "; qcow2-dump -h shows all options");
 }
@@ -97,7 +102,7 @@ void Parser::add_writing() {
   app_.add_flag("--dry-run", o_.dry_run);
   app_.add_flag("--force", o_.force);
   app_.add_flag("--no-undo", o_.no_undo);
-  app_.add_option("--undo-log", o_.undo_log);
+  app_.add_option("--undo-log", o_.undo_log)->check(not_empty());
   file_ = app_.add_option("-F,--file", o_.file);
 }
 

@@ -99,17 +99,17 @@ Result<Mending> Look::mend(const std::string& path) {
 // The exit code is that of a fresh check, also after a repair.
 Result<int> Look::at(const std::string& path) {
   if (o_.mode == "undo") return take_back(path);
+  std::optional<ReadLock> lock;
+  if (o_.lock && (!repairs(o_) || o_.dry_run)) {
+    auto taken = ReadLock::take(path);
+    if (!taken) return tl::unexpected(taken.error());
+    lock.emplace(std::move(*taken));
+  }
   std::optional<Mending> mending;
   if (repairs(o_)) {
     auto done = mend(path);
     if (!done) return tl::unexpected(done.error());
     mending.emplace(std::move(*done));
-  }
-  std::optional<ReadLock> lock;
-  if (o_.lock && !mending) {
-    auto taken = ReadLock::take(path);
-    if (!taken) return tl::unexpected(taken.error());
-    lock.emplace(std::move(*taken));
   }
   auto file = open_file(path, {.direct = o_.direct});
   if (!file) return tl::unexpected(file.error());
@@ -133,8 +133,7 @@ Result<int> Look::at(const std::string& path) {
 
 check::Result Look::check(const image::Image& image, bool in_use, Progress& progress) const {
   progress.phase("checking", image.file(), table_bytes(image));
-  check::Result result =
-      check::check(image, {.decompress = o_.decompress, .backing_chain = !o_.no_backing_chain});
+  check::Result result = check::check(image, {.decompress = o_.decompress, .backing_chain = !o_.no_backing_chain});
   if (in_use) {
     check::Finding finding;
     finding.code = check::Code::image_in_use;

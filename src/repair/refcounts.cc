@@ -10,8 +10,9 @@
 //      leads to it, what falls after: a loss of power in between leaves leaks.
 //
 // A refcount is raised to the number of references. It is lowered only where leaks may be freed, or where the repair
-// itself has made the cluster unused. A block that is made anew has no old values to keep; if damage elsewhere hides
-// references, what the file stores there without a known owner is marked as used, so that nobody writes over it.
+// itself has made the cluster unused. A block that is made anew, or reads as all zeros, has no values to keep: what the
+// file holds there without a known owner is marked as used, since a lost table's data looks like that. A later round
+// frees it again if nothing speaks against it.
 #include <fmt/format.h>
 #include <oneapi/tbb/parallel_for.h>
 
@@ -86,6 +87,8 @@ class RefcountMender {
   std::uint64_t mended(std::uint64_t cluster, std::uint64_t before) const;
   void note(MendedBlock& into, std::uint64_t cluster, std::uint64_t before, std::uint64_t after) const;
   void mend_block(std::uint64_t b, MendedBlock& into) const;
+  bool holds_something(std::uint64_t cluster, std::uint64_t& data) const;
+  bool was_refcount_block(std::uint64_t cluster, std::span<const std::byte> bytes) const;
   void make_block(std::uint64_t b, MendedBlock& into) const;
   Code reason_to_renew(std::uint64_t b) const;
   void note_new_block(const MendedBlock& block);
@@ -120,7 +123,7 @@ RefcountMender::RefcountMender(Work& w)
       claims_(w.claims()),
       raise_(w.wanted.error || w.wanted.reuse),
       lower_(w.may_free_leaks()),
-      keep_orphans_(w.first_doubt().hidden && !w.wanted.force),
+      keep_orphans_(!w.wanted.force),
       end_(w.image().clusters()) {
   while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
 }
@@ -284,8 +287,12 @@ void RefcountMender::mend_block(std::uint64_t b, MendedBlock& into) const {
   into.risen.resize(g_.cluster_size());
   for (std::uint64_t i = 0; i < entries; ++i) encode(into.risen, i, g_.refcount_order, block.get(i));
   into.final = into.risen;
+  const bool lost = raise_ && keep_orphans_ && block.all_zero();
+  std::uint64_t data = 0;
   for (std::uint64_t i = 0; i < entries; ++i) {
-    const std::uint64_t before = block.get(i), after = mended(first + i, before);
+    const std::uint64_t before = block.get(i);
+    std::uint64_t after = mended(first + i, before);
+    if (lost && after == 0) after = holds_something(first + i, data);
     if (before == after) continue;
     note(into, first + i, before, after);
     encode(into.final, i, g_.refcount_order, after);
@@ -293,20 +300,43 @@ void RefcountMender::mend_block(std::uint64_t b, MendedBlock& into) const {
   }
 }
 
-// A block from nothing but the references. Orphans are kept where the reference to them may just be hidden.
+// Does the file hold anything but zeros in this cluster? `data`: a place from which on it stores something.
+bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data) const {
+  const File& file = w_.image().file();
+  const std::uint64_t at = cluster << g_.cluster_bits;
+  if (at >= file.size()) return false;
+  if (data < at) data = file.next_data(at);
+  if (data >= at + g_.cluster_size()) return false;
+  thread_local std::vector<std::byte> bytes;
+  bytes.resize(g_.cluster_size());
+  if (!file.read(at, bytes)) return true;
+  if (std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; })) return false;
+  return !was_refcount_block(cluster, bytes);
+}
+
+// A block that nothing leads to any more, in the range that it describes, as writers put it: it tells of the clusters
+// in use there what their references tell, nearly all of them. No data does.
+bool RefcountMender::was_refcount_block(std::uint64_t cluster, std::span<const std::byte> bytes) const {
+  const std::uint64_t entries = refcounts_.block_entries(), first = cluster / entries * entries;
+  const image::RefcountBlock block(bytes, g_.refcount_order, entries);
+  std::uint64_t used = 0, same = 0;
+  for (std::uint64_t i = 0; i < entries; ++i) {
+    const std::uint64_t n = std::min(w_.result().references(ClusterIndex(first + i)), g_.refcount_max());
+    used += n != 0;
+    same += n != 0 && block.get(i) == n;
+  }
+  return used > 0 && same >= used - used / 8 && block.get(cluster - first) == 1;
+}
+
+// A block from nothing but the references.
 void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
   const std::uint64_t entries = refcounts_.block_entries(), first = b * entries;
-  const File& file = w_.image().file();
-  std::uint64_t data = 0;  // where the file stores something, at or behind the cluster looked at
+  std::uint64_t data = 0;
   into.index = b;
   into.final.resize(g_.cluster_size());
   for (std::uint64_t i = 0; i < entries; ++i) {
-    const std::uint64_t cluster = first + i, at = cluster << g_.cluster_bits;
-    std::uint64_t value = references(cluster);
-    if (value == 0 && keep_orphans_ && at < file.size() && !retired_.contains(cluster)) {
-      if (data < at) data = file.next_data(at);
-      value = data < at + g_.cluster_size();
-    }
+    std::uint64_t value = references(first + i);
+    if (value == 0 && keep_orphans_ && !retired_.contains(first + i)) value = holds_something(first + i, data);
     into.used += value != 0;
     encode(into.final, i, g_.refcount_order, value);
   }
@@ -374,9 +404,17 @@ void RefcountMender::plan_table() {
   const auto& entries = refcounts_.entries();
   const HostOffset old_table = refcounts_.table_offset();
   if (!renew_table_) {
-    for (const auto& [b, place] : renewed_) {
+    if (renewed_.size() == 1) {
+      const auto [b, place] = *renewed_.begin();
       w_.put64(Stage::point, old_table + b * sizeof(be64), place.value, reason_to_renew(b),
                fmt::format("refcount table entry {} leads to the new block", b));
+    } else if (!renewed_.empty()) {
+      for (const auto& [b, place] : renewed_) w_.write64(Stage::point, old_table + b * sizeof(be64), place.value);
+      const std::uint64_t first = renewed_.begin()->first, last = renewed_.rbegin()->first;
+      w_.act(
+          {reason_to_renew(first), false, old_table + first * sizeof(be64), renewed_.size() * sizeof(be64),
+           fmt::format("{} refcount table entries from {} to {} lead to the new blocks", renewed_.size(), first, last),
+           "", ""});
     }
     for (const std::uint64_t b : to_drop_) {
       w_.put64(Stage::point, old_table + b * sizeof(be64), 0, reason_to_renew(b),

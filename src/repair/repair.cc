@@ -113,10 +113,11 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
              "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "
              "what the header says, as it is");
   } else if (w.any_dubious() && !wanted.force) {
-    w.refuse(Code::metadata_overlap,
-             "an L1 table or the snapshot table lies on other structures, or was overwritten: what it seems to map may be "
-             "anything, so nothing is changed before its place or its size is put right. --force "
-             "repairs the rest");
+    w.refuse(
+        Code::metadata_overlap,
+        "an L1 table or the snapshot table lies on other structures, or was overwritten: what it seems to map may be "
+        "anything, so nothing is changed before its place or its size is put right. --force "
+        "repairs the rest");
   } else {
     repair_in_steps(w);
   }

@@ -112,8 +112,8 @@ Entry Salvage::known(const format::Snapshot& s) {
   return e;
 }
 
-// ID and name of an entry that runs past the end of the file: what lies there was read as zeros. Where the ID's length is
-// wrong, the name's may be right, and the text that is there ends with it.
+// ID and name of an entry that runs past the end of the file: what lies there was read as zeros. Where the ID's length
+// is wrong, the name's may be right, and the text that is there ends with it.
 void mend_texts(Entry& e) {
   std::string text = e.id + e.name;
   std::erase(text, '\0');

@@ -21,7 +21,6 @@ bool Work::look() {
   result_ = check::check(*image_, options_);
   changed_ = false;
   if (std::exchange(looked_, true)) return true;
-  first_doubt_ = result_.leak_doubt;
   if (result_.claims) remember_disputes();
   return !failed();
 }

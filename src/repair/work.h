@@ -90,7 +90,6 @@ class Work {
   // Bitmaps were: what looks like their tables is no sign of lost data.
   void dropped_bitmaps() { bitmaps_dropped_ = true; }
   bool may_free_leaks() const;
-  const check::LeakDoubt& first_doubt() const { return first_doubt_; }
 
   Transaction& transaction() { return transaction_; }
 
@@ -106,7 +105,6 @@ class Work {
   std::optional<image::Image> image_;
   check::Result result_;
   std::optional<Error> error_;
-  check::LeakDoubt first_doubt_;
   bool looked_ = false, changed_ = false, lost_ = false, bitmaps_dropped_ = false, warned_ = false;
   std::uint64_t next_ = 0;  // cluster to allocate from
   std::unordered_set<std::uint64_t> released_;

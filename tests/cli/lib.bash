@@ -52,6 +52,59 @@ with open(sys.argv[1], "r+b") as file:
 PY
 }
 
+# edit IMAGE STATEMENTS: Python with `image`, opened by tests/tools/qcow2.py, and whatever else is in there.
+edit() {
+  python3 - "$@" <<'PY'
+import sys
+from qcow2 import *
+with Image(sys.argv[1]) as image:
+    exec(sys.argv[2])
+PY
+}
+
+# guest IMAGE [SNAPSHOT]: a checksum of what the guest reads.
+guest() {
+  qemu-img convert -q -f qcow2 ${2:+-l "snapshot.name=$2"} -O raw "$1" "$folder/guest.raw"
+  sha256sum <"$folder/guest.raw"
+}
+
+# same A B: the two files are equal to the byte.
+same() { cmp -s "$1" "$2" || fail "$1 and $2 differ: $(cmp "$1" "$2" 2>&1 || true)"; }
+
+# undone IMAGE LOG ORIGINAL: the log takes the image back to what it was.
+undone() {
+  code 0 -m undo --no-undo -F "$2" "$1"
+  same "$1" "$3"
+}
+
+# json EXPRESSION: Python about the JSON document `d` in the file out; must be true.
+json() {
+  python3 - "$1" <<'PY' || fail "not true of the JSON: $1"
+import json, sys
+with open("out") as file:
+    d = json.load(file)
+sys.exit(not eval(sys.argv[1]))
+PY
+}
+
+# hold IMAGE: a writer has it open, until let_go. The test is skipped where qemu-io doesn't run.
+hold() {
+  [[ -p hold.commands ]] || mkfifo hold.commands
+  qemu-io -f qcow2 "$1" <hold.commands >hold.answers 2>&1 &
+  holder=$!
+  exec 9>hold.commands
+  echo length >&9
+  for ((i = 0; i < 100; ++i)); do
+    if grep -q '[KMG]iB' hold.answers; then return 0; fi
+    sleep 0.1
+  done
+  exit 77
+}
+let_go() {
+  exec 9>&-
+  wait "$holder"
+}
+
 # modest EXPECTED ARGUMENT...: as code(); and 96 MiB of memory and 20 seconds must be enough.
 modest() {
   local expected=$1 got=0
