@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# demo.sh PROGRAM: makes a real image, checks it, damages it in two ways, and shows what PROGRAM says.
+# demo.sh PROGRAM: makes a real image, checks it, damages it in two ways, and shows what PROGRAM says and does.
 set -euo pipefail
 
 program=$1
@@ -57,5 +57,11 @@ title "Damage 2: a stray write hit an L2 table, and an entry points past the end
 cp disk.qcow2 wild-entry.qcow2
 write_hex wild-entry.qcow2 "$entry" 8000007000000000
 show -m error wild-entry.qcow2
+
+title "Damage 1 repaired, and the way back"
+sum=$(sha256sum <lost-refcount.qcow2)
+show -R all lost-refcount.qcow2 | sed '/^File:/,/^Summary:/d'
+show -m undo -F lost-refcount.qcow2.undo lost-refcount.qcow2
+[[ $(sha256sum <lost-refcount.qcow2) == "$sum" ]] && echo "The same bytes as before the repair."
 
 title "That was it. Now your own: scripts/run.sh IMAGE, or scripts/run.sh --help"

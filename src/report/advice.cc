@@ -170,7 +170,7 @@ void Judge::rescue(std::vector<Advice>& to) const {
       why += fmt::format(" Their neighbours say that they were the guest's bytes 0x{:x} to 0x{:x}.", doubt_.guest->value,
                          doubt_.guest->value + doubt_.guest_bytes);
     }
-    why += " Don't free them: no -R leak, no -R all, no qemu-img check -r.";
+    why += " Don't free them: no --force, no qemu-img check -r.";
     if (count(Code::header_dirty) > 0) why += " QEMU frees them, too, when it opens this image for writing.";
     to.push_back({std::move(why), ""});
   }
