@@ -59,20 +59,25 @@ Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const Fi
 }
 
 // A repair that was killed has left a log that isn't done. What it has done so far is taken back before another begins,
-// so that this one starts from what the first one saw. Returns that log's name, or nothing.
+// so that this one starts from what the first one saw. Only the newest log can tell of it, and only while something of
+// what it planned is missing: a whole repair is not taken back unasked. The log is gone then, since the image is as
+// before. Returns its name, or nothing.
 Result<std::string> take_back_interrupted(const Options& options, const std::string& name, MutableFile& image) {
-  for (int n = 1;; ++n) {
-    const std::string path = options.undo_log.empty() ? log_name(image, n) : options.undo_log;
-    auto file = open_mutable(path);
-    if (!file) return {};  // the end of the row; or no log at all, which is for whoever makes one to say
-    const auto log = UndoLog::read(**file);
-    if (log && log->header().state == UndoState::sealed && log->fits(image, image.modified())) {
-      const auto done = qd::undo(image, **file, nullptr, name, false, interrupted);
-      if (!done) return tl::unexpected(done.error());
-      return path;
-    }
-    if (!options.undo_log.empty()) return {};
-  }
+  std::string path = options.undo_log;
+  for (int n = 1; options.undo_log.empty() && ::access(log_name(image, n).c_str(), F_OK) == 0; ++n)
+    path = log_name(image, n);
+  if (path.empty() || ::access(path.c_str(), F_OK) != 0) return {};
+
+  auto file = open_mutable(path);
+  if (!file) return {};  // whoever makes a log will say so
+  const auto log = UndoLog::read(**file);
+  if (!log || log->header().state != UndoState::sealed || !log->fits(image, image.modified())) return {};
+  if (!log->half_done(image).value_or(false)) return {};
+  const Guard guard;
+  const auto done = qd::undo(image, **file, nullptr, name, false, interrupted);
+  if (!done) return tl::unexpected(done.error());
+  ::unlink(path.c_str());
+  return path;
 }
 
 repair::Wanted wanted(const Options& o) {

@@ -295,6 +295,20 @@ bool UndoLog::known(const Piece& piece, std::uint64_t sector) const {
   return offset >= header_.new_size && is_zero(now);
 }
 
+Result<bool> UndoLog::half_done(const File& image) const {
+  bool missing = image.size() != header_.new_size;
+  const auto looked = for_pieces(image, [&](const Piece& piece) -> Result<void> {
+    for (std::uint64_t sector = 0; piece.versions > 0 && sector < piece.sectors(); ++sector) {
+      const auto now = piece.sector_now(sector);
+      const std::uint64_t last = (piece.versions - 1) * piece.sectors() + sector;
+      missing |= load_big_endian<std::uint32_t>(piece.checksums.data() + last * 4) != crc32(0, now.data(), now.size());
+    }
+    return {};
+  });
+  if (!looked) return tl::unexpected(looked.error());
+  return missing;
+}
+
 Result<void> UndoLog::fits(const File& image, std::int64_t modified) const {
   const auto refuse = [&](const std::string& why) {
     return fail(EINVAL, fmt::format("cannot undo by {}: {}", log_->path(), why));

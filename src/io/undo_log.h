@@ -77,6 +77,10 @@ class UndoLog {
   // `modified`: when it was last changed, as MutableFile says; 0 where nobody knows.
   Result<void> fits(const File& image, std::int64_t modified) const;
 
+  // Is anything of what the transaction writes still missing? (Only then a log that was never marked as done tells of one
+  // that was interrupted.)
+  Result<bool> half_done(const File& image) const;
+
   // Plans the way back: what differs from the old bytes is put back, and the old length. `force`d logs may not fit.
   Result<void> plan(Transaction& transaction) const;
 

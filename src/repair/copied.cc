@@ -39,12 +39,19 @@ class CopiedMender {
  private:
   void mend_l1(const image::Group& group, const image::Table& table, Mended& into) const;
   void mend_table(const image::Group& group, const image::Table& table, Mended& into) const;
+  std::uint64_t mended(std::uint64_t entry, ClusterIndex cluster) const;
   std::uint64_t right(std::uint64_t entry) const;
 
   const Work& w_;
   const format::Geometry& g_;
   const image::Refcounts& refcounts_;
 };
+
+// Set only where nobody else refers to the cluster: a refcount that is too low must not make a shared one writable.
+std::uint64_t CopiedMender::mended(std::uint64_t entry, ClusterIndex cluster) const {
+  if (refcounts_.get(cluster) != 1) return entry & ~format::copied_flag;
+  return w_.result().references(cluster) <= 1 ? entry | format::copied_flag : entry;
+}
 
 // The entry of an active L2 table with COPIED as it should be.
 std::uint64_t CopiedMender::right(std::uint64_t entry) const {
@@ -61,7 +68,7 @@ std::uint64_t CopiedMender::right(std::uint64_t entry) const {
   if (g_.data_file) return copied;
   const ClusterIndex cluster = g_.cluster(HostOffset(entry & format::offset_mask));
   if (!refcounts_.readable(cluster)) return entry;
-  return refcounts_.get(cluster) == 1 ? copied : entry & ~format::copied_flag;
+  return mended(entry, cluster);
 }
 
 void CopiedMender::mend_l1(const image::Group& group, const image::Table& table, Mended& into) const {
@@ -69,10 +76,9 @@ void CopiedMender::mend_l1(const image::Group& group, const image::Table& table,
   if (table.offset.value == 0 || !refcounts_.readable(cluster)) return;
   for (const image::L1Entry& e : table.entries) {
     if (e.state != 0) continue;
-    const std::uint64_t mended =
-        refcounts_.get(cluster) == 1 ? e.raw | format::copied_flag : e.raw & ~format::copied_flag;
+    const std::uint64_t now = mended(e.raw, cluster);
     const auto at = w_.l1_entry(check::active_state, group.l1_index);
-    if (mended != e.raw && at) into.l1.push_back({*at, group.l1_index, mended});
+    if (now != e.raw && at) into.l1.push_back({*at, group.l1_index, now});
   }
 }
 

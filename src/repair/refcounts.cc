@@ -88,6 +88,7 @@ class RefcountMender {
   void note(MendedBlock& into, std::uint64_t cluster, std::uint64_t before, std::uint64_t after) const;
   void mend_block(std::uint64_t b, MendedBlock& into) const;
   bool holds_something(std::uint64_t cluster, std::uint64_t& data) const;
+  bool holds_orphans(std::uint64_t b) const;
   bool was_refcount_block(std::uint64_t cluster, std::span<const std::byte> bytes) const;
   void make_block(std::uint64_t b, MendedBlock& into) const;
   Code reason_to_renew(std::uint64_t b) const;
@@ -177,6 +178,17 @@ bool RefcountMender::block_differs(std::uint64_t b) const {
   return retired != retired_.end() && retired->first < first + refcounts_.block_entries();
 }
 
+// In the range of a block that can't be trusted: may there be data that nothing refers to any more?
+bool RefcountMender::holds_orphans(std::uint64_t b) const {
+  std::uint64_t data = 0;
+  for (std::uint64_t i = 0; i < refcounts_.block_entries(); ++i) {
+    const std::uint64_t cluster = b * refcounts_.block_entries() + i;
+    if (cluster >= w_.image().clusters()) return false;
+    if (holds_something(cluster, data)) return true;
+  }
+  return false;
+}
+
 void RefcountMender::retire(HostOffset at, std::uint64_t bytes) {
   for (std::uint64_t c = 0; c < g_.clusters(bytes); ++c) ++retired_[g_.cluster(at).value + c];
 }
@@ -194,7 +206,7 @@ void RefcountMender::judge_blocks() {
   for (std::uint64_t b = 0; b < blocks; ++b) {
     if (block_sound(b)) {
       in_place_.insert(b);
-    } else if (raise_ && block_needed(b)) {
+    } else if (raise_ && (block_needed(b) || (keep_orphans_ && holds_orphans(b)))) {
       replace(b);
     } else if (raise_ && b < entries.size() && entries[b].raw != 0) {
       to_drop_.insert(b);

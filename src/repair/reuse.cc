@@ -66,8 +66,10 @@ Claim claim_of(const Owner& o, bool luks = false) {
   const int order = rank(o.kind, luks);
   switch (o.kind) {
     case OwnerKind::data:
-    case OwnerKind::compressed:
       return {order, o.kind, check::no_state, o.l1_index, o.l2_index};
+    case OwnerKind::compressed:  // states may have different data at one place, packed into one cluster
+      return {order, o.kind, check::no_state, std::uint64_t{o.l1_index} << 32 | o.l2_index,
+              o.raw & ~format::copied_flag};
     case OwnerKind::l2_table:
       return {order, o.kind, check::no_state, o.l1_index, 0};
     case OwnerKind::l1_table:

@@ -193,7 +193,8 @@ bool Salvage::find_lost_table() {
 
 // From the first entry that can't be read on, byte by byte.
 void Salvage::search_behind(const image::Stop& stop) {
-  std::uint64_t at = round_up(stop.at.value, 8), empty_handed = 0;
+  const std::uint64_t known = header_.snapshots_offset + w_.image().snapshots.bytes;  // up to here all was read
+  std::uint64_t at = round_up(std::max(stop.at.value, known), 8), empty_handed = 0;
   const std::uint64_t wanted = std::min<std::uint64_t>(header_.nb_snapshots, format::max_snapshots);
   while (entries_.size() < wanted && empty_handed < search_bytes && at < w_.image().file().size()) {
     if (auto e = entry(HostOffset(at), true)) {
@@ -237,7 +238,8 @@ void Salvage::write() {
     be64 offset;
   } const field{be32(static_cast<std::uint32_t>(entries_.size())), be64(place.value)};
   static_assert(sizeof field == 12);
-  const bool dropped = entries_.size() < header_.nb_snapshots;
+  // A count that no table can have tells of no entries.
+  const bool dropped = header_.nb_snapshots <= format::max_snapshots && entries_.size() < header_.nb_snapshots;
   w_.write(Stage::point, count_field, std::as_bytes(std::span(&field, 1)));
   w_.act({Code::snapshot_table, dropped, count_field, sizeof field,
           fmt::format("snapshot table written anew at 0x{:x} with {} of {} entries{}", place.value, entries_.size(),
@@ -245,7 +247,8 @@ void Salvage::write() {
           fmt::format("{:08x}{:016x}", header_.nb_snapshots, header_.snapshots_offset),
           fmt::format("{:08x}{:016x}", entries_.size(), place.value)});
   if (dropped) w_.lost_something();
-  if (!entries_.empty()) w_.release(HostOffset(header_.snapshots_offset), w_.image().snapshots.bytes);
+  // Where entries are left out, the old table is the only trace of them.
+  if (!dropped) w_.release(HostOffset(header_.snapshots_offset), w_.image().snapshots.bytes);
 }
 
 void Salvage::mend() {

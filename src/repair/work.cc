@@ -115,7 +115,15 @@ bool Work::undisputed(HostOffset offset) const {
 bool Work::unused(std::uint64_t cluster) const {
   const check::Claims& c = claims();
   if (refcounts().get(ClusterIndex(cluster)) != 0 || c.dangles(ClusterIndex(cluster), image_->clusters())) return false;
-  return cluster >= c.clusters() || (!c.owned.test(cluster) && !c.counted(cluster));
+  if (cluster >= c.clusters()) return true;
+  if (c.owned.test(cluster) || c.counted(cluster)) return false;
+  // On a device: where the refcount itself is lost, only zeros are proof.
+  const std::uint64_t b = cluster / refcounts().block_entries();
+  if (b >= refcounts().entries().size() || refcounts().entries()[b].raw == 0 || refcounts().entries()[b].block)
+    return true;
+  std::vector<std::byte> bytes(geometry().cluster_size());
+  return base_.read(cluster << geometry().cluster_bits, bytes) &&
+         std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 // Entries that lead past the end of a truncated file read as zeros, before as after; but then nothing tells any more
