@@ -80,7 +80,7 @@ struct Owner {
 struct Result {
   Findings findings;
   Totals totals;
-  std::vector<image::State> states;          // the active one first, then the snapshots whose tables can be read
+  std::vector<image::State> states;          // the active one first, then by number the snapshots that can be read
   std::vector<StateReport> reports;          // as states
   TableCounts refcount_table;
   RefcountCounts refcounts;

@@ -78,7 +78,12 @@ void mend_l1_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uin
   const HostOffset table(mended & format::offset_mask);
   const std::string name = fmt::format("L1 entry {}{}", index, whose(f.state));
   if (table.value == 0) {
-    w.lost_something();
+    // The last trace of a table that was there: without it, its clusters would look like leaks that may be freed.
+    if (w.orphans() && !w.wanted.force) {
+      return w.refuse(f.code, fmt::format("{} (0x{:016x}) stays as it is: the offset of its L2 table may be lost, and "
+                                          "clusters that nobody maps may belong to it. --force zeroes it",
+                                          name, raw));
+    }
     return w.put64(Stage::point, *at, 0, f.code, name + ": zeroed, it names no L2 table");
   }
   if (w.geometry().offset_in_cluster(table.value) != 0 || !w.undisputed(table)) {
@@ -100,7 +105,7 @@ bool plausible(const Work& w, const check::Finding& f, std::uint32_t index, std:
 
 void mend_l2_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uint32_t index) {
   const auto table = w.l2_table(f.state, *f.l1_index);
-  if (!table || !w.undisputed(*table) || w.was_disputed(*table)) return;
+  if (!table || !w.undisputed(*table) || w.was_disputed(w.geometry().cluster(*table))) return;
   if (!judge.sound(*table, w.geometry().l2_entries(), w.geometry().l2_words())) {
     return w.refuse(f.code,
                     fmt::format("the L2 table at 0x{:x} (L1 entry {}{}) stays as it is: it holds something else",

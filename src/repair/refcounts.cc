@@ -2,17 +2,15 @@
 //
 //   1. Each refcount block is judged: sound ones are changed in place, the others, and those that are missing although
 //      their clusters are in use, are made anew; so is the table if it can't stay what and where it is.
-//   2. New blocks and a new table get room behind everything else. They need refcounts too, which may need a block
-//   more,
-//      so this goes round until nothing is missing.
+//   2. New blocks and a new table get room behind everything else. They need refcounts too, which may need another
+//      block, so this goes round until nothing is missing.
 //   3. All blocks are computed, in parallel, and planned in the order of the file. What rises is written before
-//   anything
-//      leads to it, what falls after: a loss of power in between leaves leaks.
+//      anything leads to it, what falls after: a loss of power in between leaves leaks.
 //
 // A refcount is raised to the number of references. It is lowered only where leaks may be freed, or where the repair
 // itself has made the cluster unused. A block that is made anew, or reads as all zeros, has no values to keep: what the
 // file holds there without a known owner is marked as used, since a lost table's data looks like that. A later round
-// frees it again if nothing speaks against it.
+// frees it again if nothing speaks against it. Where nothing is wrong at all, data without a block is just old.
 #include <fmt/format.h>
 #include <oneapi/tbb/parallel_for.h>
 
@@ -124,7 +122,7 @@ RefcountMender::RefcountMender(Work& w)
       claims_(w.claims()),
       raise_(w.wanted.error || w.wanted.reuse),
       lower_(w.may_free_leaks()),
-      keep_orphans_(!w.wanted.force),
+      keep_orphans_(!w.wanted.force && w.result().status() != check::Status::good),
       end_(w.image().clusters()) {
   while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
 }

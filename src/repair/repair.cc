@@ -13,8 +13,10 @@ namespace {
 using check::Code;
 
 // One step: it changes the plan, and the image is looked at again if it did.
-bool step(Work& w, void (*mend)(Work&)) {
+bool step(Work& w, Work::Step mend) {
+  w.begin(mend);
   mend(w);
+  w.begin(nullptr);
   const bool changed = w.changed();
   if (changed) w.look();
   return changed && !w.failed();
@@ -64,6 +66,28 @@ void explain_kept_leaks(Work& w) {
   w.refuse(Code::refcount_leak, text + ". --force frees them.");
 }
 
+// Entries are right or garbage, and each cluster has one owner. What the one step mends lets the other go on.
+bool mend_mapping(Work& w) {
+  constexpr int most = 64;  // without an end in sight, the rest is for another run
+  bool any = false;
+  for (int i = 0; i < most && !w.failed(); ++i) {
+    const bool mended = w.wanted.error && step(w, mend_entries);
+    const bool moved = w.wanted.reuse && step(w, separate_owners);
+    if (!mended && !moved) break;
+    any = true;
+  }
+  return any;
+}
+
+// References and refcounts agree, and COPIED agrees with them. A second round frees what was kept while damage hid
+// references, and a file that has become longer may have reached places that entries name: they have refcounts, too.
+void mend_counts(Work& w) {
+  constexpr int most = 4;
+  bool changed = false;
+  for (int i = 0; i < most && step(w, mend_refcounts); ++i) changed = true;
+  if (w.wanted.error || w.wanted.reuse || changed) step(w, mend_copied);
+}
+
 void repair_in_steps(Work& w) {
   const Wanted& wanted = w.wanted;
   if (wanted.error) {
@@ -71,23 +95,16 @@ void repair_in_steps(Work& w) {
     step(w, mend_snapshots);    // all snapshots that can be found are known
     step(w, drop_bad_bitmaps);  // bitmaps can be read, or are gone
   }
-  // Entries are right or garbage, and each cluster has one owner. What the one step mends lets the other go on.
-  constexpr int most = 64;  // rounds; without an end in sight, the rest is for another run
-  for (int i = 0; i < most && !w.failed(); ++i) {
-    const bool mended = wanted.error && step(w, mend_entries);
-    const bool moved = wanted.reuse && step(w, separate_owners);
-    if (!mended && !moved) break;
-  }
   if (wanted.error || wanted.leak || wanted.reuse) {
-    // References and refcounts agree. A second round frees what was kept while damage hid references, and a file that
-    // has become longer may have reached places that entries name: they have refcounts, too.
-    constexpr int rounds = 4;
-    bool changed = false;
-    for (int i = 0; i < rounds && step(w, mend_refcounts); ++i) changed = true;
-    if (wanted.error || wanted.reuse || changed) step(w, mend_copied);  // and COPIED agrees with them
+    // Refcounts that are made anew elsewhere leave clusters to those who shared them, and a longer file gives entries a
+    // meaning that had none: the mapping is looked at again.
+    constexpr int most = 8;
+    mend_mapping(w);
+    mend_counts(w);
+    for (int i = 1; i < most && mend_mapping(w); ++i) mend_counts(w);
   }
   if (wanted.error) step(w, clear_marks);
-  if (wanted.discard) discard_free_space(w);
+  if (wanted.discard) step(w, discard_free_space);
   explain_kept_leaks(w);
   explain_rest(w);
 }

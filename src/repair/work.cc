@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <map>
 #include <utility>
 
 #include "base/checked.h"
@@ -21,7 +22,7 @@ bool Work::look() {
   result_ = check::check(*image_, options_);
   changed_ = false;
   if (std::exchange(looked_, true)) return true;
-  if (result_.claims) remember_disputes();
+  remember_disputes();
   return !failed();
 }
 
@@ -44,33 +45,77 @@ bool Work::plausible_l1(const image::State& s) {
   return true;
 }
 
+// Owners of disputed clusters other than L1 tables, added up by place: any number of snapshots may name one place.
+class Work::Others {
+ public:
+  Others(const check::Result& result, const BitSet& disputed) {
+    for (const check::Owner& o : result.owners) {
+      if (o.kind == check::OwnerKind::l1_table || !disputed.test(o.cluster.value)) continue;
+      Sum sum = sums_.empty() ? Sum{} : sums_.back();
+      sum.cluster = o.cluster;
+      ++(lasting(o.kind) ? sum.metadata : sum.other);
+      sums_.push_back(sum);
+    }
+  }
+  static bool lasting(check::OwnerKind kind) { return check::is_metadata(kind) && !is_made_anew(kind); }
+
+  struct Sum {
+    ClusterIndex cluster;
+    std::uint64_t metadata = 0, other = 0;  // owners up to here
+  };
+  Sum within(ClusterIndex first, std::uint64_t clusters) const {
+    const Sum from = before(first), to = before(first + clusters);
+    return {first, to.metadata - from.metadata, to.other - from.other};
+  }
+
+ private:
+  Sum before(ClusterIndex cluster) const {
+    const auto next = std::ranges::lower_bound(sums_, cluster, {}, &Sum::cluster);
+    return next == sums_.begin() ? Sum{} : *std::prev(next);
+  }
+  std::vector<Sum> sums_;
+};
+
 // An L1 table on top of other metadata is one of the two at most, and one on top of data or refcounts that reads like
 // no table was overwritten. What such a table names as L2 tables may be anything: the guest's data, for example.
 void Work::remember_disputes() {
-  const BitSet& conflict = claims().conflict;
-  for (auto c = conflict.next(0); c; c = conflict.next(*c + 1)) disputed_.insert(*c);
-  if (disputed_.empty()) return;
+  if (!result_.claims || claims().conflict.empty()) return;
+  first_claims_ = result_.claims;
+  const BitSet& disputed = first_claims_->conflict;
   // The same goes for the snapshot table, and then for all that it leads to.
-  const HostOffset table(image_->header.snapshots_offset);
+  const ClusterIndex table = geometry().cluster(HostOffset(image_->header.snapshots_offset));
   bool lost_table = false;
   for (std::uint64_t i = 0; i < geometry().clusters(image_->snapshots.bytes); ++i) {
-    for (const check::Owner& o : result_.owners_of(geometry().cluster(table) + i)) {
-      lost_table |= disputed_.contains(o.cluster.value) && check::is_metadata(o.kind) &&
-                    o.kind != check::OwnerKind::snapshot_table && !is_made_anew(o.kind);
+    if (!was_disputed(table + i)) continue;
+    for (const check::Owner& o : result_.owners_of(table + i)) {
+      lost_table |= o.kind != check::OwnerKind::snapshot_table && Others::lasting(o.kind);
     }
   }
+  const Others others(result_, disputed);
+  std::map<std::pair<HostOffset, std::uint32_t>, bool> doubtful;  // by place and size: snapshots may share a table
   for (const image::State& s : result_.states) {
-    if (lost_table && s.snapshot >= 0) dubious_.insert(s.snapshot);
-    const std::uint64_t clusters = geometry().clusters(std::uint64_t{s.l1_size} * sizeof(be64));
-    bool metadata = false, other = false;
-    for (std::uint64_t i = 0; i < clusters; ++i) {
-      for (const check::Owner& o : result_.owners_of(geometry().cluster(s.l1_offset) + i)) {
-        if (!disputed_.contains(o.cluster.value) || o.kind == check::OwnerKind::l1_table) continue;
-        (check::is_metadata(o.kind) && !is_made_anew(o.kind) ? metadata : other) = true;
-      }
+    const auto [known, fresh] = doubtful.emplace(std::pair(s.l1_offset, s.l1_size), false);
+    if (fresh) {
+      const ClusterIndex first = geometry().cluster(s.l1_offset);
+      const std::uint64_t clusters = geometry().clusters(std::uint64_t{s.l1_size} * sizeof(be64));
+      const Others::Sum here = others.within(first, clusters);
+      const auto next = disputed.next(first.value);
+      const bool unknown = !result_.owners_complete && next && *next < first.value + clusters;
+      known->second = here.metadata > 0 || ((here.other > 0 || unknown) && !plausible_l1(s));
     }
-    if (metadata || (other && !plausible_l1(s))) dubious_.insert(s.snapshot);
+    if (known->second || (lost_table && s.snapshot >= 0)) dubious_.insert(s.snapshot);
   }
+}
+
+bool Work::was_disputed(ClusterIndex cluster) const {
+  return first_claims_ && cluster.value < first_claims_->clusters() && first_claims_->conflict.test(cluster.value);
+}
+
+bool Work::orphans() const {
+  if (count(check::Code::refcount_leak) > 0 && result_.findings.unlisted() > 0) return true;
+  return std::ranges::any_of(result_.findings.list(), [](const check::Finding& f) {
+    return f.code == check::Code::refcount_leak && f.expected == 0;
+  });
 }
 
 void Work::fail(Error error) {
@@ -78,8 +123,8 @@ void Work::fail(Error error) {
 }
 
 const image::State* Work::state(std::int32_t snapshot) const {
-  const auto found = std::ranges::find(result_.states, snapshot, &image::State::snapshot);
-  return found == result_.states.end() ? nullptr : &*found;
+  const auto found = std::ranges::lower_bound(result_.states, snapshot, {}, &image::State::snapshot);
+  return found == result_.states.end() || found->snapshot != snapshot ? nullptr : &*found;
 }
 
 std::optional<HostOffset> Work::l1_entry(std::int32_t snapshot, std::uint32_t l1_index) const {
@@ -131,11 +176,13 @@ bool Work::unused(std::uint64_t cluster) const {
 void Work::warn_of_growth() {
   using enum check::Code;
   if (count(l2_past_end) + count(compressed_past_end) + count(l1_past_end) == 0 || std::exchange(warned_, true)) return;
+  const Step step = std::exchange(step_, nullptr);  // holds whatever the step finds when it runs again
   refuse(check::Code::l2_past_end,
          fmt::format("entries lead past the end of the file (0x{:x}), where their data was before it was cut off. New "
                      "structures are put behind them: they read as zeros, and are no longer told from those that were "
                      "written so. Bring the rest of the file back before you repair it, if there is any.",
                      image_->file().size()));
+  step_ = step;
 }
 
 std::optional<HostOffset> Work::allocate(std::uint64_t clusters) {
@@ -200,10 +247,26 @@ void Work::put64(Stage stage, HostOffset at, std::uint64_t value, check::Code re
 
 void Work::act(Action action) { plan.add(std::move(action)); }
 
+void Work::begin(Step step) {
+  step_ = step;
+  if (!step) return;
+  std::vector<Refusal> kept;
+  std::vector<Step> kept_by;
+  for (std::size_t i = 0; i < refused_by_.size(); ++i) {
+    if (refused_by_[i] == step) continue;
+    kept.push_back(std::move(plan.refusals[i]));
+    kept_by.push_back(refused_by_[i]);
+  }
+  plan.refusals = std::move(kept);
+  refused_by_ = std::move(kept_by);
+}
+
 void Work::refuse(check::Code reason, std::string text) {
   constexpr std::size_t most = 1000;  // more than anybody reads
   const bool said = std::ranges::find(plan.refusals, text, &Refusal::text) != plan.refusals.end();
-  if (!said && plan.refusals.size() < most) plan.refusals.push_back({reason, std::move(text)});
+  if (said || plan.refusals.size() >= most) return;
+  plan.refusals.push_back({reason, std::move(text)});
+  refused_by_.push_back(step_);
 }
 
 void Work::release(HostOffset at, std::uint64_t bytes) {

@@ -6,6 +6,7 @@
 // The first error sticks; later changes do nothing. Steps need not ask after each one.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -37,6 +38,8 @@ class Work {
   const check::Claims& claims() const { return *result_.claims; }
   const image::Refcounts& refcounts() const { return *result_.disk_refcounts; }
   std::uint64_t count(check::Code code) const { return result_.findings.count(code); }
+  // Are there clusters with a refcount that nothing refers to, as far as the findings are listed?
+  bool orphans() const;
   // Was anything planned since the last look?
   bool changed() const { return changed_; }
 
@@ -58,7 +61,7 @@ class Work {
   // Is the cluster held by one owner, and within the file?
   bool undisputed(HostOffset cluster) const;
   // Was it held by several when the repair began? A table there may hold somebody else's bytes.
-  bool was_disputed(HostOffset cluster) const { return disputed_.contains(geometry().cluster(cluster).value); }
+  bool was_disputed(ClusterIndex cluster) const;
   // May the tables of a state be other data in truth? Then what its L1 table leads to is not to be written to.
   bool dubious(std::int32_t snapshot) const { return dubious_.contains(snapshot); }
   bool any_dubious() const { return !dubious_.empty(); }
@@ -79,13 +82,17 @@ class Work {
   // Writes a number and lists that as an action.
   void put64(Stage stage, HostOffset at, std::uint64_t value, check::Code reason, std::string text, bool lossy = false);
   void act(Action action);
-  void refuse(check::Code reason, std::string text);  // the same words once
+  // The same words once. What a step refuses holds as of its last run: an earlier one may have met damage that is
+  // mended since.
+  void refuse(check::Code reason, std::string text);
+  using Step = void (*)(Work&);
+  void begin(Step step);  // null: what is refused now stays so
 
   // Clusters that the repair itself made unused: their refcounts may fall whatever is thought of leaks.
   void release(HostOffset at, std::uint64_t bytes);
   bool released(std::uint64_t cluster) const { return released_.contains(cluster); }
 
-  // Something was given up that may have led to data, so leaks stay suspicious.
+  // A snapshot was given up that may have led to data, so leaks stay suspicious.
   void lost_something() { lost_ = true; }
   // Bitmaps were: what looks like their tables is no sign of lost data.
   void dropped_bitmaps() { bitmaps_dropped_ = true; }
@@ -94,6 +101,7 @@ class Work {
   Transaction& transaction() { return transaction_; }
 
  private:
+  class Others;
   bool unused(std::uint64_t cluster) const;
   void remember_disputes();
   bool plausible_l1(const image::State& state);
@@ -106,10 +114,12 @@ class Work {
   check::Result result_;
   std::optional<Error> error_;
   bool looked_ = false, changed_ = false, lost_ = false, bitmaps_dropped_ = false, warned_ = false;
-  std::uint64_t next_ = 0;  // cluster to allocate from
+  Step step_ = nullptr;
+  std::vector<Step> refused_by_;  // as plan.refusals
+  std::uint64_t next_ = 0;        // cluster to allocate from
   std::unordered_set<std::uint64_t> released_;
-  std::unordered_set<std::uint64_t> disputed_;  // clusters, at the first look
-  std::unordered_set<std::int32_t> dubious_;    // states
+  std::shared_ptr<const check::Claims> first_claims_;  // if several claimed one cluster
+  std::unordered_set<std::int32_t> dubious_;           // states
 };
 
 }  // namespace qd::repair
