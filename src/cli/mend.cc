@@ -97,6 +97,19 @@ void drop_useless_log(const MutableFile& log, const MutableFile& image) {
   if (useless) ::unlink(log.path().c_str());
 }
 
+// What an undo would do, as far as reading tells.
+Result<std::string> undo_dry(const Options& options, const std::string& path) {
+  const auto log_file = open_file(options.file);
+  if (!log_file) return tl::unexpected(log_file.error());
+  const auto image = open_file(path);
+  if (!image) return tl::unexpected(image.error());
+  const auto log = UndoLog::read(**log_file);
+  if (!log) return tl::unexpected(log.error());
+  const auto fit = log->fits(**image, (*image)->modified());
+  if (!fit && !options.force) return tl::unexpected(fit.error());
+  return fmt::format("{} would be taken back to what it was; nothing was written", report::escape(path));
+}
+
 }  // namespace
 
 bool repairs(const Options& options) { return options.repair != "off" && options.repair != "check"; }
@@ -161,17 +174,13 @@ Result<void> Mending::perform(Progress& progress) {
 }
 
 Result<std::string> undo(const Options& options, const std::string& path) {
+  if (options.dry_run) return undo_dry(options, path);
   auto log_file = open_mutable(options.file);
   if (!log_file) return tl::unexpected(log_file.error());
   auto image = open_mutable(path);
   if (!image) return tl::unexpected(image.error());
   const auto log = UndoLog::read(**log_file);
   if (!log) return tl::unexpected(log.error());
-  if (options.dry_run) {
-    if (auto fit = log->fits(**image, (*image)->modified()); !fit && !options.force) return tl::unexpected(fit.error());
-    return fmt::format("{} would be taken back to what it was; nothing was written", report::escape(path));
-  }
-
   const Guard guard;
   std::unique_ptr<MutableFile> own;
   if (!options.no_undo) {

@@ -38,6 +38,9 @@ class File {
   virtual FileKind kind() const = 0;
   virtual const std::string& path() const = 0;
 
+  // Time of the last change, nanoseconds since 1970; 0 where that means nothing (a device, memory).
+  virtual std::int64_t modified() const { return 0; }
+
   // Tells the system that [offset, offset + length) will be read soon. A hint: never fails.
   virtual void will_need(std::uint64_t, std::uint64_t) const {}
 

@@ -20,8 +20,6 @@
 namespace qd {
 namespace {
 
-constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
-
 class PosixMutable final : public MutableFile {
  public:
   PosixMutable(std::string path, OpenedFile opened, std::uint64_t size)
@@ -56,7 +54,7 @@ class PosixMutable final : public MutableFile {
   Result<void> resize(std::uint64_t bytes) override;
   Result<bool> punch(std::uint64_t offset, std::uint64_t length) override;
   Result<void> sync() override;
-  std::int64_t modified() const override;
+  std::int64_t modified() const override { return modified_time(fd(), kind_); }
   void set_modified(std::int64_t nanoseconds) override;
 
  private:
@@ -120,12 +118,6 @@ Result<void> PosixMutable::sync() {
     if (errno != EINTR) return cannot(errno, "write to the disk what was changed in");
   }
   return {};
-}
-
-std::int64_t PosixMutable::modified() const {
-  struct stat status;
-  if (kind_ == FileKind::block_device || ::fstat(fd(), &status) != 0) return 0;
-  return status.st_mtim.tv_sec * nanoseconds_per_second + status.st_mtim.tv_nsec;
 }
 
 void PosixMutable::set_modified(std::int64_t nanoseconds) {

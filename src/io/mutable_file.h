@@ -30,9 +30,8 @@ class MutableFile : public File {
   // All that was written before survives a loss of power from here on.
   virtual Result<void> sync() = 0;
 
-  // Time of the last change, nanoseconds since 1970; 0 where that means nothing (a device).
-  virtual std::int64_t modified() const = 0;
-  virtual void set_modified(std::int64_t nanoseconds) = 0;  // as far as the system lets us
+  // Sets what modified() tells, as far as the system lets us.
+  virtual void set_modified(std::int64_t nanoseconds) = 0;
 };
 
 // Opens an image for changing it, and holds QEMU's locks as long as the file lives: nobody else may write to it or

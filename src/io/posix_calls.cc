@@ -51,6 +51,12 @@ Result<std::uint64_t> size_of(const OpenedFile& opened, const std::string& path)
   return static_cast<std::uint64_t>(end);
 }
 
+std::int64_t modified_time(int fd, FileKind kind) {
+  struct stat status;
+  if (kind == FileKind::block_device || ::fstat(fd, &status) != 0) return 0;
+  return status.st_mtim.tv_sec * nanoseconds_per_second + status.st_mtim.tv_nsec;
+}
+
 std::uint64_t data_from(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset) {
   if (offset >= size) return size;
   if (kind == FileKind::block_device) return offset;

@@ -35,7 +35,10 @@ inline std::uint64_t within(std::uint64_t size, std::uint64_t offset, std::uint6
   return offset < size ? std::min(length, size - offset) : 0;
 }
 
-// File::next_data and File::stored_bytes.
+constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
+
+// File::modified, next_data and stored_bytes.
+std::int64_t modified_time(int fd, FileKind kind);
 std::uint64_t data_from(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset);
 std::uint64_t stored_in(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset, std::uint64_t length);
 

@@ -77,6 +77,7 @@ class PosixFile final : public File {
   std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override {
     return stored_in(descriptor_.get(), kind_, size_, offset, length);
   }
+  std::int64_t modified() const override { return modified_time(descriptor_.get(), kind_); }
   std::uint64_t next_data(std::uint64_t offset) const override {
     return data_from(descriptor_.get(), kind_, size_, offset);
   }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A repair and a writer keep each other out: 245, and not a byte changes. A dry run needs no lock.
+# A repair and a writer keep each other out: 245, and not a byte changes. A dry run needs no lock, of an undo neither.
 source "$(dirname "$0")/lib.bash"
 
 # Every second cluster has refcount 0, so that the plan has a line for each: more than a pipe holds.
@@ -28,11 +28,12 @@ let_go
 same vm.qcow2 original
 
 # Who only reads, but forbids writing, keeps a repair out, too.
-python3 - vm.qcow2 <<'PY' &
+python3 - vm.qcow2 other.qcow2 <<'PY' &
 import fcntl, os, struct, sys, time
-file = os.open(sys.argv[1], os.O_RDONLY)
-for byte in (100, 201, 203):
-    fcntl.fcntl(file, 37, struct.pack("hhqqixxxx", fcntl.F_RDLCK, 0, byte, 1, 0))  # F_OFD_SETLK
+for name in sys.argv[1:]:
+    file = os.open(name, os.O_RDONLY)
+    for byte in (100, 201, 203):
+        fcntl.fcntl(file, 37, struct.pack("hhqqixxxx", fcntl.F_RDLCK, 0, byte, 1, 0))  # F_OFD_SETLK
 open("reading", "w").close()
 while os.path.exists("reading"):
     time.sleep(0.05)
@@ -44,6 +45,9 @@ for ((i = 0; i < 100; ++i)); do
 done
 code 245 -R all vm.qcow2
 same vm.qcow2 original
+code 245 -m undo -F other.qcow2.undo other.qcow2
+code 0 --dry-run -m undo -F other.qcow2.undo other.qcow2
+says out 'would be taken back'
 rm reading
 wait "$reader"
 
