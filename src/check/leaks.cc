@@ -24,6 +24,9 @@ constexpr std::uint64_t content_bytes = 16 << 20;  // of leaked clusters that ar
 
 struct Stretch {
   std::uint64_t first = 0, count = 0;
+  std::uint64_t tables = 0;  // of them, clusters that read as L1 or L2 tables
+
+  std::uint64_t data() const { return count - tables; }
 };
 
 class LeakJudge {
@@ -57,7 +60,7 @@ void LeakJudge::gather() {
     if (!orphans_.empty() && orphans_.back().first + orphans_.back().count == *f.index) {
       orphans_.back().count += f.count;
     } else {
-      orphans_.push_back({*f.index, f.count});
+      orphans_.push_back({*f.index, f.count, 0});
     }
   }
 }
@@ -68,28 +71,36 @@ bool LeakJudge::lazy_dirty() const {
 }
 
 // Every entry makes sense, and most lead to clusters that something uses or used: that is no accident. A bitmap's table
-// looks like a snapshot's L2 table, but never has COPIED.
+// looks like a snapshot's L2 table, but never has COPIED or COMPRESSED.
 // `step`: 2 where every second word is a subcluster bitmap.
 LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words, unsigned step) const {
-  std::uint64_t entries = 0, good = 0, copied = 0;
+  std::uint64_t entries = 0, good = 0, never_bitmap = 0;
+  // A table that is really lost has left its own reference on what it leads to; a forgotten copy of one in use hasn't.
+  const auto left = [&](HostOffset at) {
+    const ClusterIndex cluster = g_.cluster(at);
+    return result_.disk_refcounts->get(cluster) > result_.references(cluster);
+  };
   for (std::size_t i = 0; i < words.size(); i += step) {
     const std::uint64_t word = words[i];
-    if (word == 0) continue;
+    if (word == 0 || word == format::zero_flag) continue;
     ++entries;
     const std::uint64_t offset = word & format::offset_mask;
-    if (word & format::compressed_flag) continue;
-    copied += (word & format::copied_flag) != 0;
+    if (word & format::compressed_flag) {
+      const format::CompressedRange range = g_.compressed(word);
+      if ((word & format::copied_flag) || image_.past_end(range.offset, range.bytes)) return Likeness::none;
+      good += left(range.offset);
+      ++never_bitmap;
+      continue;
+    }
+    never_bitmap += (word & format::copied_flag) != 0;
     if ((word & format::l2_reserved_mask) != 0 || offset == 0 || g_.offset_in_cluster(offset) != 0 ||
         offset >= image_.size()) {
       return Likeness::none;
     }
-    // A table that is really lost has left its own reference on what it leads to; a forgotten copy of one in use
-    // hasn't.
-    const ClusterIndex cluster = g_.cluster(HostOffset(offset));
-    good += result_.disk_refcounts->get(cluster) > result_.references(cluster) && !refcount_blocks_.contains(offset);
+    good += left(HostOffset(offset)) && !refcount_blocks_.contains(offset);
   }
   if (good == 0 || good * 2 < entries) return Likeness::none;
-  return copied > 0 ? Likeness::l2_table : Likeness::bitmap_table;
+  return never_bitmap > 0 ? Likeness::l2_table : Likeness::bitmap_table;
 }
 
 void LeakJudge::look_into() {
@@ -97,7 +108,7 @@ void LeakJudge::look_into() {
   for (const auto& entry : result_.disk_refcounts->entries()) refcount_blocks_.insert(entry.raw);
   std::vector<std::uint64_t> words(g_.cluster_size() / sizeof(std::uint64_t));
   std::uint64_t budget = content_bytes;
-  for (const Stretch& stretch : orphans_) {
+  for (Stretch& stretch : orphans_) {
     const std::uint64_t bytes = stretch.count << g_.cluster_bits, at = stretch.first << g_.cluster_bits;
     if (image_.file().next_data(at) >= at + bytes) continue;  // nothing but a hole
     for (std::uint64_t i = 0; i < stretch.count; ++i) {
@@ -110,9 +121,13 @@ void LeakJudge::look_into() {
       if (read && std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) continue;
       ++full_orphans_;
       for (std::uint64_t& word : words) word = from_big_endian(word);
-      if (!read || (doubt_.lost_table && !doubt_.maybe_bitmap)) continue;
+      if (!read) continue;
       const Likeness like = std::max(likeness(words, 1), likeness(words, g_.l2_words()));
-      if (like == Likeness::none || (doubt_.lost_table && like == Likeness::bitmap_table)) continue;
+      stretch.tables += like == Likeness::l2_table;
+      const Likeness before = !doubt_.lost_table    ? Likeness::none
+                              : doubt_.maybe_bitmap ? Likeness::bitmap_table
+                                                    : Likeness::l2_table;
+      if (like <= before) continue;
       doubt_.lost_table = true;
       doubt_.maybe_bitmap = like == Likeness::bitmap_table;
       doubt_.evidence =
@@ -121,9 +136,10 @@ void LeakJudge::look_into() {
   }
 }
 
-// The guest offsets on both sides of the longest stretch: which entry maps the host cluster just before, just behind?
+// Where the longest stretch was on the guest's disk: which entry maps the host cluster just before it? A lost L2 table
+// lies among the data that it has mapped, but was none of the guest's.
 void LeakJudge::place() {
-  const auto longest = std::ranges::max_element(orphans_, {}, &Stretch::count);
+  const auto longest = std::ranges::max_element(orphans_, {}, &Stretch::data);
   if (longest == orphans_.end() || longest->first == 0 || result_.states.empty()) return;
   const std::uint64_t before = longest->first - 1;
   struct Found {
@@ -148,9 +164,9 @@ void LeakJudge::place() {
       [&](Found&& found) {
         if (found.guest && !guest) guest = found.guest;
       });
-  if (!guest || *guest >= image_.header.size) return;
+  if (!guest || *guest >= image_.header.size || longest->data() == 0) return;
   doubt_.guest = GuestOffset(*guest);
-  doubt_.guest_bytes = std::min(longest->count << g_.cluster_bits, image_.header.size - *guest);
+  doubt_.guest_bytes = std::min(longest->data() << g_.cluster_bits, image_.header.size - *guest);
 }
 
 void LeakJudge::judge() {

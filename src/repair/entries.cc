@@ -78,12 +78,7 @@ void mend_l1_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uin
   const HostOffset table(mended & format::offset_mask);
   const std::string name = fmt::format("L1 entry {}{}", index, whose(f.state));
   if (table.value == 0) {
-    // The last trace of a table that was there: without it, its clusters would look like leaks that may be freed.
-    if (w.orphans() && !w.wanted.force) {
-      return w.refuse(f.code, fmt::format("{} (0x{:016x}) stays as it is: the offset of its L2 table may be lost, and "
-                                          "clusters that nobody maps may belong to it. --force zeroes it",
-                                          name, raw));
-    }
+    // If there was a table, it is an orphan now, and its content will keep what it maps from being freed.
     return w.put64(Stage::point, *at, 0, f.code, name + ": zeroed, it names no L2 table");
   }
   if (w.geometry().offset_in_cluster(table.value) != 0 || !w.undisputed(table)) {

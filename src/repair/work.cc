@@ -111,13 +111,6 @@ bool Work::was_disputed(ClusterIndex cluster) const {
   return first_claims_ && cluster.value < first_claims_->clusters() && first_claims_->conflict.test(cluster.value);
 }
 
-bool Work::orphans() const {
-  if (count(check::Code::refcount_leak) > 0 && result_.findings.unlisted() > 0) return true;
-  return std::ranges::any_of(result_.findings.list(), [](const check::Finding& f) {
-    return f.code == check::Code::refcount_leak && f.expected == 0;
-  });
-}
-
 void Work::fail(Error error) {
   if (!error_) error_ = std::move(error);
 }

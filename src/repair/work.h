@@ -38,8 +38,6 @@ class Work {
   const check::Claims& claims() const { return *result_.claims; }
   const image::Refcounts& refcounts() const { return *result_.disk_refcounts; }
   std::uint64_t count(check::Code code) const { return result_.findings.count(code); }
-  // Are there clusters with a refcount that nothing refers to, as far as the findings are listed?
-  bool orphans() const;
   // Was anything planned since the last look?
   bool changed() const { return changed_; }
 
