@@ -2,32 +2,23 @@
 //   damage elsewhere that hides references (hidden.cc has the list),
 //   content: a leaked cluster that reads as an L1 or L2 table whose entries lead to other clusters in use,
 //   number: more of them than an interrupted write leaves behind, and not all of them empty.
-// Where the guest had them is guessed by their neighbours in the file: clusters that are written in one go lie in a
-// row.
 #include "check/leaks.h"
 
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 #include <unordered_set>
 #include <vector>
 
 #include "base/endian.h"
 #include "check/result.h"
-#include "image/walk.h"
 
 namespace qd::check {
 namespace {
 
 constexpr std::uint64_t handful = 8;               // clusters that an interrupted write may leave behind
 constexpr std::uint64_t content_bytes = 16 << 20;  // of leaked clusters that are looked into
-
-struct Stretch {
-  std::uint64_t first = 0, count = 0;
-  std::uint64_t tables = 0;  // of them, clusters that read as L1 or L2 tables
-
-  std::uint64_t data() const { return count - tables; }
-};
 
 class LeakJudge {
  public:
@@ -40,16 +31,19 @@ class LeakJudge {
   void gather();
   bool lazy_dirty() const;
   bool empty(const Stretch& stretch);
-  enum class Likeness { none, bitmap_table, l2_table };
+  enum class Likeness { none, bitmap_table, l2_table, l1_table };
   Likeness likeness(std::span<const std::uint64_t> words, unsigned step) const;
   void look_into();
-  void place();
+  bool leads_to_tables(ClusterIndex cluster);
+  void judge_tables();
 
   const image::Image& image_;
   const Result& result_;
   LeakDoubt& doubt_;
   const format::Geometry g_;
-  std::vector<Stretch> orphans_;                       // refcount, but no reference at all
+  std::vector<Stretch> orphans_;
+  using Tables = std::map<ClusterIndex, Likeness>;
+  Tables tables_;                                      // of the orphans
   std::uint64_t full_orphans_ = 0;                     // of them, clusters that hold something
   std::unordered_set<std::uint64_t> refcount_blocks_;  // offsets: a forgotten refcount table leads to them
 };
@@ -57,10 +51,10 @@ class LeakJudge {
 void LeakJudge::gather() {
   for (const Finding& f : result_.findings.list()) {
     if (f.code != Code::refcount_leak || f.expected != 0 || !f.index) continue;
-    if (!orphans_.empty() && orphans_.back().first + orphans_.back().count == *f.index) {
+    if (!orphans_.empty() && (orphans_.back().first + orphans_.back().count).value == *f.index) {
       orphans_.back().count += f.count;
     } else {
-      orphans_.push_back({*f.index, f.count, 0});
+      orphans_.push_back({ClusterIndex(*f.index), f.count});
     }
   }
 }
@@ -109,7 +103,7 @@ void LeakJudge::look_into() {
   std::vector<std::uint64_t> words(g_.cluster_size() / sizeof(std::uint64_t));
   std::uint64_t budget = content_bytes;
   for (Stretch& stretch : orphans_) {
-    const std::uint64_t bytes = stretch.count << g_.cluster_bits, at = stretch.first << g_.cluster_bits;
+    const std::uint64_t bytes = stretch.count << g_.cluster_bits, at = g_.offset(stretch.first).value;
     if (image_.file().next_data(at) >= at + bytes) continue;  // nothing but a hole
     for (std::uint64_t i = 0; i < stretch.count; ++i) {
       if (budget < g_.cluster_size()) {
@@ -124,49 +118,37 @@ void LeakJudge::look_into() {
       if (!read) continue;
       const Likeness like = std::max(likeness(words, 1), likeness(words, g_.l2_words()));
       stretch.tables += like == Likeness::l2_table;
-      const Likeness before = !doubt_.lost_table    ? Likeness::none
-                              : doubt_.maybe_bitmap ? Likeness::bitmap_table
-                                                    : Likeness::l2_table;
-      if (like <= before) continue;
-      doubt_.lost_table = true;
-      doubt_.maybe_bitmap = like == Likeness::bitmap_table;
-      doubt_.evidence =
-          fmt::format("the leaked cluster at 0x{:x} reads as an L1 or L2 table", at + (i << g_.cluster_bits));
+      if (like != Likeness::none) tables_.emplace(stretch.first + i, like);
     }
   }
 }
 
-// Where the longest stretch was on the guest's disk: which entry maps the host cluster just before it? A lost L2 table
-// lies among the data that it has mapped, but was none of the guest's.
-void LeakJudge::place() {
-  const auto longest = std::ranges::max_element(orphans_, {}, &Stretch::data);
-  if (longest == orphans_.end() || longest->first == 0 || result_.states.empty()) return;
-  const std::uint64_t before = longest->first - 1;
-  struct Found {
-    std::optional<std::uint64_t> guest;
-  };
-  std::optional<std::uint64_t> guest;
-  image::walk<Found>(
-      image_, std::span(result_.states).first(1),
-      [&](const image::Group& group, Found& found) {
-        for (const image::Table& table : group.tables) {
-          if (table.words.empty()) continue;
-          image::for_runs(g_, table.words, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t n) {
-            const std::uint64_t raw = table.words[first * g_.l2_words()];
-            const std::uint64_t cluster = (raw & format::offset_mask) >> g_.cluster_bits;
-            if ((raw & format::compressed_flag) || before < cluster || before - cluster >= n) return;
-            const std::uint64_t next = first + (before - cluster) + 1;
-            if (next < g_.l2_entries() && (table.words[next * g_.l2_words()] & format::offset_mask) != 0) return;
-            found.guest = g_.guest(group.l1_index, next).value;
-          });
-        }
-      },
-      [&](Found&& found) {
-        if (found.guest && !guest) guest = found.guest;
-      });
-  if (!guest || *guest >= image_.header.size || longest->data() == 0) return;
-  doubt_.guest = GuestOffset(*guest);
-  doubt_.guest_bytes = std::min(longest->data() << g_.cluster_bits, image_.header.size - *guest);
+// An L1 table is one whose entries lead to L2 tables, lost or in use.
+bool LeakJudge::leads_to_tables(ClusterIndex cluster) {
+  std::vector<be64> words(g_.cluster_size() / sizeof(be64));
+  if (!image_.file().read(g_.offset(cluster).value, std::as_writable_bytes(std::span(words)))) return false;
+  return std::ranges::any_of(words, [&](const be64& word) {
+    if (word.get() == 0 || (word.get() & format::l1_reserved_mask) != 0) return false;
+    const ClusterIndex target = g_.cluster(HostOffset(word.get() & format::offset_mask));
+    return tables_.contains(target) ||
+           std::ranges::any_of(result_.owners_of(target), [](const Owner& o) { return o.kind == OwnerKind::l2_table; });
+  });
+}
+
+// What the table is that speaks the clearest, and what it says.
+void LeakJudge::judge_tables() {
+  for (auto& [cluster, like] : tables_) {
+    if (leads_to_tables(cluster)) like = Likeness::l1_table;
+  }
+  const auto clearest = std::ranges::max_element(tables_, {}, &Tables::value_type::second);
+  if (clearest == tables_.end()) return;
+  const Likeness like = clearest->second;
+  doubt_.lost_table = true;
+  doubt_.maybe_bitmap = like == Likeness::bitmap_table;
+  doubt_.evidence = fmt::format("the leaked cluster at 0x{:x} reads as {}", g_.offset(clearest->first).value,
+                                like == Likeness::l1_table   ? "a lost snapshot's L1 table"
+                                : like == Likeness::l2_table ? "a lost L2 table"
+                                                             : "a lost L2 table, or a bitmap's table");
 }
 
 void LeakJudge::judge() {
@@ -179,6 +161,7 @@ void LeakJudge::judge() {
   if (leaked == 0) return;
   gather();
   look_into();
+  judge_tables();
   std::uint64_t orphans = 0;
   for (const Stretch& stretch : orphans_) orphans += stretch.count;
   const std::uint64_t full = leaked - std::min(leaked, orphans) + full_orphans_;
@@ -190,7 +173,10 @@ void LeakJudge::judge() {
     doubt_.maybe_bitmap = false;
     doubt_.evidence = fmt::format("{} clusters that hold something are mapped nowhere", full);
   }
-  if (doubt_.lost_table) place();
+  // A lost snapshot's clusters are nowhere on the active disk.
+  const bool snapshot = std::ranges::any_of(tables_, [](const auto& t) { return t.second == Likeness::l1_table; });
+  const auto longest = std::ranges::max_element(orphans_, {}, &Stretch::data);
+  if (doubt_.lost_table && !snapshot && longest != orphans_.end()) doubt_.guest = place_of(image_, result_, *longest);
 }
 
 }  // namespace

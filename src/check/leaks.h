@@ -20,15 +20,34 @@ struct Result;
 enum class Hidden : std::uint8_t { nothing, bitmaps, data };
 Hidden hides(Code code);
 
+// Clusters in a row that have a refcount, but no reference at all.
+struct Stretch {
+  ClusterIndex first;
+  std::uint64_t count = 0;
+  std::uint64_t tables = 0;  // of them, clusters that read as L1 or L2 tables
+
+  std::uint64_t data() const { return count - tables; }
+};
+
+struct GuestRange {
+  GuestOffset first;
+  std::uint64_t bytes = 0;
+  bool somewhere = false;  // within it, not all of it
+
+  std::string text() const;  // "probably the guest's bytes 0x… to 0x…"
+};
+
+// Where on the guest's disk the data of a stretch may have been, as far as its neighbours tell. Walks the active
+// tables.
+std::optional<GuestRange> place_of(const image::Image& image, const Result& result, const Stretch& stretch);
+
 struct LeakDoubt {
-  bool hidden = false;          // damage hides references to data: any leak may be data
-  bool bitmaps_hidden = false;  // damage hides references of bitmaps
-  bool lost_table = false;      // the leaks look like what a lost table has mapped
-  bool maybe_bitmap = false;    // lost_table: but what was lost could as well be a bitmap
-  std::string evidence;         // lost_table: what says so, a clause
-  // lost_table: where on the guest's disk they were, as far as their neighbours tell.
-  std::optional<GuestOffset> guest;
-  std::uint64_t guest_bytes = 0;
+  bool hidden = false;              // damage hides references to data: any leak may be data
+  bool bitmaps_hidden = false;      // damage hides references of bitmaps
+  bool lost_table = false;          // the leaks look like what a lost table has mapped
+  bool maybe_bitmap = false;        // lost_table: but what was lost could as well be a bitmap
+  std::string evidence;             // lost_table: what says so, a clause
+  std::optional<GuestRange> guest;  // lost_table: where they probably were
 
   bool forbids_freeing() const { return hidden || lost_table; }
 };

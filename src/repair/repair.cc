@@ -59,10 +59,7 @@ void explain_kept_leaks(Work& w) {
   text += doubt.hidden       ? "damage hides references, they may be the data that belongs there"
           : doubt.lost_table ? doubt.evidence
                              : "they may belong to what couldn't be read";
-  if (doubt.guest) {
-    text += fmt::format("; probably the guest's bytes 0x{:x} to 0x{:x}", doubt.guest->value,
-                        doubt.guest->value + doubt.guest_bytes);
-  }
+  if (doubt.guest) text += "; " + doubt.guest->text();
   w.refuse(Code::refcount_leak, text + ". --force frees them.");
 }
 

@@ -167,8 +167,7 @@ void Judge::rescue(std::vector<Advice>& to) const {
             : "So many leaked clusters may be the rest of an interrupted job, but also what a lost L1 entry, L2 table "
               "or snapshot has mapped.";
     if (doubt_.guest) {
-      why += fmt::format(" Their neighbours say that they were the guest's bytes 0x{:x} to 0x{:x}.", doubt_.guest->value,
-                         doubt_.guest->value + doubt_.guest_bytes);
+      why += fmt::format(" They were {}.", doubt_.guest->text());
     }
     why += " Don't free them: no --force, no qemu-img check -r.";
     if (count(Code::header_dirty) > 0) why += " QEMU frees them, too, when it opens this image for writing.";

@@ -1,0 +1,130 @@
+// Where were leaked clusters on the guest's disk? What is written in one go lies in a row, on the disk as in the file.
+//
+// If an L2 table is among them, an L1 entry was lost. The data lies somewhere in the part of the disk that has no
+// table: the first such part behind the guest cluster that lies just before the stretch in the file.
+//
+// If none is, their L2 entries were lost. Then they follow the guest cluster that lies just before them in the file, or
+// precede the one just behind them, or begin the table that lies just before them; whichever has no entries there.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <optional>
+#include <vector>
+
+#include "check/leaks.h"
+#include "check/result.h"
+#include "image/walk.h"
+
+namespace qd::check {
+namespace {
+
+// What the active tables say about the neighbours of a stretch. Guest places count clusters.
+struct Neighbours {
+  enum Side { before, table, behind, sides };
+  std::array<std::optional<std::uint64_t>, sides> start;  // the stretch's, as this side tells
+  std::array<bool, sides> free{};                         // are there no entries at that place?
+  std::vector<std::uint32_t> used;                        // L1 indexes that have a table
+};
+
+class Looker {
+ public:
+  Looker(const image::Image& image, const Stretch& stretch) : image_(image), g_(*image.geometry), stretch_(stretch) {}
+  void look(const image::Group& group, const image::Table& table, Neighbours& into) const;
+
+ private:
+  bool empty(const image::Table& table, std::uint64_t first) const;
+
+  const image::Image& image_;
+  const format::Geometry& g_;
+  const Stretch& stretch_;
+};
+
+// No entries where the stretch would have them, as far as the table goes.
+bool Looker::empty(const image::Table& table, std::uint64_t first) const {
+  const std::uint64_t end = std::min<std::uint64_t>(first + stretch_.count, g_.l2_entries());
+  for (std::uint64_t i = first; i < end; ++i) {
+    if (table.words[i * g_.l2_words()] != 0) return false;
+  }
+  return true;
+}
+
+void Looker::look(const image::Group& group, const image::Table& table, Neighbours& into) const {
+  // A ruined L1 entry has no table either.
+  if (table.offset.value == 0 || table.offset.value >= image_.size() || table.words.empty()) return;
+  into.used.push_back(group.l1_index);
+  const std::uint64_t begin = std::uint64_t{group.l1_index} * g_.l2_entries();
+  const auto found = [&](Neighbours::Side side, std::uint64_t first) {
+    into.start[side] = begin + first;
+    into.free[side] = empty(table, first);
+  };
+  if (g_.cluster(table.offset) + 1 == stretch_.first) found(Neighbours::table, 0);
+  image::for_runs(g_, table.words, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t n) {
+    const std::uint64_t raw = table.words[first * g_.l2_words()];
+    if (raw & format::compressed_flag) return;
+    const ClusterIndex cluster = g_.cluster(HostOffset(raw & format::offset_mask));
+    if (cluster + n == stretch_.first) found(Neighbours::before, first + n);
+    if (stretch_.first + stretch_.count == cluster && first >= stretch_.count) {
+      found(Neighbours::behind, first - stretch_.count);
+    }
+  });
+}
+
+// The first L1 entries in a row that are empty, from `from` on; else the first of all.
+std::optional<std::pair<std::uint64_t, std::uint64_t>> empty_slots(const std::vector<std::uint32_t>& used,
+                                                                   std::uint64_t from, std::uint64_t slots) {
+  std::optional<std::pair<std::uint64_t, std::uint64_t>> first;
+  for (std::uint64_t i = 0, next = 0; i <= used.size() && next < slots; ++i) {
+    const std::uint64_t end = i < used.size() ? std::min<std::uint64_t>(used[i], slots) : slots;
+    if (end > next && (!first || first->first < from)) {
+      if (!first || next >= from) first.emplace(next, end);
+    }
+    if (i < used.size()) next = std::uint64_t{used[i]} + 1;
+  }
+  return first;
+}
+
+}  // namespace
+
+std::string GuestRange::text() const {
+  return fmt::format("probably {}the guest's bytes 0x{:x} to 0x{:x}", somewhere ? "somewhere in " : "", first.value,
+                     first.value + bytes);
+}
+
+std::optional<GuestRange> place_of(const image::Image& image, const Result& result, const Stretch& stretch) {
+  if (result.states.empty() || stretch.data() == 0) return std::nullopt;
+  const format::Geometry& g = *image.geometry;
+  Neighbours all;
+  image::walk<Neighbours>(
+      image, std::span(result.states).first(1),
+      [&](const image::Group& group, Neighbours& into) {
+        for (const image::Table& table : group.tables) Looker(image, stretch).look(group, table, into);
+      },
+      [&](Neighbours&& part) {
+        for (int side = 0; side < Neighbours::sides; ++side) {
+          if (all.start[side] || !part.start[side]) continue;
+          all.start[side] = part.start[side];
+          all.free[side] = part.free[side];
+        }
+        all.used.insert(all.used.end(), part.used.begin(), part.used.end());
+      });
+
+  const std::uint64_t size = image.header.size;
+  const auto range = [&](std::uint64_t first, std::uint64_t clusters, bool somewhere) -> std::optional<GuestRange> {
+    const std::uint64_t at = first << g.cluster_bits;
+    if (at >= size) return std::nullopt;
+    return GuestRange{GuestOffset(at), std::min(clusters << g.cluster_bits, size - at), somewhere};
+  };
+  if (stretch.tables > 0) {
+    const std::uint64_t after = all.start[Neighbours::before].value_or(0) / g.l2_entries();
+    const auto slots = empty_slots(all.used, after, g.l1_entries_for(size));
+    if (!slots) return std::nullopt;
+    return range(slots->first * g.l2_entries(), (slots->second - slots->first) * g.l2_entries(), true);
+  }
+  for (int side = 0; side < Neighbours::sides; ++side) {
+    if (all.start[side] && all.free[side]) return range(*all.start[side], stretch.count, false);
+  }
+  return std::nullopt;
+}
+
+}  // namespace qd::check
