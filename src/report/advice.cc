@@ -164,8 +164,8 @@ void Judge::rescue(std::vector<Advice>& to) const {
     std::string why =
         doubt_.hidden
             ? "While damage hides references, leaked clusters may be the data that belongs there."
-            : "So many leaked clusters may be the rest of an interrupted job, but also what a lost L1 entry, L2 table "
-              "or snapshot has mapped.";
+            : fmt::format("They may be no leaks, but what a lost L1 entry, L2 table or snapshot has mapped: {}.",
+                          doubt_.evidence);
     if (doubt_.guest) {
       why += fmt::format(" They were {}.", doubt_.guest->text());
     }
