@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cerrno>
 #include <csignal>
+#include <string_view>
 #include <utility>
 
 #include "io/undo_log.h"
@@ -89,12 +90,19 @@ repair::Wanted wanted(const Options& o) {
           .force = o.force};
 }
 
-// A log without which the image is the same is of no use to anybody.
-void drop_useless_log(const MutableFile& log, const MutableFile& image) {
-  const auto read = UndoLog::read(log);
+constexpr std::string_view elsewhere = " (--undo-log FILE puts it elsewhere)";
+
+// A change that failed. A log without which the image is the same is of no use to anybody, and if it was the log that
+// there was no room for, there is a way out.
+Error give_up(Error error, const MutableFile* log, const MutableFile& image) {
+  if (!log) return error;
+  const auto read = UndoLog::read(*log);
+  const bool no_room = error.number == ENOSPC || error.number == EDQUOT || error.number == EFBIG;
+  if (!read && no_room) error.message += elsewhere;
   Transaction back(image);
   const bool useless = read ? read->plan(back) && back.empty() : read.error().number == EINVAL;
-  if (useless) ::unlink(log.path().c_str());
+  if (useless) ::unlink(log->path().c_str());
+  return error;
 }
 
 // What an undo would do, as far as reading tells.
@@ -153,8 +161,7 @@ Result<void> Mending::perform(Progress& progress) {
     auto created = create_log(*options_, *writable_);
     if (!created) {
       Error error = created.error();
-      return fail(error.number,
-                  "no undo log: " + error.message + "; nothing was changed (--undo-log FILE puts it elsewhere)");
+      return fail(error.number, fmt::format("no undo log: {}; nothing was changed{}", error.message, elsewhere));
     }
     log = std::move(*created);
   }
@@ -162,10 +169,7 @@ Result<void> Mending::perform(Progress& progress) {
   progress.phase("writing", *writable_, 0);
   auto outcome = transaction_->commit(*writable_, log.get(), base_name(path_), interrupted);
   progress.done();
-  if (!outcome) {
-    if (log) drop_useless_log(*log, *writable_);
-    return tl::unexpected(outcome.error());
-  }
+  if (!outcome) return tl::unexpected(give_up(outcome.error(), log.get(), *writable_));
   const std::uint64_t after = writable_->allocated_bytes();
   report_.bytes_given_back = before > after ? before - after : 0;
   report_.punch_refused = outcome->punch_refused;
@@ -190,10 +194,7 @@ Result<std::string> undo(const Options& options, const std::string& path) {
     own = std::move(*created);
   }
   const auto done = qd::undo(**image, **log_file, own.get(), base_name(path), options.force, interrupted);
-  if (!done) {
-    if (own) drop_useless_log(*own, **image);
-    return tl::unexpected(done.error());
-  }
+  if (!done) return tl::unexpected(give_up(done.error(), own.get(), **image));
   std::string text =
       fmt::format("{} is what it was before ({} bytes written back).", report::escape(path), done->bytes_written);
   if (own) {

@@ -155,10 +155,13 @@ bool Work::unused(std::uint64_t cluster) const {
   if (refcounts().get(ClusterIndex(cluster)) != 0 || c.dangles(ClusterIndex(cluster), image_->clusters())) return false;
   if (cluster >= c.clusters()) return true;
   if (c.owned.test(cluster) || c.counted(cluster)) return false;
-  // On a device: where the refcount itself is lost, only zeros are proof.
+  // On a device: where the refcount itself can't be trusted, only zeros are proof.
+  const auto& entries = refcounts().entries();
   const std::uint64_t b = cluster / refcounts().block_entries();
-  if (b >= refcounts().entries().size() || refcounts().entries()[b].raw == 0 || refcounts().entries()[b].block)
+  if (b >= entries.size() || entries[b].raw == 0) return true;
+  if (entries[b].block && refcounts().entry_in_order(b, image_->size()) && undisputed(HostOffset(entries[b].raw))) {
     return true;
+  }
   std::vector<std::byte> bytes(geometry().cluster_size());
   return base_.read(cluster << geometry().cluster_bits, bytes) &&
          std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });

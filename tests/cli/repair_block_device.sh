@@ -66,6 +66,23 @@ cmp "$disk" ../discarded || fail "not what it was before -R discard"
 cd ..
 detach
 
+# ---- refcount blocks that may hold more than anybody knows: what isn't zero behind the image stays as it is
+
+cp image ruined
+edit ruined 'for i, e in enumerate(image.reftable()): image.put(image.reftable_at(i), e and e | 256)'
+cp ruined backing
+head -c 50000 /dev/zero | tr '\0' '\252' >>backing
+truncate -s $((end + 262144)) backing
+cp backing original
+device backing
+"$QCOW2_DUMP" -R all "$disk" >out 2>err || true
+cmp -i "$end" -n 50000 "$disk" original || fail "data was overwritten"
+qemu-img compare -q -f qcow2 -F qcow2 "$disk" image || fail "other content"
+code 0 -m undo --no-undo -F "$name.undo" "$disk"
+cmp "$disk" original || fail "not what it was"
+rm "$name.undo"
+detach
+
 # ---- no room: to the sector, and with too little of it
 
 for room in 0 512 1024; do

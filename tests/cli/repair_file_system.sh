@@ -32,10 +32,10 @@ trap 'umount -l "$folder/mounted" || true; rm -rf "$folder"' EXIT
 cp -p original vm.qcow2
 cp -p original mounted/vm.qcow2
 dd if=/dev/zero of=mounted/full bs=1k status=none 2>/dev/null || true
-cannot 228 'No space left.*nothing was changed' -R all --undo-log mounted/log vm.qcow2
+cannot 228 'No space left.*nothing was changed .--undo-log FILE' -R all --undo-log mounted/log vm.qcow2
 [[ ! -e mounted/log ]] || fail "a useless log is left"
 target=mounted/vm.qcow2
-cannot 228 'No space left.*nothing was changed' -R all mounted/vm.qcow2
+cannot 228 'No space left.*nothing was changed .--undo-log FILE' -R all mounted/vm.qcow2
 
 # Room for the log, but none for what is to be written.
 cannot 228 'vm\.qcow2.*No space left.*(taken back to what it was|nothing was changed)' -R all --undo-log log mounted/vm.qcow2
