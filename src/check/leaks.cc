@@ -1,7 +1,8 @@
-// Three things make leaks suspicious:
+// Four things make leaks suspicious:
 //   damage elsewhere that hides references (hidden.cc has the list),
 //   content: a leaked cluster that reads as an L1 or L2 table whose entries lead to other clusters in use,
-//   number: more of them than an interrupted write leaves behind, and not all of them empty.
+//   number: more of them than an interrupted write leaves behind, and not all of them empty,
+//   place: between two clusters in use, with just that room between them on the guest's disk, too.
 #include "check/leaks.h"
 
 #include <fmt/format.h>
@@ -36,6 +37,7 @@ class LeakJudge {
   void look_into();
   bool leads_to_tables(ClusterIndex cluster);
   void judge_tables();
+  void place();
 
   const image::Image& image_;
   const Result& result_;
@@ -44,7 +46,6 @@ class LeakJudge {
   std::vector<Stretch> orphans_;
   using Tables = std::map<ClusterIndex, Likeness>;
   Tables tables_;                                      // of the orphans
-  std::uint64_t full_orphans_ = 0;                     // of them, clusters that hold something
   std::unordered_set<std::uint64_t> refcount_blocks_;  // offsets: a forgotten refcount table leads to them
 };
 
@@ -107,13 +108,13 @@ void LeakJudge::look_into() {
     if (image_.file().next_data(at) >= at + bytes) continue;  // nothing but a hole
     for (std::uint64_t i = 0; i < stretch.count; ++i) {
       if (budget < g_.cluster_size()) {
-        full_orphans_ += stretch.count - i;
+        stretch.full += stretch.count - i;
         break;
       }
       budget -= g_.cluster_size();
       const auto read = image_.file().read(at + (i << g_.cluster_bits), std::as_writable_bytes(std::span(words)));
       if (read && std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) continue;
-      ++full_orphans_;
+      ++stretch.full;
       for (std::uint64_t& word : words) word = from_big_endian(word);
       if (!read) continue;
       const Likeness like = std::max(likeness(words, 1), likeness(words, g_.l2_words()));
@@ -162,9 +163,8 @@ void LeakJudge::judge() {
   gather();
   look_into();
   judge_tables();
-  std::uint64_t orphans = 0;
-  for (const Stretch& stretch : orphans_) orphans += stretch.count;
-  const std::uint64_t full = leaked - std::min(leaked, orphans) + full_orphans_;
+  std::uint64_t full = leaked;
+  for (const Stretch& stretch : orphans_) full -= std::min(full, stretch.count - stretch.full);
   const StateReport active = result_.reports.empty() ? StateReport{} : result_.reports[0];
   const bool many = !lazy_dirty() && (full >= handful || full > active.data_clusters + active.compressed);
   if (doubt_.maybe_bitmap && count(Code::bitmaps_stale) > 0) doubt_.lost_table = false;
@@ -173,10 +173,34 @@ void LeakJudge::judge() {
     doubt_.maybe_bitmap = false;
     doubt_.evidence = fmt::format("{} clusters that hold something are mapped nowhere", full);
   }
+  place();
+}
+
+// The place of the largest stretch is told; but each may be the one that fits.
+void LeakJudge::place() {
   // A lost snapshot's clusters are nowhere on the active disk.
-  const bool snapshot = std::ranges::any_of(tables_, [](const auto& t) { return t.second == Likeness::l1_table; });
-  const auto longest = std::ranges::max_element(orphans_, {}, &Stretch::data);
-  if (doubt_.lost_table && !snapshot && longest != orphans_.end()) doubt_.guest = place_of(image_, result_, *longest);
+  if (std::ranges::any_of(tables_, [](const auto& t) { return t.second == Likeness::l1_table; })) return;
+  std::erase_if(orphans_, [](const Stretch& stretch) { return stretch.full == 0; });
+  std::ranges::stable_sort(orphans_, std::ranges::greater(), &Stretch::data);
+  if (orphans_.empty()) return;
+  if (doubt_.lost_table) {
+    doubt_.guest = places_of(image_, result_, std::span(orphans_).first(1))[0].guest;
+    return;
+  }
+  if (lazy_dirty() || doubt_.bitmaps_hidden) return;
+  const std::vector<Place> places = places_of(image_, result_, orphans_);
+  const auto fits = std::ranges::find(places, true, &Place::fits);
+  if (fits == places.end()) return;
+  const Stretch& stretch = orphans_[static_cast<std::size_t>(fits - places.begin())];
+  doubt_.lost_table = true;
+  doubt_.guest = fits->guest;
+  const std::uint64_t at = g_.offset(stretch.first).value;
+  doubt_.evidence =
+      stretch.count == 1
+          ? fmt::format("the leaked cluster at 0x{:x} fits the gap between its neighbours on the guest's disk", at)
+          : fmt::format(
+                "the {} leaked clusters from 0x{:x} on fit the gap between their neighbours on the guest's disk",
+                stretch.count, at);
 }
 
 }  // namespace

@@ -5,7 +5,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "base/units.h"
 #include "check/problems.h"
@@ -24,7 +26,8 @@ Hidden hides(Code code);
 struct Stretch {
   ClusterIndex first;
   std::uint64_t count = 0;
-  std::uint64_t tables = 0;  // of them, clusters that read as L1 or L2 tables
+  std::uint64_t full = 0;    // of them, clusters that hold something
+  std::uint64_t tables = 0;  // of these, clusters that read as L1 or L2 tables
 
   std::uint64_t data() const { return count - tables; }
 };
@@ -37,9 +40,13 @@ struct GuestRange {
   std::string text() const;  // "probably the guest's bytes 0x… to 0x…"
 };
 
-// Where on the guest's disk the data of a stretch may have been, as far as its neighbours tell. Walks the active
-// tables.
-std::optional<GuestRange> place_of(const image::Image& image, const Result& result, const Stretch& stretch);
+// Where on the guest's disk the data of a stretch may have been, as far as its neighbours in the file tell.
+struct Place {
+  std::optional<GuestRange> guest;
+  bool fits = false;  // exactly between its neighbours, on the disk as in the file
+};
+// Walks the active tables, once for all stretches.
+std::vector<Place> places_of(const image::Image& image, const Result& result, std::span<const Stretch> stretches);
 
 struct LeakDoubt {
   bool hidden = false;              // damage hides references to data: any leak may be data

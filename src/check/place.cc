@@ -24,18 +24,29 @@ struct Neighbours {
   enum Side { before, table, behind, sides };
   std::array<std::optional<std::uint64_t>, sides> start;  // the stretch's, as this side tells
   std::array<bool, sides> free{};                         // are there no entries at that place?
-  std::vector<std::uint32_t> used;                        // L1 indexes that have a table
+
+  void add(const Neighbours& other) {
+    for (int side = 0; side < sides; ++side) {
+      if (start[side] || !other.start[side]) continue;
+      start[side] = other.start[side];
+      free[side] = other.free[side];
+    }
+  }
+  // Do the neighbours on both sides say the same?
+  bool agree() const {
+    const auto& first = start[before] ? start[before] : start[table];
+    return first && first == start[behind];
+  }
 };
 
 class Looker {
  public:
-  Looker(const image::Image& image, const Stretch& stretch) : image_(image), g_(*image.geometry), stretch_(stretch) {}
+  Looker(const format::Geometry& geometry, const Stretch& stretch) : g_(geometry), stretch_(stretch) {}
   void look(const image::Group& group, const image::Table& table, Neighbours& into) const;
 
  private:
   bool empty(const image::Table& table, std::uint64_t first) const;
 
-  const image::Image& image_;
   const format::Geometry& g_;
   const Stretch& stretch_;
 };
@@ -50,9 +61,6 @@ bool Looker::empty(const image::Table& table, std::uint64_t first) const {
 }
 
 void Looker::look(const image::Group& group, const image::Table& table, Neighbours& into) const {
-  // A ruined L1 entry has no table either.
-  if (table.offset.value == 0 || table.offset.value >= image_.size() || table.words.empty()) return;
-  into.used.push_back(group.l1_index);
   const std::uint64_t begin = std::uint64_t{group.l1_index} * g_.l2_entries();
   const auto found = [&](Neighbours::Side side, std::uint64_t first) {
     into.start[side] = begin + first;
@@ -84,6 +92,28 @@ std::optional<std::pair<std::uint64_t, std::uint64_t>> empty_slots(const std::ve
   return first;
 }
 
+std::optional<GuestRange> guess(const image::Image& image, const Stretch& stretch, const Neighbours& neighbours,
+                                const std::vector<std::uint32_t>& used) {
+  const format::Geometry& g = *image.geometry;
+  const std::uint64_t size = image.header.size;
+  const auto range = [&](std::uint64_t first, std::uint64_t clusters, bool somewhere) -> std::optional<GuestRange> {
+    const std::uint64_t at = first << g.cluster_bits;
+    if (at >= size || clusters == 0) return std::nullopt;
+    return GuestRange{GuestOffset(at), std::min(clusters << g.cluster_bits, size - at), somewhere};
+  };
+  if (stretch.tables > 0) {
+    const std::uint64_t after = neighbours.start[Neighbours::before].value_or(0) / g.l2_entries();
+    const auto slots = empty_slots(used, after, g.l1_entries_for(size));
+    if (!slots || stretch.data() == 0) return std::nullopt;
+    return range(slots->first * g.l2_entries(), (slots->second - slots->first) * g.l2_entries(), true);
+  }
+  if (neighbours.agree()) return range(*neighbours.start[Neighbours::behind], stretch.count, false);
+  for (int side = 0; side < Neighbours::sides; ++side) {
+    if (neighbours.start[side] && neighbours.free[side]) return range(*neighbours.start[side], stretch.count, false);
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 std::string GuestRange::text() const {
@@ -91,40 +121,36 @@ std::string GuestRange::text() const {
                      first.value + bytes);
 }
 
-std::optional<GuestRange> place_of(const image::Image& image, const Result& result, const Stretch& stretch) {
-  if (result.states.empty() || stretch.data() == 0) return std::nullopt;
-  const format::Geometry& g = *image.geometry;
-  Neighbours all;
-  image::walk<Neighbours>(
+std::vector<Place> places_of(const image::Image& image, const Result& result, std::span<const Stretch> stretches) {
+  if (result.states.empty()) return std::vector<Place>(stretches.size());
+  struct Part {
+    std::vector<Neighbours> neighbours;  // as stretches
+    std::vector<std::uint32_t> used;     // L1 indexes that have a table
+  };
+  Part all{std::vector<Neighbours>(stretches.size()), {}};
+  image::walk<Part>(
       image, std::span(result.states).first(1),
-      [&](const image::Group& group, Neighbours& into) {
-        for (const image::Table& table : group.tables) Looker(image, stretch).look(group, table, into);
-      },
-      [&](Neighbours&& part) {
-        for (int side = 0; side < Neighbours::sides; ++side) {
-          if (all.start[side] || !part.start[side]) continue;
-          all.start[side] = part.start[side];
-          all.free[side] = part.free[side];
+      [&](const image::Group& group, Part& part) {
+        part.neighbours.resize(stretches.size());
+        for (const image::Table& table : group.tables) {
+          // A ruined L1 entry has no table either.
+          if (table.offset.value == 0 || table.offset.value >= image.size() || table.words.empty()) continue;
+          part.used.push_back(group.l1_index);
+          for (std::size_t i = 0; i < stretches.size(); ++i) {
+            Looker(*image.geometry, stretches[i]).look(group, table, part.neighbours[i]);
+          }
         }
+      },
+      [&](Part&& part) {
+        for (std::size_t i = 0; i < part.neighbours.size(); ++i) all.neighbours[i].add(part.neighbours[i]);
         all.used.insert(all.used.end(), part.used.begin(), part.used.end());
       });
 
-  const std::uint64_t size = image.header.size;
-  const auto range = [&](std::uint64_t first, std::uint64_t clusters, bool somewhere) -> std::optional<GuestRange> {
-    const std::uint64_t at = first << g.cluster_bits;
-    if (at >= size) return std::nullopt;
-    return GuestRange{GuestOffset(at), std::min(clusters << g.cluster_bits, size - at), somewhere};
-  };
-  if (stretch.tables > 0) {
-    const std::uint64_t after = all.start[Neighbours::before].value_or(0) / g.l2_entries();
-    const auto slots = empty_slots(all.used, after, g.l1_entries_for(size));
-    if (!slots) return std::nullopt;
-    return range(slots->first * g.l2_entries(), (slots->second - slots->first) * g.l2_entries(), true);
+  std::vector<Place> places;
+  for (std::size_t i = 0; i < stretches.size(); ++i) {
+    places.push_back({guess(image, stretches[i], all.neighbours[i], all.used), all.neighbours[i].agree()});
   }
-  for (int side = 0; side < Neighbours::sides; ++side) {
-    if (all.start[side] && all.free[side]) return range(*all.start[side], stretch.count, false);
-  }
-  return std::nullopt;
+  return places;
 }
 
 }  // namespace qd::check
