@@ -2,7 +2,8 @@
 //   damage elsewhere that hides references (hidden.cc has the list),
 //   content: a leaked cluster that reads as an L1 or L2 table whose entries lead to other clusters in use,
 //   number: more of them than an interrupted write leaves behind, and not all of them empty,
-//   place: between two clusters in use, with just that room between them on the guest's disk, too.
+//   place: between two clusters in use, with just that room between them on the guest's disk, too; or behind an L2
+//   table that maps nothing.
 #include "check/leaks.h"
 
 #include <fmt/format.h>
@@ -37,6 +38,7 @@ class LeakJudge {
   void look_into();
   bool leads_to_tables(ClusterIndex cluster);
   void judge_tables();
+  bool names_others() const;
   void place();
 
   const image::Image& image_;
@@ -60,7 +62,8 @@ void LeakJudge::gather() {
   }
 }
 
-// After a crash with lazy refcounts stale ones are the rule, and their number means nothing.
+// After a crash with lazy refcounts stale ones are the rule: neither their number nor a gap that they fit means a
+// thing.
 bool LeakJudge::lazy_dirty() const {
   return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
 }
@@ -69,7 +72,7 @@ bool LeakJudge::lazy_dirty() const {
 // looks like a snapshot's L2 table, but never has COPIED or COMPRESSED.
 // `step`: 2 where every second word is a subcluster bitmap.
 LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words, unsigned step) const {
-  std::uint64_t entries = 0, good = 0, never_bitmap = 0;
+  std::uint64_t entries = 0, good = 0, never_bitmap = 0, zeros = 0;
   // A table that is really lost has left its own reference on what it leads to; a forgotten copy of one in use hasn't.
   const auto left = [&](HostOffset at) {
     const ClusterIndex cluster = g_.cluster(at);
@@ -77,7 +80,11 @@ LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words, un
   };
   for (std::size_t i = 0; i < words.size(); i += step) {
     const std::uint64_t word = words[i];
-    if (word == 0 || word == format::zero_flag) continue;
+    if (word == 0) continue;
+    if (word == format::zero_flag) {
+      ++zeros;
+      continue;
+    }
     ++entries;
     const std::uint64_t offset = word & format::offset_mask;
     if (word & format::compressed_flag) {
@@ -94,6 +101,8 @@ LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words, un
     }
     good += left(HostOffset(offset)) && !refcount_blocks_.contains(offset);
   }
+  // Zeros that the guest has written; or a block of the widest refcounts.
+  if (entries == 0 && zeros > 1 && g_.refcount_order < 6) return Likeness::bitmap_table;
   if (good == 0 || good * 2 < entries) return Likeness::none;
   return never_bitmap > 0 ? Likeness::l2_table : Likeness::bitmap_table;
 }
@@ -152,6 +161,18 @@ void LeakJudge::judge_tables() {
                                                              : "a lost L2 table, or a bitmap's table");
 }
 
+// An entry that was garbled into another possible one names a cluster that is somebody's, or one with refcount 0, and
+// leaves its own behind. Giving it a copy or a refcount doesn't bring that back. (With lazy refcounts, 0 is nothing
+// special after a crash; QEMU's writes are ordered so that it is otherwise.)
+bool LeakJudge::names_others() const {
+  if (count(Code::cluster_reuse) + count(Code::cluster_on_metadata) + count(Code::cluster_compressed_overlap) > 0) {
+    return true;
+  }
+  return !lazy_dirty() && std::ranges::any_of(result_.findings.list(), [](const Finding& f) {
+    return f.code == Code::refcount_low && f.guest && f.found == 0;
+  });
+}
+
 void LeakJudge::judge() {
   for (const Problem& row : problems()) {
     if (count(row.code) == 0 || row.code == Code::image_in_use) continue;
@@ -163,15 +184,21 @@ void LeakJudge::judge() {
   gather();
   look_into();
   judge_tables();
-  std::uint64_t full = leaked;
-  for (const Stretch& stretch : orphans_) full -= std::min(full, stretch.count - stretch.full);
+  std::uint64_t full = leaked, orphans = 0;
+  for (const Stretch& stretch : orphans_) {
+    full -= std::min(full, stretch.count - stretch.full);
+    orphans += stretch.full;
+  }
+  doubt_.misplaced = orphans > 0 && names_others();
+  doubt_.hidden |= doubt_.misplaced;
   const StateReport active = result_.reports.empty() ? StateReport{} : result_.reports[0];
   const bool many = !lazy_dirty() && (full >= handful || full > active.data_clusters + active.compressed);
   if (doubt_.maybe_bitmap && count(Code::bitmaps_stale) > 0) doubt_.lost_table = false;
-  if (many && (!doubt_.lost_table || doubt_.maybe_bitmap) && !doubt_.bitmaps_hidden) {
+  if (many && (!doubt_.lost_table || doubt_.maybe_bitmap)) {
     doubt_.lost_table = true;
     doubt_.maybe_bitmap = false;
-    doubt_.evidence = fmt::format("{} clusters that hold something are mapped nowhere", full);
+    doubt_.evidence = orphans > 0 ? fmt::format("{} clusters that hold something are mapped nowhere", orphans)
+                                  : fmt::format("{} clusters were used by more than is known", full);
   }
   place();
 }
@@ -187,20 +214,21 @@ void LeakJudge::place() {
     doubt_.guest = places_of(image_, result_, std::span(orphans_).first(1))[0].guest;
     return;
   }
-  if (lazy_dirty() || doubt_.bitmaps_hidden) return;
-  const std::vector<Place> places = places_of(image_, result_, orphans_);
-  const auto fits = std::ranges::find(places, true, &Place::fits);
-  if (fits == places.end()) return;
-  const Stretch& stretch = orphans_[static_cast<std::size_t>(fits - places.begin())];
+  const std::size_t most = std::min<std::size_t>(orphans_.size(), 64);  // fewer than a handful, if nothing is dirty
+  const std::vector<Place> places = places_of(image_, result_, std::span(orphans_).first(most));
+  const auto telling = std::ranges::find_if(
+      places, [&](const Place& place) { return place.behind_void || (place.fits && !lazy_dirty()); });
+  if (telling == places.end()) return;
+  const Stretch& stretch = orphans_[static_cast<std::size_t>(telling - places.begin())];
   doubt_.lost_table = true;
-  doubt_.guest = fits->guest;
-  const std::uint64_t at = g_.offset(stretch.first).value;
-  doubt_.evidence =
-      stretch.count == 1
-          ? fmt::format("the leaked cluster at 0x{:x} fits the gap between its neighbours on the guest's disk", at)
-          : fmt::format(
-                "the {} leaked clusters from 0x{:x} on fit the gap between their neighbours on the guest's disk",
-                stretch.count, at);
+  doubt_.guest = telling->guest;
+  const bool one = stretch.count == 1;
+  doubt_.evidence = fmt::format(
+      "{} 0x{:x}{} {}", one ? "the leaked cluster at" : fmt::format("the {} leaked clusters from", stretch.count),
+      g_.offset(stretch.first).value, one ? "" : " on",
+      telling->fits ? fmt::format("{} the gap between {} neighbours on the guest's disk", one ? "fits" : "fit",
+                                  one ? "its" : "their")
+                    : fmt::format("{} behind an L2 table that maps nothing", one ? "lies" : "lie"));
 }
 
 }  // namespace

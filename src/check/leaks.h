@@ -43,7 +43,8 @@ struct GuestRange {
 // Where on the guest's disk the data of a stretch may have been, as far as its neighbours in the file tell.
 struct Place {
   std::optional<GuestRange> guest;
-  bool fits = false;  // exactly between its neighbours, on the disk as in the file
+  bool fits = false;         // exactly between its neighbours, on the disk as in the file
+  bool behind_void = false;  // just behind an L2 table that maps nothing
 };
 // Walks the active tables, once for all stretches.
 std::vector<Place> places_of(const image::Image& image, const Result& result, std::span<const Stretch> stretches);
@@ -53,10 +54,11 @@ struct LeakDoubt {
   bool bitmaps_hidden = false;      // damage hides references of bitmaps
   bool lost_table = false;          // the leaks look like what a lost table has mapped
   bool maybe_bitmap = false;        // lost_table: but what was lost could as well be a bitmap
+  bool misplaced = false;           // entries may name other clusters than they should: those may be what is leaked
   std::string evidence;             // lost_table: what says so, a clause
   std::optional<GuestRange> guest;  // lost_table: where they probably were
 
-  bool forbids_freeing() const { return hidden || lost_table; }
+  bool forbids_freeing() const { return hidden || bitmaps_hidden || lost_table; }
 };
 
 // Fills result.leak_doubt from the findings. Reads the content of some leaked clusters, 16 MiB of them at most.

@@ -24,8 +24,10 @@ struct Neighbours {
   enum Side { before, table, behind, sides };
   std::array<std::optional<std::uint64_t>, sides> start;  // the stretch's, as this side tells
   std::array<bool, sides> free{};                         // are there no entries at that place?
+  bool behind_void = false;                               // the table just before maps nothing
 
   void add(const Neighbours& other) {
+    behind_void |= other.behind_void;
     for (int side = 0; side < sides; ++side) {
       if (start[side] || !other.start[side]) continue;
       start[side] = other.start[side];
@@ -66,7 +68,10 @@ void Looker::look(const image::Group& group, const image::Table& table, Neighbou
     into.start[side] = begin + first;
     into.free[side] = empty(table, first);
   };
-  if (g_.cluster(table.offset) + 1 == stretch_.first) found(Neighbours::table, 0);
+  if (g_.cluster(table.offset) + 1 == stretch_.first) {
+    found(Neighbours::table, 0);
+    into.behind_void = std::ranges::all_of(table.words, [](std::uint64_t word) { return word == 0; });
+  }
   image::for_runs(g_, table.words, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t n) {
     const std::uint64_t raw = table.words[first * g_.l2_words()];
     if (raw & format::compressed_flag) return;
@@ -148,7 +153,8 @@ std::vector<Place> places_of(const image::Image& image, const Result& result, st
 
   std::vector<Place> places;
   for (std::size_t i = 0; i < stretches.size(); ++i) {
-    places.push_back({guess(image, stretches[i], all.neighbours[i], all.used), all.neighbours[i].agree()});
+    places.push_back({guess(image, stretches[i], all.neighbours[i], all.used), all.neighbours[i].agree(),
+                      all.neighbours[i].behind_void});
   }
   return places;
 }

@@ -22,6 +22,12 @@ bool Work::look() {
   result_ = check::check(*image_, options_);
   changed_ = false;
   if (std::exchange(looked_, true)) return true;
+  using enum check::Code;
+  refcounts_in_doubt_ = count(refcount_low) + count(header_refcount_table) + count(reftable_reserved) +
+                            count(reftable_unaligned) + count(reftable_past_end) + count(reftable_shared) +
+                            count(refblock_truncated) >
+                        0;
+  misplaced_ = result_.leak_doubt.misplaced;
   remember_disputes();
   return !failed();
 }
@@ -155,13 +161,8 @@ bool Work::unused(std::uint64_t cluster) const {
   if (refcounts().get(ClusterIndex(cluster)) != 0 || c.dangles(ClusterIndex(cluster), image_->clusters())) return false;
   if (cluster >= c.clusters()) return true;
   if (c.owned.test(cluster) || c.counted(cluster)) return false;
-  // On a device: where the refcount itself can't be trusted, only zeros are proof.
-  const auto& entries = refcounts().entries();
-  const std::uint64_t b = cluster / refcounts().block_entries();
-  if (b >= entries.size() || entries[b].raw == 0) return true;
-  if (entries[b].block && refcounts().entry_in_order(b, image_->size()) && undisputed(HostOffset(entries[b].raw))) {
-    return true;
-  }
+  // On a device. Where refcounts were found too low, others may be as well, and only zeros are proof.
+  if (!refcounts_in_doubt_ || wanted.force) return true;
   std::vector<std::byte> bytes(geometry().cluster_size());
   return base_.read(cluster << geometry().cluster_bits, bytes) &&
          std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
@@ -194,8 +195,9 @@ std::optional<HostOffset> Work::allocate(std::uint64_t clusters) {
     if (run == clusters) return HostOffset((next_ - clusters) << geometry().cluster_bits);
   }
   fail({ENOSPC,
-        fmt::format("there is no room for {} new clusters behind the last one in use (0x{:x}){}; nothing was changed",
+        fmt::format("there is no room for {} new clusters behind the last one in use (0x{:x}){}{}; nothing was changed",
                     clusters, last_use << geometry().cluster_bits,
+                    device && refcounts_in_doubt_ ? " that hold nothing but zeros, where refcounts are wrong" : "",
                     device ? ": make the device larger, or copy the image to a file" : "")});
   return std::nullopt;
 }
@@ -274,7 +276,7 @@ void Work::release(HostOffset at, std::uint64_t bytes) {
 bool Work::may_free_leaks() const {
   const check::LeakDoubt& doubt = result_.leak_doubt;
   const bool explained = !doubt.forbids_freeing() || (bitmaps_dropped_ && doubt.maybe_bitmap && !doubt.hidden);
-  return wanted.leak && (wanted.force || (explained && !lost_));
+  return wanted.leak && (wanted.force || (explained && !lost_ && !misplaced_));
 }
 
 }  // namespace qd::repair

@@ -95,6 +95,9 @@ class Work {
   // Bitmaps were: what looks like their tables is no sign of lost data.
   void dropped_bitmaps() { bitmaps_dropped_ = true; }
   bool may_free_leaks() const;
+  // When the repair began, entries named clusters that may not be theirs. That is mended, but what they should name may
+  // be among the leaks.
+  bool was_misplaced() const { return misplaced_; }
 
   Transaction& transaction() { return transaction_; }
 
@@ -112,6 +115,7 @@ class Work {
   check::Result result_;
   std::optional<Error> error_;
   bool looked_ = false, changed_ = false, lost_ = false, bitmaps_dropped_ = false, warned_ = false;
+  bool refcounts_in_doubt_ = false, misplaced_ = false;  // at the first look
   Step step_ = nullptr;
   std::vector<Step> refused_by_;  // as plan.refusals
   std::uint64_t next_ = 0;        // cluster to allocate from

@@ -83,6 +83,24 @@ cmp "$disk" original || fail "not what it was"
 rm "$name.undo"
 detach
 
+# ---- an L2 table whose L1 entry is lost, and the refcounts with it: the only map of its clusters stays
+
+qemu-img create -q -f qcow2 maps 1G
+qemu-io -f qcow2 -c 'write -P 42 0 8M' -c 'write -P 43 600M 4M' maps >qemu-io.log
+cp maps backing
+edit backing 'at = image.get(image.l1_at(1)) & 0xfffffffffffe00
+open("l2", "wb").write(image.read(at, 65536))
+image.put(image.l1_at(1), 0)
+image.put(image.reftable_at(0), 0)'
+truncate -s 64M backing
+cp backing original
+device backing
+"$QCOW2_DUMP" -R all "$disk" >out 2>err || true
+python3 -c 'import sys; sys.exit(open("l2", "rb").read() not in open(sys.argv[1], "rb").read())' "$disk" ||
+  fail "the lost L2 table was overwritten"
+detach
+rm -f "$name.undo"
+
 # ---- no room: to the sector, and with too little of it
 
 for room in 0 512 1024; do

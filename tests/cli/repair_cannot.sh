@@ -4,7 +4,8 @@
 source "$(dirname "$0")/lib.bash"
 
 image original -o cluster_size=4k
-for what in l2-dup refcount-zero=3 reftable-zeroed; do damage original $what; done
+doubled original
+for what in refcount-zero=3 reftable-zeroed; do damage original $what; done
 touch -d '2001-02-03 04:05:06' original
 
 target=vm.qcow2

@@ -4,7 +4,8 @@
 source "$(dirname "$0")/lib.bash"
 
 image small.qcow2 -o cluster_size=4k
-for what in l2-dup refcount-zero=3 refcount-leak=2 reftable-zeroed corrupt-bit; do damage small.qcow2 $what; done
+doubled small.qcow2
+for what in refcount-zero=3 reftable-zeroed corrupt-bit; do damage small.qcow2 $what; done
 cp small.qcow2 vm.qcow2
 code 0 -R all --no-undo vm.qcow2
 cp vm.qcow2 repaired

@@ -102,8 +102,12 @@ sys.exit(image.l2_tables() != before.l2_tables() or e.host == image.l2_tables()[
 # ---- all
 
 for what in leaky low both twice three on-table flags marked; do
-  repaired $what all 0
-  qemu-img check -q image.qcow2 || fail "$what: qemu-img doesn't agree"
+  left=0
+  [[ $what != twice && $what != three ]] || left=1  # what the doubled entries have lost
+  repaired $what all $left
+  got=0
+  qemu-img check -q image.qcow2 >out || got=$?
+  ((got == 3 * left)) || fail "$what: qemu-img doesn't agree"
   [[ $(guest image.qcow2) == "$(guest $what)" ]] || fail "$what: the guest reads something else"
 done
 repaired healthy all 0
