@@ -165,6 +165,14 @@ bool Transaction::empty() const {
   return plan_->pages.empty() && plan_->punched.empty() && plan_->size == plan_->base.size();
 }
 
+void Transaction::forget() {
+  const std::lock_guard writing(plan_->mutex);
+  plan_->pages.clear();
+  plan_->punched = {};
+  plan_->size = plan_->base.size();
+  broken_.reset();
+}
+
 std::uint64_t Transaction::size() const { return plan_->size; }
 
 std::uint64_t Transaction::planned_bytes() const { return plan_->pages.size() * page_bytes; }

@@ -58,6 +58,9 @@ class Transaction {
   // Cutting off comes last, growing first. A device has the length it has: nothing is planned.
   void resize(std::uint64_t bytes);
 
+  // Nothing is planned any more.
+  void forget();
+
   // The image as it will be. Lives no longer than the transaction. Others may read it while something is written to the
   // plan: of what is being written they see all or nothing, page by page.
   std::unique_ptr<File> view() const;

@@ -73,24 +73,27 @@ std::optional<std::uint32_t> entries_of(Work& w, const format::RawBitmapsExtensi
 
 class BitmapDropper {
  public:
-  explicit BitmapDropper(Work& w) : w_(w), bitmaps_(w.image().bitmaps) {}
+  explicit BitmapDropper(Work& w);
   void drop();
 
  private:
-  bool bad(const format::Bitmap& b) const;
+  bool bad(const format::Bitmap& b) const {
+    return bad_entries_.contains(b.at) || bad_tables_.contains(b.table_offset);
+  }
   bool correct_count();
   void drop_all(Code reason, const std::string& why);
   void rewrite_directory();
 
   Work& w_;
   const image::Bitmaps& bitmaps_;
+  std::set<HostOffset> bad_entries_, bad_tables_;
 };
 
-bool BitmapDropper::bad(const format::Bitmap& b) const {
-  return std::ranges::any_of(w_.result().findings.list(), [&](const check::Finding& f) {
-    return (f.code == Code::bitmap_entry && f.host == b.at) ||
-           ((f.code == Code::bitmap_table || f.code == Code::bitmap_table_entry) && f.host == b.table_offset);
-  });
+BitmapDropper::BitmapDropper(Work& w) : w_(w), bitmaps_(w.image().bitmaps) {
+  for (const check::Finding& f : w_.result().findings.list()) {
+    if (f.code == Code::bitmap_entry && f.host) bad_entries_.insert(*f.host);
+    if ((f.code == Code::bitmap_table || f.code == Code::bitmap_table_entry) && f.host) bad_tables_.insert(*f.host);
+  }
 }
 
 void BitmapDropper::drop_all(Code reason, const std::string& why) {

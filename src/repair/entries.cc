@@ -98,6 +98,14 @@ bool plausible(const Work& w, const check::Finding& f, std::uint32_t index, std:
   return w.undisputed(data);
 }
 
+// Of an entry with COPIED and COMPRESSED one of the two is wrong. Compressed data has its length where others have
+// nothing, and is seldom aligned.
+bool may_be_normal(const Work& w, std::uint64_t entry) {
+  const std::uint64_t normal = entry & ~format::compressed_flag, offset = normal & format::offset_mask;
+  return (normal & format::l2_reserved_mask) == 0 && offset != 0 && w.geometry().offset_in_cluster(offset) == 0 &&
+         offset < w.image().size();
+}
+
 void mend_l2_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uint32_t index) {
   const auto table = w.l2_table(f.state, *f.l1_index);
   if (!table || !w.undisputed(*table) || w.was_disputed(w.geometry().cluster(*table))) return;
@@ -113,6 +121,12 @@ void mend_l2_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uin
     return w.put64(Stage::point, at + 8, 0, f.code, name + ": subcluster bitmap of compressed data cleared");
   }
   const std::uint64_t raw = w.read64(at), mended = raw & ~bit(f.code);
+  if (f.code == Code::compressed_copied && may_be_normal(w, raw)) {
+    return w.refuse(f.code,
+                    fmt::format("{} (0x{:016x}) stays as it is: without bit 62 it is an entry of data that isn't "
+                                "compressed, at 0x{:x}, and COPIED speaks for that",
+                                name, raw, raw & format::offset_mask));
+  }
   if (!plausible(w, f, index, mended)) {
     return w.refuse(f.code, fmt::format("{} (0x{:016x}) stays as it is: its offset is wrong, too", name, raw));
   }

@@ -40,6 +40,12 @@ std::optional<Code> questions_everything(const Work& w) {
 
 // What the steps could have mended elsewhere, but not here.
 void explain_rest(Work& w) {
+  if (const auto n = w.count(Code::refcount_overflow); n > 0 && (w.wanted.error || w.wanted.reuse)) {
+    w.refuse(Code::refcount_overflow,
+             fmt::format("{} refcounts stay as they are: there are more references than {} bits can count. Convert the "
+                         "image to one with wider refcounts",
+                         n, 1u << w.geometry().refcount_order));
+  }
   for (const check::Problem& row : check::problems()) {
     const bool asked = (row.repair == check::Repair::error && w.wanted.error) ||
                        (row.repair == check::Repair::reuse && w.wanted.reuse) ||
@@ -95,9 +101,12 @@ void mend_counts(Work& w) {
 void repair_in_steps(Work& w) {
   const Wanted& wanted = w.wanted;
   if (wanted.error) {
-    step(w, mend_header);       // fields agree with each other
-    step(w, mend_snapshots);    // all snapshots that can be found are known
-    step(w, drop_bad_bitmaps);  // bitmaps can be read, or are gone
+    step(w, mend_header);     // fields agree with each other
+    step(w, mend_snapshots);  // all snapshots that can be found are known
+    constexpr int most = 4;   // a right count may show more of them
+    for (int i = 0; i < most && step(w, drop_bad_bitmaps); ++i) {
+    }
+    // Now bitmaps can be read, or are gone.
   }
   if (wanted.error || wanted.leak || wanted.reuse) {
     // Refcounts that are made anew elsewhere leave clusters to those who shared them, and a longer file gives entries a
@@ -109,6 +118,18 @@ void repair_in_steps(Work& w) {
   }
   if (wanted.error) step(w, clear_marks);
   if (wanted.discard) step(w, discard_free_space);
+  explain_kept_leaks(w);
+  explain_rest(w);
+}
+
+// Nothing at all is done to an image that would have to grow over what was cut off.
+void explain_growth(Work& w) {
+  w.refuse(
+      Code::l2_past_end,
+      fmt::format("entries lead past the end of the file (0x{:x}), where their data was before it was cut off, and "
+                  "the repair needs room there: behind it they would read as zeros, and nothing would tell that "
+                  "there was data. Bring the rest of the file back first; --force repairs without it",
+                  w.image().file().size()));
   explain_kept_leaks(w);
   explain_rest(w);
 }
@@ -141,6 +162,15 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
         "repairs the rest");
   } else {
     repair_in_steps(w);
+  }
+  if (w.growth_refused()) {
+    transaction.forget();
+    Work untouched(image, transaction, wanted, options);
+    if (!untouched.look()) return tl::unexpected(untouched.error());
+    explain_growth(untouched);
+    repair.plan = std::move(untouched.plan);
+    repair.after = repair.before;
+    return repair;
   }
   if (w.failed()) return tl::unexpected(w.error());
   repair.plan = std::move(w.plan);

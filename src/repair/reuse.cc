@@ -99,11 +99,13 @@ class Separator {
   void move_bitmap_part(const Owner& owner, HostOffset cluster, Code reason, const std::string& all);
   bool credible(const Owner& owner);
   std::vector<HostOffset> entries_of(const Owners& owners);
+  const std::map<HostOffset, HostOffset>& bitmap_entries(std::uint64_t index);
 
   Work& w_;
   const format::Geometry& g_;
   const bool luks_;
   std::set<Claim> moved_;  // a structure of several clusters is moved once
+  std::map<std::uint64_t, std::map<HostOffset, HostOffset>> bitmap_entries_;  // of bitmaps, as the check has found them
 };
 
 std::string Separator::name(const Owner& o) const {
@@ -252,10 +254,21 @@ void Separator::move_bitmap_part(const Owner& owner, HostOffset cluster, Code re
   }
   const format::Bitmap& b = bitmaps.entries[owner.index];
   if (owner.kind == OwnerKind::bitmap_table) return moved(b.table_offset, std::uint64_t{b.table_size} * 8, b.at);
+  const auto& entries = bitmap_entries(owner.index);
+  if (const auto at = entries.find(cluster); at != entries.end()) moved(cluster, g_.cluster_size(), at->second);
+}
+
+// Where a bitmap's table names each of its clusters.
+const std::map<HostOffset, HostOffset>& Separator::bitmap_entries(std::uint64_t index) {
+  const auto [known, fresh] = bitmap_entries_.try_emplace(index);
+  if (!fresh) return known->second;
+  const format::Bitmap& b = w_.image().bitmaps.entries[index];
+  const std::vector<std::byte> table = w_.read(b.table_offset, std::uint64_t{b.table_size} * sizeof(be64));
   for (std::uint64_t i = 0; i < b.table_size; ++i) {
-    const HostOffset at = b.table_offset + i * sizeof(be64);
-    if ((w_.read64(at) & format::offset_mask) == cluster.value) return moved(cluster, g_.cluster_size(), at);
+    const auto entry = load_big_endian<std::uint64_t>(table.data() + i * sizeof(be64));
+    known->second.try_emplace(HostOffset(entry & format::offset_mask), b.table_offset + i * sizeof(be64));
   }
+  return known->second;
 }
 
 void Separator::move(const Owners& owners, HostOffset cluster, Code reason, const std::string& all) {

@@ -53,6 +53,7 @@ class Salvage {
   bool complete(Entry& e, const format::Snapshot* s);
   std::vector<Entry> table_at(HostOffset at, std::uint64_t count);
   bool find_lost_table();
+  bool holds_something(HostOffset at);
   void search_behind(const image::Stop& stop);
   void write();
 
@@ -211,6 +212,12 @@ void Salvage::search_behind(const image::Stop& stop) {
   }
 }
 
+bool Salvage::holds_something(HostOffset at) {
+  if (at.value == 0 || at.value >= w_.image().file().size()) return false;
+  const auto bytes = w_.read(at, std::min(g_.cluster_size(), w_.image().file().size() - at.value));
+  return std::ranges::any_of(bytes, [](std::byte byte) { return byte != std::byte{0}; });
+}
+
 void Salvage::write() {
   std::vector<std::byte> table;
   const auto append = [&](std::span<const std::byte> bytes) { table.insert(table.end(), bytes.begin(), bytes.end()); };
@@ -272,6 +279,13 @@ void Salvage::mend() {
     entries_.push_back(std::move(e));
   }
   if (table.stop) search_behind(*table.stop);
+  if (entries_.empty() && table.stop && holds_something(HostOffset(header_.snapshots_offset)) && !w_.wanted.force) {
+    w_.lost_something();
+    return w_.refuse(Code::snapshot_table,
+                     fmt::format("the snapshot table stays as it is: what lies at 0x{:x} can't be read as entries, but "
+                                 "may have been some. --force removes it",
+                                 header_.snapshots_offset));
+  }
   if (changed_ || table.stop || table.missing > 0 || w_.count(Code::snapshot_entry) > 0) write();
 }
 

@@ -168,18 +168,13 @@ bool Work::unused(std::uint64_t cluster) const {
          std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
 }
 
-// Entries that lead past the end of a truncated file read as zeros, before as after; but then nothing tells any more
-// that there was data once.
-void Work::warn_of_growth() {
+// Entries that lead past the end of a truncated file read as zeros, before as after. But when the file has grown beyond
+// them, nothing tells any more that there was data once: a check would call the image good.
+void Work::grow_over_lost_data() {
   using enum check::Code;
-  if (count(l2_past_end) + count(compressed_past_end) + count(l1_past_end) == 0 || std::exchange(warned_, true)) return;
-  const Step step = std::exchange(step_, nullptr);  // holds whatever the step finds when it runs again
-  refuse(check::Code::l2_past_end,
-         fmt::format("entries lead past the end of the file (0x{:x}), where their data was before it was cut off. New "
-                     "structures are put behind them: they read as zeros, and are no longer told from those that were "
-                     "written so. Bring the rest of the file back before you repair it, if there is any.",
-                     image_->file().size()));
-  step_ = step;
+  if (wanted.force || count(l2_past_end) + count(compressed_past_end) + count(l1_past_end) == 0) return;
+  growth_refused_ = true;
+  fail({EFBIG, "the file must not grow beyond what was cut off"});
 }
 
 std::optional<HostOffset> Work::allocate(std::uint64_t clusters) {
@@ -190,7 +185,8 @@ std::optional<HostOffset> Work::allocate(std::uint64_t clusters) {
                                    : std::min(image_->clusters() + claims().dangling.size(),
                                               format::max_host_offset >> geometry().cluster_bits);
   for (std::uint64_t run = 0; next_ < end;) {
-    if (claims().dangles(ClusterIndex(next_), image_->clusters())) warn_of_growth();
+    if (claims().dangles(ClusterIndex(next_), image_->clusters())) grow_over_lost_data();
+    if (failed()) return std::nullopt;
     run = unused(next_++) ? run + 1 : 0;
     if (run == clusters) return HostOffset((next_ - clusters) << geometry().cluster_bits);
   }

@@ -43,6 +43,8 @@ class Work {
 
   bool failed() const { return error_.has_value(); }
   const Error& error() const { return *error_; }
+  // Failed since there is no room but behind clusters that entries name past the end of the file?
+  bool growth_refused() const { return growth_refused_; }
   void fail(Error error);
 
   // ---- looking
@@ -106,7 +108,7 @@ class Work {
   bool unused(std::uint64_t cluster) const;
   void remember_disputes();
   bool plausible_l1(const image::State& state);
-  void warn_of_growth();
+  void grow_over_lost_data();
 
   const File& base_;
   Transaction& transaction_;
@@ -114,8 +116,9 @@ class Work {
   std::optional<image::Image> image_;
   check::Result result_;
   std::optional<Error> error_;
-  bool looked_ = false, changed_ = false, lost_ = false, bitmaps_dropped_ = false, warned_ = false;
+  bool looked_ = false, changed_ = false, lost_ = false, bitmaps_dropped_ = false;
   bool refcounts_in_doubt_ = false, misplaced_ = false;  // at the first look
+  bool growth_refused_ = false;
   Step step_ = nullptr;
   std::vector<Step> refused_by_;  // as plan.refusals
   std::uint64_t next_ = 0;        // cluster to allocate from
