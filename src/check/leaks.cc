@@ -194,7 +194,7 @@ void LeakJudge::judge() {
   const StateReport active = result_.reports.empty() ? StateReport{} : result_.reports[0];
   const bool many = !lazy_dirty() && (full >= handful || full > active.data_clusters + active.compressed);
   if (doubt_.maybe_bitmap && count(Code::bitmaps_stale) > 0) doubt_.lost_table = false;
-  if (many && (!doubt_.lost_table || doubt_.maybe_bitmap)) {
+  if (many && (!doubt_.lost_table || doubt_.maybe_bitmap) && !doubt_.bitmaps_hidden) {
     doubt_.lost_table = true;
     doubt_.maybe_bitmap = false;
     doubt_.evidence = orphans > 0 ? fmt::format("{} clusters that hold something are mapped nowhere", orphans)

@@ -58,7 +58,8 @@ struct LeakDoubt {
   std::string evidence;             // lost_table: what says so, a clause
   std::optional<GuestRange> guest;  // lost_table: where they probably were
 
-  bool forbids_freeing() const { return hidden || bitmaps_hidden || lost_table; }
+  bool data_at_risk() const { return hidden || lost_table; }
+  bool forbids_freeing() const { return data_at_risk() || bitmaps_hidden; }
 };
 
 // Fills result.leak_doubt from the findings. Reads the content of some leaked clusters, 16 MiB of them at most.

@@ -70,9 +70,11 @@ class Commit {
     return {};
   }
 
-  std::uint64_t next_change(std::uint64_t offset) const;
-  std::uint64_t end_of_changes(std::uint64_t start) const;
+  std::uint64_t next_change(std::uint64_t offset, std::uint64_t limit) const;
+  std::uint64_t end_of_changes(std::uint64_t start, std::uint64_t limit) const;
+  Result<std::vector<Versions>> versions(std::uint64_t start, std::uint64_t end);
   Result<void> keep(UndoWriter& writer, std::uint64_t start, std::uint64_t end);
+  Result<void> keep_grown(UndoWriter& writer, std::uint64_t start, std::uint64_t end);
   Result<void> find_versions(std::uint64_t number, const PageBytes& old, std::span<Versions> sectors) const;
 
   Result<void> write_stage(Stage stage);
@@ -97,8 +99,8 @@ class Commit {
 
 // The first page at or after `offset` (the start of one) in which anything may change. What is cut off counts as
 // punched, and where that is a hole there are zeros, which need no keeping: terabytes of them cost a few looks.
-std::uint64_t Commit::next_change(std::uint64_t offset) const {
-  std::uint64_t next = old_size_;
+std::uint64_t Commit::next_change(std::uint64_t offset, std::uint64_t limit) const {
+  std::uint64_t next = limit;
   if (const auto page = plan_.pages.lower_bound(Plan::Key{offset / page_bytes, Stage::fresh});
       page != plan_.pages.end()) {
     next = std::min(next, page->first.number * page_bytes);
@@ -113,8 +115,8 @@ std::uint64_t Commit::next_change(std::uint64_t offset) const {
 }
 
 // How far the pages that may change go on without a gap, up to a piece.
-std::uint64_t Commit::end_of_changes(std::uint64_t start) const {
-  const std::uint64_t limit = std::min(start + piece_bytes, old_size_);
+std::uint64_t Commit::end_of_changes(std::uint64_t start, std::uint64_t limit) const {
+  limit = std::min(start + piece_bytes, limit);
   auto page = plan_.pages.lower_bound(Plan::Key{start / page_bytes, Stage::fresh});
   std::uint64_t end = start;
   while (end < limit) {
@@ -169,7 +171,8 @@ Result<void> Commit::find_versions(std::uint64_t number, const PageBytes& old, s
   return {};
 }
 
-Result<void> Commit::keep(UndoWriter& writer, std::uint64_t start, std::uint64_t end) {
+// What the sectors from `start` (that of a page) to `end` will be.
+Result<std::vector<Versions>> Commit::versions(std::uint64_t start, std::uint64_t end) {
   const std::uint64_t pages = divide_up(end - start, page_bytes);
   old_.resize(pages * page_bytes);
   if (auto done = image_.read(start, old_); !done) return tl::unexpected(done.error());
@@ -180,11 +183,16 @@ Result<void> Commit::keep(UndoWriter& writer, std::uint64_t start, std::uint64_t
     std::memcpy(page.data(), old_.data() + i * page_bytes, page_bytes);
     const std::size_t first = i * sectors_of_page;
     const auto here = std::span(sectors).subspan(first, std::min<std::size_t>(sectors_of_page, sectors.size() - first));
-    if (auto done = find_versions(start / page_bytes + i, page, here); !done) return done;
+    if (auto done = find_versions(start / page_bytes + i, page, here); !done) return tl::unexpected(done.error());
   }
+  return sectors;
+}
 
+// each(first, last, checksums) for the sectors in a row that have as many versions, from `first` on.
+template <class Each>
+Result<void> for_alike(std::span<const Versions> sectors, std::size_t first, Each&& each) {
   std::vector<std::uint32_t> checksums;
-  for (std::size_t first = 0; first < sectors.size();) {
+  while (first < sectors.size()) {
     std::size_t last = first + 1;
     while (last < sectors.size() && sectors[last].like(sectors[first])) ++last;
     if (sectors[first].recorded) {
@@ -192,21 +200,46 @@ Result<void> Commit::keep(UndoWriter& writer, std::uint64_t start, std::uint64_t
       for (std::uint32_t version = 0; version < sectors[first].count; ++version) {
         for (std::size_t i = first; i < last; ++i) checksums.push_back(sectors[i].checksums[version]);
       }
-      const std::uint64_t from = first * undo_sector;
-      const std::uint64_t length = std::min<std::uint64_t>(last * undo_sector, end - start) - from;
-      if (auto done = writer.add(start + from, std::span(old_).subspan(from, length), checksums); !done) return done;
+      if (Result<void> done = each(first, last, checksums); !done) return done;
     }
     first = last;
   }
   return {};
 }
 
+Result<void> Commit::keep(UndoWriter& writer, std::uint64_t start, std::uint64_t end) {
+  const auto sectors = versions(start, end);
+  if (!sectors) return tl::unexpected(sectors.error());
+  return for_alike(*sectors, 0, [&](std::size_t first, std::size_t last, std::span<const std::uint32_t> checksums) {
+    const std::uint64_t from = first * undo_sector;
+    const std::uint64_t length = std::min<std::uint64_t>(last * undo_sector, end - start) - from;
+    return writer.add(start + from, std::span(old_).subspan(from, length), checksums);
+  });
+}
+
+// The first page may begin before the old end.
+Result<void> Commit::keep_grown(UndoWriter& writer, std::uint64_t start, std::uint64_t end) {
+  const auto sectors = versions(start, end);
+  if (!sectors) return tl::unexpected(sectors.error());
+  const std::uint64_t skipped = round_up(old_size_, undo_sector) - std::min(round_up(old_size_, undo_sector), start);
+  return for_alike(*sectors, skipped / undo_sector,
+                   [&](std::size_t first, std::size_t last, std::span<const std::uint32_t> checksums) {
+                     return writer.add_grown(start + first * undo_sector, (last - first) * undo_sector, checksums);
+                   });
+}
+
 Result<void> Commit::keep_log(UndoWriter& writer, const std::string& image_name) {
-  for (std::uint64_t at = next_change(0); at < old_size_;) {
+  for (std::uint64_t at = next_change(0, old_size_); at < old_size_;) {
     if (auto on = go_on(); !on) return on;
-    const std::uint64_t end = end_of_changes(at);
+    const std::uint64_t end = end_of_changes(at, old_size_);
     if (auto done = keep(writer, at, end); !done) return done;
-    at = next_change(round_up(end, page_bytes));
+    at = next_change(round_up(end, page_bytes), old_size_);
+  }
+  for (std::uint64_t at = next_change(old_size_ / page_bytes * page_bytes, plan_.size); at < plan_.size;) {
+    if (auto on = go_on(); !on) return on;
+    const std::uint64_t end = end_of_changes(at, plan_.size);
+    if (auto done = keep_grown(writer, at, end); !done) return done;
+    at = next_change(round_up(end, page_bytes), plan_.size);
   }
   UndoHeader header;
   header.old_size = old_size_;

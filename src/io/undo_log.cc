@@ -124,14 +124,24 @@ Result<void> read_into(const File& file, std::uint64_t offset, std::span<std::by
 
 Result<void> UndoWriter::add(std::uint64_t offset, std::span<const std::byte> before,
                              std::span<const std::uint32_t> checksums) {
+  return append(offset, before.size(), before, checksums);
+}
+
+Result<void> UndoWriter::add_grown(std::uint64_t offset, std::uint64_t bytes,
+                                   std::span<const std::uint32_t> checksums) {
+  return append(offset, bytes, {}, checksums);
+}
+
+Result<void> UndoWriter::append(std::uint64_t offset, std::uint64_t bytes, std::span<const std::byte> before,
+                                std::span<const std::uint32_t> checksums) {
   RecordOnDisk disk = {};
   disk.offset.set(offset);
-  disk.bytes.set(before.size());
-  disk.versions.set(static_cast<std::uint32_t>(checksums.size() / sectors_in(before.size())));
+  disk.bytes.set(bytes);
+  disk.versions.set(static_cast<std::uint32_t>(checksums.size() / sectors_in(bytes)));
 
   std::vector<std::byte> record(sizeof disk + before.size() + checksums.size() * 4);
   std::byte* const old_bytes = record.data() + sizeof disk;
-  std::memcpy(old_bytes, before.data(), before.size());
+  std::ranges::copy(before, old_bytes);
   for (std::size_t i = 0; i < checksums.size(); ++i) {
     const be32 checksum(checksums[i]);
     std::memcpy(old_bytes + before.size() + i * 4, &checksum, 4);
@@ -184,20 +194,22 @@ Result<void> UndoLog::read_records() {
     if (header_.log_bytes - at < sizeof disk) return damaged(*log_, at, "a record is cut off");
     if (auto done = read_into(*log_, at, std::as_writable_bytes(std::span(&disk, 1))); !done) return done;
 
-    const Record record{disk.offset.get(), disk.bytes.get(), disk.versions.get(), at + sizeof disk};
+    const Record record{disk.offset.get(), disk.bytes.get(), disk.versions.get(), at + sizeof disk,
+                        disk.offset.get() >= grown_from()};
     const auto record_end = checked_add(record.offset, record.bytes);
-    const bool whole = record.bytes % undo_sector == 0 || record_end == header_.old_size;
+    const bool whole = record.bytes % undo_sector == 0 || (!record.grown && record_end == header_.old_size);
+    const std::uint64_t end = record.grown ? round_up(header_.new_size, undo_sector) : header_.old_size;
     if (record.bytes == 0 || record.offset < image_end || record.offset % undo_sector != 0 || !record_end ||
-        *record_end > header_.old_size || !whole || record.versions > most_versions) {
+        *record_end > end || !whole || record.versions > most_versions) {
       return damaged(*log_, at, "a record names a place where none can be");
     }
-    std::uint64_t left = header_.log_bytes - record.at;
-    if (record.bytes > left || checksum_bytes(record.bytes, record.versions) > left - record.bytes) {
+    const std::uint64_t left = header_.log_bytes - record.at, kept = record.checksums_at() - record.at;
+    if (kept > left || checksum_bytes(record.bytes, record.versions) > left - kept) {
       return damaged(*log_, at, "a record is cut off");
     }
 
     std::uint32_t checksum = checksum_of(disk);
-    const std::uint64_t next = record.at + record.bytes + checksum_bytes(record.bytes, record.versions);
+    const std::uint64_t next = record.checksums_at() + checksum_bytes(record.bytes, record.versions);
     for (at = record.at; at < next;) {
       const auto piece = std::span(buffer).first(std::min<std::uint64_t>(next - at, piece_bytes));
       if (auto done = read_into(*log_, at, piece); !done) return done;
@@ -248,13 +260,17 @@ Result<void> UndoLog::for_pieces(const File& image, Each&& each) const {
                            std::span(old_bytes).first(length),
                            std::span(now).first(sectors * undo_sector),
                            {}};
-      if (auto got = read_into(*log_, piece.at, std::span(old_bytes).first(length)); !got) return got;
+      if (record.grown) {
+        std::fill_n(old_bytes.begin(), length, std::byte{0});
+      } else if (auto got = read_into(*log_, piece.at, std::span(old_bytes).first(length)); !got) {
+        return got;
+      }
       if (auto got = read_into(image, piece.offset, std::span(now).first(piece.now.size())); !got) return got;
       checksums.resize(sectors * record.versions * 4);
       for (std::uint64_t version = 0; version < record.versions; ++version) {
         const std::uint64_t first = version * sectors_in(record.bytes) + done / undo_sector;
         const auto into = std::span(checksums).subspan(version * sectors * 4, sectors * 4);
-        if (auto got = read_into(*log_, record.at + record.bytes + first * 4, into); !got) return got;
+        if (auto got = read_into(*log_, record.checksums_at() + first * 4, into); !got) return got;
       }
       Piece complete = piece;
       complete.checksums = checksums;
@@ -267,6 +283,7 @@ Result<void> UndoLog::for_pieces(const File& image, Each&& each) const {
 template <class Each>
 Result<void> UndoLog::for_differences(const File& image, Each&& each) const {
   return for_pieces(image, [&](const Piece& piece) -> Result<void> {
+    if (piece.offset >= grown_from()) return {};
     for (std::uint64_t sector = 0; sector < piece.sectors();) {
       const std::uint64_t first = sector;
       while (sector < piece.sectors() && !piece.is_old(sector)) ++sector;
@@ -293,6 +310,27 @@ bool UndoLog::known(const Piece& piece, std::uint64_t sector) const {
   }
   const std::uint64_t offset = piece.offset + sector * undo_sector;
   return offset >= header_.new_size && is_zero(now);
+}
+
+std::uint64_t UndoLog::grown_from() const { return round_up(header_.old_size, undo_sector); }
+
+Result<std::optional<std::uint64_t>> UndoLog::foreign_growth(const File& image) const {
+  std::uint64_t at = grown_from();
+  auto record = std::ranges::lower_bound(records_, at, {}, &Record::offset);
+  std::vector<std::byte> bytes;
+  for (at = image.next_data(at); at < image.size(); at = image.next_data(at)) {
+    while (record != records_.end() && record->offset + record->bytes <= at) ++record;
+    const std::uint64_t end = std::min(record == records_.end() ? image.size() : record->offset, at + piece_bytes);
+    if (end <= at) {
+      at = record->offset + record->bytes;
+      continue;
+    }
+    bytes.resize(std::min(end, image.size()) - at);
+    if (auto got = read_into(image, at, bytes); !got) return tl::unexpected(got.error());
+    if (!is_zero(bytes)) return at;
+    at += bytes.size();
+  }
+  return std::nullopt;
 }
 
 Result<bool> UndoLog::half_done(const File& image) const {
@@ -345,6 +383,14 @@ Result<void> UndoLog::fits(const File& image, std::int64_t modified) const {
     return {};
   });
   if (!looked) return looked;
+  const auto foreign = foreign_growth(image);
+  if (!foreign) return tl::unexpected(foreign.error());
+  if (*foreign) {
+    return refuse(
+        fmt::format("{} was changed since: from {:#x} on, behind its old end, it holds what was not written "
+                    "then; that would be cut off",
+                    image.path(), **foreign));
+  }
   if (all_old) return refuse(fmt::format("{} is already as it was before; there is nothing to undo", image.path()));
 
   if (header_.state != UndoState::done) return {};

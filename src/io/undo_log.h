@@ -17,6 +17,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -48,6 +49,9 @@ class UndoWriter {
   // `checksums`: one CRC-32 for each of its sectors for each version, all sectors of the first version first. The last
   // sector of a file whose length is no multiple is summed up as if zeros followed.
   Result<void> add(std::uint64_t offset, std::span<const std::byte> before, std::span<const std::uint32_t> checksums);
+  // The same for `bytes` (whole sectors) behind the old end: there was nothing to keep, but whoever takes the image
+  // back cuts them off, and wants to know that nobody else has written there.
+  Result<void> add_grown(std::uint64_t offset, std::uint64_t bytes, std::span<const std::uint32_t> checksums);
   Result<void> seal(UndoHeader header);
   // The transaction is done; `modified` as the image says.
   Result<void> done(std::int64_t modified);
@@ -55,6 +59,9 @@ class UndoWriter {
   std::uint64_t bytes() const { return at_; }  // of the log so far
 
  private:
+  Result<void> append(std::uint64_t offset, std::uint64_t bytes, std::span<const std::byte> before,
+                      std::span<const std::uint32_t> checksums);
+
   MutableFile& log_;
   std::uint64_t at_ = undo_sector;
   std::uint64_t records_ = 0;
@@ -77,8 +84,8 @@ class UndoLog {
   // `modified`: when it was last changed, as MutableFile says; 0 where nobody knows.
   Result<void> fits(const File& image, std::int64_t modified) const;
 
-  // Is anything of what the transaction writes still missing? (Only then a log that was never marked as done tells of one
-  // that was interrupted.)
+  // Is anything of what the transaction writes still missing? (Only then a log that was never marked as done tells of
+  // one that was interrupted.)
   Result<bool> half_done(const File& image) const;
 
   // Plans the way back: what differs from the old bytes is put back, and the old length. `force`d logs may not fit.
@@ -92,6 +99,9 @@ class UndoLog {
     std::uint64_t offset = 0, bytes = 0;  // in the image
     std::uint64_t versions = 0;
     std::uint64_t at = 0;  // of the old bytes in the log; the checksums follow
+    bool grown = false;    // behind the old end: there are no old bytes
+
+    std::uint64_t checksums_at() const { return grown ? at : at + bytes; }
   };
   struct Piece;
   explicit UndoLog(const File& log) : log_(&log) {}
@@ -104,6 +114,9 @@ class UndoLog {
   template <class Each>
   Result<void> for_differences(const File& image, Each&& each) const;
   bool known(const Piece& piece, std::uint64_t sector) const;
+  // Behind the old end, in between the records: the first place that doesn't read as zeros.
+  Result<std::optional<std::uint64_t>> foreign_growth(const File& image) const;
+  std::uint64_t grown_from() const;
   Result<std::uint32_t> fingerprint_after_undo(const File& image) const;
 
   const File* log_;

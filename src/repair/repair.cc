@@ -69,9 +69,10 @@ void explain_kept_leaks(Work& w) {
                                 leaked));
   }
   std::string text = fmt::format("{} leaked clusters are not freed: ", leaked);
-  text += doubt.hidden       ? "damage hides references, they may be the data that belongs there"
-          : doubt.lost_table ? doubt.evidence
-                             : "they may belong to what couldn't be read";
+  text += doubt.hidden           ? "damage hides references, they may be the data that belongs there"
+          : doubt.lost_table     ? doubt.evidence
+          : doubt.bitmaps_hidden ? "they may belong to bitmaps that can't be read, which -R error puts right"
+                                 : "they may belong to what couldn't be read";
   if (doubt.guest) text += "; " + doubt.guest->text();
   w.refuse(Code::refcount_leak, text + ". --force frees them.");
 }

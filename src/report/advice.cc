@@ -69,7 +69,7 @@ Judge::Judge(const image::Image& image, const check::Result& result)
     if (count(row.code) == 0) continue;
     if (row.severity != Severity::warning) wanted_[static_cast<std::size_t>(row.repair)] = true;
   }
-  leaks_suspect_ = count(Code::refcount_leak) > 0 && doubt_.forbids_freeing();
+  leaks_suspect_ = count(Code::refcount_leak) > 0 && doubt_.data_at_risk();
 }
 
 std::uint64_t Judge::count_of(std::string_view structure) const {

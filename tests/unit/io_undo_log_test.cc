@@ -60,7 +60,7 @@ TEST_F(UndoLogTest, SaysWhatItIsFor) {
   EXPECT_EQ(header.new_modified, modified_);
   EXPECT_EQ(header.log_bytes, log_.size());
   EXPECT_EQ(header.fingerprint, value_of(fingerprint(*memory_file(before_))));
-  EXPECT_EQ(header.records, 2u);
+  EXPECT_EQ(header.records, 3u);
 }
 
 TEST_F(UndoLogTest, FitsWhatItWasWrittenFor) {
@@ -87,6 +87,19 @@ TEST_F(UndoLogTest, RefusesAnImageChangedSince) {
   EXPECT_THAT(refusal(changed, log_), HasSubstr("IMAGE was changed since: at 0x7600 "));
   EXPECT_THAT(refusal(changed, sealed()), HasSubstr("IMAGE was changed since: at 0x7600 "));
   EXPECT_THAT(refusal(after_, log_, modified_ + 1), HasSubstr("as the time of its last change tells"));
+}
+
+// What was written behind the old end since would be cut off: over what the transaction put there, and beside it.
+TEST_F(UndoLogTest, RefusesGrowthThatIsNotItsOwn) {
+  std::string changed = after_;
+  changed[41'001] = 'x';
+  EXPECT_THAT(refusal(changed, sealed()), HasSubstr("IMAGE was changed since: at 0xa000 "));
+  changed = after_;
+  changed[40'600] = 'x';
+  EXPECT_THAT(refusal(changed, sealed()), HasSubstr("IMAGE was changed since: from 0x9e"));
+  changed = after_;
+  changed.replace(40'960, 46, 46, '\0');
+  EXPECT_EQ(refusal(changed, sealed()), "") << "a loss of power before it was written";
 }
 
 TEST_F(UndoLogTest, RefusesAnotherLength) {
