@@ -3,9 +3,12 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
 #include <csignal>
+#include <filesystem>
 #include <string_view>
 #include <utility>
 
@@ -45,15 +48,31 @@ std::string base_name(const std::string& path) { return path.substr(path.rfind('
 // The names of an image's logs, in their order, beside it. A device's lie in the working folder.
 std::string log_name(const File& image, int n) {
   const std::string& path = image.path();
-  const bool device = image.kind() == FileKind::block_device;
-  const std::string name = (device ? path.substr(path.rfind('/') + 1) : path) + ".undo";
+  const std::string name = (image.kind() == FileKind::block_device ? base_name(path) : path) + ".undo";
   return n == 1 ? name : fmt::format("{}.{}", name, n);
 }
 
-// A new log: of the name asked for, or of the first free one.
+// The number of the newest log; 0 if there is none. Older ones may have been removed.
+int newest_log(const File& image) {
+  const std::filesystem::path first(log_name(image, 1));
+  const std::string name = first.filename().string() + ".";
+  int newest = ::access(first.c_str(), F_OK) == 0 ? 1 : 0;
+  std::error_code unreadable;  // then whoever makes a log will say so
+  const auto folder = first.has_parent_path() ? first.parent_path() : std::filesystem::path(".");
+  for (const auto& entry : std::filesystem::directory_iterator(folder, unreadable)) {
+    const std::string other = entry.path().filename().string();
+    if (!other.starts_with(name)) continue;
+    int n = 0;
+    const auto [end, error] = std::from_chars(other.data() + name.size(), other.data() + other.size(), n);
+    if (error == std::errc() && end == other.data() + other.size()) newest = std::max(newest, n);
+  }
+  return newest;
+}
+
+// A new log: of the name asked for, or of the next one.
 Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const File& image) {
   if (!options.undo_log.empty()) return create_file(options.undo_log);
-  for (int n = 1;; ++n) {
+  for (int n = newest_log(image) + 1;; ++n) {
     auto log = create_file(log_name(image, n));
     if (log || log.error().number != EEXIST) return log;
   }
@@ -61,24 +80,27 @@ Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const Fi
 
 // A repair that was killed has left a log that isn't done. What it has done so far is taken back before another begins,
 // so that this one starts from what the first one saw. Only the newest log can tell of it, and only while something of
-// what it planned is missing: a whole repair is not taken back unasked. The log is gone then, since the image is as
-// before. Returns its name, or nothing.
-Result<std::string> take_back_interrupted(const Options& options, const std::string& name, MutableFile& image) {
-  std::string path = options.undo_log;
-  for (int n = 1; options.undo_log.empty() && ::access(log_name(image, n).c_str(), F_OK) == 0; ++n)
-    path = log_name(image, n);
-  if (path.empty() || ::access(path.c_str(), F_OK) != 0) return {};
-
-  auto file = open_mutable(path);
-  if (!file) return {};  // whoever makes a log will say so
+// what it planned is missing: a whole repair is not taken back unasked.
+std::unique_ptr<File> interrupted_log(const Options& options, const File& image) {
+  const int newest = newest_log(image);
+  if (options.undo_log.empty() && newest == 0) return nullptr;
+  auto file = open_file(options.undo_log.empty() ? log_name(image, newest) : options.undo_log);
+  if (!file) return nullptr;
   const auto log = UndoLog::read(**file);
-  if (!log || log->header().state != UndoState::sealed || !log->fits(image, image.modified())) return {};
-  if (!log->half_done(image).value_or(false)) return {};
+  if (!log || log->header().state != UndoState::sealed || !log->fits(image, image.modified())) return nullptr;
+  return log->half_done(image).value_or(false) ? std::move(*file) : nullptr;
+}
+
+// The log is gone then, since the image is as before.
+Result<void> take_back(const std::string& log, const std::string& name, MutableFile& image) {
+  auto file = open_mutable(log);
+  if (!file) return tl::unexpected(file.error());
   const Guard guard;
-  const auto done = qd::undo(image, **file, nullptr, name, false, interrupted);
-  if (!done) return tl::unexpected(done.error());
-  ::unlink(path.c_str());
-  return path;
+  if (auto done = qd::undo(image, **file, nullptr, name, false, interrupted); !done) {
+    return tl::unexpected(done.error());
+  }
+  ::unlink(log.c_str());
+  return {};
 }
 
 repair::Wanted wanted(const Options& o) {
@@ -122,29 +144,46 @@ Result<std::string> undo_dry(const Options& options, const std::string& path) {
 
 bool repairs(const Options& options) { return options.repair != "off" && options.repair != "check"; }
 
+// The image to be planned for: without what an interrupted repair has done to it.
+Result<const File*> Mending::open() {
+  if (options_->dry_run) {
+    auto opened = open_file(path_);
+    if (!opened) return tl::unexpected(opened.error());
+    read_only_ = std::move(*opened);
+    interrupted_ = interrupted_log(*options_, *read_only_);
+    if (!interrupted_) return read_only_.get();
+    back_ = std::make_unique<Transaction>(*read_only_);
+    if (auto done = UndoLog::read(*interrupted_)->plan(*back_); !done) return tl::unexpected(done.error());
+    report_.taken_back_by = interrupted_->path();
+    before_ = back_->view();
+    return before_.get();
+  }
+  auto opened = open_mutable(path_);
+  if (!opened) return tl::unexpected(opened.error());
+  writable_ = std::move(*opened);
+  if (const auto log = interrupted_log(*options_, *writable_)) {
+    if (auto done = take_back(log->path(), base_name(path_), *writable_); !done) return tl::unexpected(done.error());
+    report_.taken_back_by = log->path();
+  }
+  return writable_.get();
+}
+
 Result<Mending> Mending::plan(const Options& options, const std::string& path, Progress& progress) {
   Mending m(options, path);
-  const File* image = nullptr;
-  if (options.dry_run) {
-    auto opened = open_file(path);
-    if (!opened) return tl::unexpected(opened.error());
-    m.read_only_ = std::move(*opened);
-    image = m.read_only_.get();
-  } else {
-    auto opened = open_mutable(path);
-    if (!opened) return tl::unexpected(opened.error());
-    m.writable_ = std::move(*opened);
-    image = m.writable_.get();
-    auto taken_back = take_back_interrupted(options, base_name(path), *m.writable_);
-    if (!taken_back) return tl::unexpected(taken_back.error());
-    m.report_.taken_back_by = std::move(*taken_back);
-  }
+  auto opened = m.open();
+  if (!opened) return tl::unexpected(opened.error());
+  const File* image = *opened;
   m.transaction_ = std::make_unique<Transaction>(*image);
   progress.phase("planning", *image, 0);
   auto planned = repair::plan_repair(*image, *m.transaction_, wanted(options),
                                      {.decompress = false, .backing_chain = !options.no_backing_chain});
   progress.done();
-  if (!planned) return tl::unexpected(planned.error());
+  if (!planned) {
+    Error error = planned.error();
+    const std::string& log = m.report_.taken_back_by;
+    if (m.writable_ && !log.empty()) error.message += "; what an interrupted repair had done was taken back by " + log;
+    return tl::unexpected(error);
+  }
   m.report_.plan = std::move(planned->plan);
   m.report_.dry_run = options.dry_run;
   m.report_.before = planned->before;

@@ -31,10 +31,14 @@ class Mending {
  private:
   Mending(const Options& options, std::string path) : options_(&options), path_(std::move(path)) {}
 
+  Result<const File*> open();
+
   const Options* options_;
   std::string path_;
-  std::unique_ptr<File> read_only_;        // a dry run's
-  std::unique_ptr<MutableFile> writable_;  // all others'
+  std::unique_ptr<MutableFile> writable_;  // null in a dry run, which has these:
+  std::unique_ptr<File> read_only_, interrupted_;
+  std::unique_ptr<Transaction> back_;  // from what an interrupted repair has done,
+  std::unique_ptr<File> before_;       // to what was there before it
   std::unique_ptr<Transaction> transaction_;
   report::RepairReport report_;
 };

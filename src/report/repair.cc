@@ -16,8 +16,9 @@ std::string_view reason(const repair::Action& action) {
 void print_plan(Output& out, const RepairReport& repair, const Style& style) {
   const repair::Plan& plan = repair.plan;
   if (!repair.taken_back_by.empty()) {
-    out.write(wrap(fmt::format("An earlier repair was interrupted. Its log, {}, took the image back first.",
-                               escape(repair.taken_back_by))));
+    out.write(wrap(fmt::format("An earlier repair was interrupted. Its log, {}, {}.", escape(repair.taken_back_by),
+                               repair.dry_run ? "would take the image back first; this is what would follow"
+                                              : "took the image back first")));
     out.write("\n");
   }
   out.print("{}:\n", repair.dry_run ? "Repair plan (a dry run: nothing is written)" : "Repair");

@@ -38,16 +38,62 @@ cp vm.qcow2 broken.qcow2
 code 0 -R all vm.qcow2
 cp vm.qcow2 whole.qcow2
 unfinished vm.qcow2.undo
+mv vm.qcow2.undo vm.qcow2.undo.3  # older ones may have been removed
 poke vm.qcow2 72 0000000000000001
+cp vm.qcow2 half.qcow2
+code 0 --json --dry-run -R all vm.qcow2
+cp out planned
+cmp vm.qcow2 half.qcow2
+code 0 --json -R all vm.qcow2
+python3 - planned out <<'PY' || fail "the dry run has planned something else"
+import json, sys
+planned, done = (json.load(open(name))["repair"] for name in sys.argv[1:])
+sys.exit(not done["actions"] or any(planned[key] != done[key] for key in ("actions", "taken-back-by")))
+PY
+cp half.qcow2 vm.qcow2
+mv vm.qcow2.undo vm.qcow2.undo.3
+unfinished vm.qcow2.undo.3
 code 0 -R all vm.qcow2
 says out 'interrupted'
-says out 'vm\.qcow2\.undo,'
+says out 'vm\.qcow2\.undo\.3,'
 cmp vm.qcow2 whole.qcow2
-[[ -f vm.qcow2.undo && ! -e vm.qcow2.undo.2 ]] || fail "the used log is gone, the new one takes its name"
+[[ -f vm.qcow2.undo && ! -e vm.qcow2.undo.3 ]] || fail "the used log is gone, the new one takes the next name"
 code 0 -R all vm.qcow2
 says_not out 'interrupted'
 code 0 -m undo -F vm.qcow2.undo vm.qcow2
 cmp vm.qcow2 broken.qcow2
+
+# The guest has gone on in what a repair had put behind the end: that is not cut off.
+image grown.qcow2
+doubled grown.qcow2
+cp grown.qcow2 broken.qcow2
+code 0 -R reuse grown.qcow2
+unfinished grown.qcow2.undo
+# half: the last sector that it has changed is as before.
+python3 - broken.qcow2 grown.qcow2 <<'PY'
+import sys
+old = open(sys.argv[1], "rb").read()
+with open(sys.argv[2], "r+b") as file:
+    new = file.read()
+    at = max(at for at in range(0, len(old), 512) if old[at:at + 512] != new[at:at + 512])
+    file.seek(at)
+    file.write(old[at:at + 512])
+PY
+cp grown.qcow2 half.qcow2
+"$QCOW2_DUMP" -R leak grown.qcow2 >out 2>err || true
+says out 'interrupted'
+cp half.qcow2 grown.qcow2
+code 234 -m undo -F vm.qcow2.undo grown.qcow2
+poke grown.qcow2 $(($(stat -c %s broken.qcow2) + 4096)) 6e6577
+cp grown.qcow2 since.qcow2
+code 0 -R reuse broken.qcow2
+cp broken.qcow2.undo grown.qcow2.undo
+unfinished grown.qcow2.undo
+"$QCOW2_DUMP" -R leak grown.qcow2 >out 2>err || true
+says_not out 'interrupted'
+code 234 -m undo -F grown.qcow2.undo grown.qcow2
+says err 'changed since'
+cmp grown.qcow2 since.qcow2
 
 # A log that doesn't fit is not used, and not touched.
 cp whole.qcow2 other.qcow2
