@@ -127,17 +127,39 @@ Error give_up(Error error, const MutableFile* log, const MutableFile& image) {
   return error;
 }
 
+// Why the image won't be what it was, though the undo is forced; empty if it will.
+Result<std::string> amiss(const UndoLog& log, const File& image, bool forced) {
+  if (log.torn()) return *log.torn();
+  const auto fit = log.fits(image, image.modified());
+  if (fit) return "";
+  if (!forced) return tl::unexpected(fit.error());
+  return fit.error().message;
+}
+
+// The two files of an undo, in whatever way they are opened.
+Result<UndoLog> log_for(const Options& options, const std::string& path, const File& log) {
+  std::error_code unknown;
+  if (std::filesystem::equivalent(options.file, path, unknown)) {
+    return fail(EINVAL, fmt::format("{} is the image itself, and no undo log", options.file));
+  }
+  return UndoLog::read(log, options.force);
+}
+
 // What an undo would do, as far as reading tells.
 Result<std::string> undo_dry(const Options& options, const std::string& path) {
   const auto log_file = open_file(options.file);
   if (!log_file) return tl::unexpected(log_file.error());
   const auto image = open_file(path);
   if (!image) return tl::unexpected(image.error());
-  const auto log = UndoLog::read(**log_file);
+  const auto log = log_for(options, path, **log_file);
   if (!log) return tl::unexpected(log.error());
-  const auto fit = log->fits(**image, (*image)->modified());
-  if (!fit && !options.force) return tl::unexpected(fit.error());
-  return fmt::format("{} would be taken back to what it was; nothing was written", report::escape(path));
+  const auto why = amiss(*log, **image, options.force);
+  if (!why) return tl::unexpected(why.error());
+  const std::string size = (*image)->size() > log->header().old_size
+                               ? fmt::format(" ({} bytes are cut off)", (*image)->size() - log->header().old_size)
+                               : "";
+  return fmt::format("{} would be taken back {}{}; nothing was written", report::escape(path),
+                     why->empty() ? "to what it was" : "by force, though " + *why, size);
 }
 
 }  // namespace
@@ -218,16 +240,20 @@ Result<void> Mending::perform(Progress& progress) {
 
 Result<std::string> undo(const Options& options, const std::string& path) {
   if (options.dry_run) return undo_dry(options, path);
-  auto log_file = open_mutable(options.file);
-  if (!log_file) return tl::unexpected(log_file.error());
+  const auto readable = open_file(options.file);
+  if (!readable) return tl::unexpected(readable.error());
   auto image = open_mutable(path);
   if (!image) return tl::unexpected(image.error());
-  const auto log = UndoLog::read(**log_file);
+  auto log = log_for(options, path, **readable);
   if (!log) return tl::unexpected(log.error());
+  const auto why = amiss(*log, **image, options.force);
+  if (!why) return tl::unexpected(why.error());
+  auto log_file = open_mutable(options.file);
+  if (!log_file) return tl::unexpected(log_file.error());
+
   const Guard guard;
   std::unique_ptr<MutableFile> own;
   if (!options.no_undo) {
-    if (auto fit = log->fits(**image, (*image)->modified()); !fit && !options.force) return tl::unexpected(fit.error());
     auto created = create_log(options, **image);
     if (!created) return tl::unexpected(created.error());
     own = std::move(*created);
@@ -235,7 +261,12 @@ Result<std::string> undo(const Options& options, const std::string& path) {
   const auto done = qd::undo(**image, **log_file, own.get(), base_name(path), options.force, interrupted);
   if (!done) return tl::unexpected(give_up(done.error(), own.get(), **image));
   std::string text =
-      fmt::format("{} is what it was before ({} bytes written back).", report::escape(path), done->bytes_written);
+      why->empty()
+          ? fmt::format("{} is what it was before ({} bytes written back).", report::escape(path), done->bytes_written)
+          : fmt::format(
+                "{} was taken back by force ({} bytes written back), and may be neither what it was before nor "
+                "what it was since: {}. Check it.",
+                report::escape(path), done->bytes_written, *why);
   if (own) {
     text += fmt::format("\nTo take that back: qcow2-dump -m undo -F {} {}", report::shell_quote(own->path()),
                         report::shell_quote(path));

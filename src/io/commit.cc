@@ -412,7 +412,7 @@ Result<Transaction::Outcome> Transaction::commit(MutableFile& image, MutableFile
 
 Result<Transaction::Outcome> undo(MutableFile& image, MutableFile& log, MutableFile* own_log,
                                   const std::string& image_name, bool forced, const std::atomic<bool>& interrupted) {
-  const auto read = UndoLog::read(log);
+  const auto read = UndoLog::read(log, forced);
   if (!read) return tl::unexpected(read.error());
   const UndoHeader& header = read->header();
   if (!forced) {

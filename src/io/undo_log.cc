@@ -174,53 +174,65 @@ Result<void> set_state(MutableFile& log, UndoHeader header, UndoState state) {
   return write_header(log, header);
 }
 
-Result<UndoLog> UndoLog::read(const File& log) {
+Result<UndoLog> UndoLog::read(const File& log, bool torn_too) {
   UndoLog result(log);
   auto header = read_header(log);
   if (!header) return tl::unexpected(header.error());
   result.header_ = std::move(*header);
-  if (auto done = result.read_records(); !done) return tl::unexpected(done.error());
+  if (auto done = result.read_records(torn_too); !done) return tl::unexpected(done.error());
   return result;
 }
 
-// Nothing a record claims is believed before it is compared with what is there: anybody can hand us a log.
-Result<void> UndoLog::read_records() {
-  if (header_.log_bytes > log_->size()) return damaged(*log_, log_->size(), "it ends too early");
-  std::vector<std::byte> buffer(piece_bytes);
-  std::uint64_t at = undo_sector;
+// A record whose place is sound but whose bytes aren't can be stepped over. Where not even its place can be believed,
+// what follows is lost, too.
+Result<void> UndoLog::read_records(bool torn_too) {
   std::uint64_t image_end = 0;  // of the record before
-  while (at < header_.log_bytes) {
-    RecordOnDisk disk;
-    if (header_.log_bytes - at < sizeof disk) return damaged(*log_, at, "a record is cut off");
-    if (auto done = read_into(*log_, at, std::as_writable_bytes(std::span(&disk, 1))); !done) return done;
-
-    const Record record{disk.offset.get(), disk.bytes.get(), disk.versions.get(), at + sizeof disk,
-                        disk.offset.get() >= grown_from()};
-    const auto record_end = checked_add(record.offset, record.bytes);
-    const bool whole = record.bytes % undo_sector == 0 || (!record.grown && record_end == header_.old_size);
-    const std::uint64_t end = record.grown ? round_up(header_.new_size, undo_sector) : header_.old_size;
-    if (record.bytes == 0 || record.offset < image_end || record.offset % undo_sector != 0 || !record_end ||
-        *record_end > end || !whole || record.versions > most_versions) {
-      return damaged(*log_, at, "a record names a place where none can be");
-    }
-    const std::uint64_t left = header_.log_bytes - record.at, kept = record.checksums_at() - record.at;
-    if (kept > left || checksum_bytes(record.bytes, record.versions) > left - kept) {
-      return damaged(*log_, at, "a record is cut off");
-    }
-
-    std::uint32_t checksum = checksum_of(disk);
-    const std::uint64_t next = record.checksums_at() + checksum_bytes(record.bytes, record.versions);
-    for (at = record.at; at < next;) {
-      const auto piece = std::span(buffer).first(std::min<std::uint64_t>(next - at, piece_bytes));
-      if (auto done = read_into(*log_, at, piece); !done) return done;
-      checksum = crc32(checksum, piece.data(), piece.size());
-      at += piece.size();
-    }
-    if (checksum != disk.checksum.get()) return damaged(*log_, record.at - sizeof disk, "a record's checksum is wrong");
-    image_end = *record_end;
-    records_.push_back(record);
+  for (std::uint64_t at = undo_sector; at < header_.log_bytes;) {
+    const std::uint64_t before = at;
+    const auto whole = read_record(at, image_end);
+    if (whole) continue;
+    if (!torn_too || whole.error().number != EINVAL) return tl::unexpected(whole.error());
+    if (!torn_) torn_ = whole.error().message;
+    if (at == before) return {};
   }
-  if (records_.size() != header_.records) return damaged(*log_, at, "records are missing");
+  if (records_.size() == header_.records || torn_) return {};
+  return damaged(*log_, header_.log_bytes, "records are missing");
+}
+
+// Nothing a record claims is believed before it is compared with what is there: anybody can hand us a log. `at` moves
+// on as soon as its place is known.
+Result<void> UndoLog::read_record(std::uint64_t& at, std::uint64_t& image_end) {
+  const std::uint64_t log_end = std::min(header_.log_bytes, log_->size());
+  RecordOnDisk disk;
+  if (at > log_end || log_end - at < sizeof disk) return damaged(*log_, at, "it ends too early: a record is cut off");
+  if (auto done = read_into(*log_, at, std::as_writable_bytes(std::span(&disk, 1))); !done) return done;
+
+  const Record record{disk.offset.get(), disk.bytes.get(), disk.versions.get(), at + sizeof disk,
+                      disk.offset.get() >= grown_from()};
+  const auto record_end = checked_add(record.offset, record.bytes);
+  const bool whole = record.bytes % undo_sector == 0 || (!record.grown && record_end == header_.old_size);
+  const std::uint64_t end = record.grown ? round_up(header_.new_size, undo_sector) : header_.old_size;
+  if (record.bytes == 0 || record.offset < image_end || record.offset % undo_sector != 0 || !record_end ||
+      *record_end > end || !whole || record.versions > most_versions) {
+    return damaged(*log_, at, "a record names a place where none can be");
+  }
+  const std::uint64_t left = log_end - record.at, kept = record.checksums_at() - record.at;
+  if (kept > left || checksum_bytes(record.bytes, record.versions) > left - kept) {
+    return damaged(*log_, at, "it ends too early: a record is cut off");
+  }
+
+  std::vector<std::byte> buffer(piece_bytes);
+  std::uint32_t checksum = checksum_of(disk);
+  const std::uint64_t next = record.checksums_at() + checksum_bytes(record.bytes, record.versions);
+  for (at = record.at; at < next;) {
+    const auto piece = std::span(buffer).first(std::min<std::uint64_t>(next - at, piece_bytes));
+    if (auto done = read_into(*log_, at, piece); !done) return done;
+    checksum = crc32(checksum, piece.data(), piece.size());
+    at += piece.size();
+  }
+  image_end = *record_end;
+  if (checksum != disk.checksum.get()) return damaged(*log_, record.at - sizeof disk, "a record's checksum is wrong");
+  records_.push_back(record);
   return {};
 }
 
@@ -355,8 +367,8 @@ Result<void> UndoLog::fits(const File& image, std::int64_t modified) const {
   if (!before) return tl::unexpected(before.error());
   if (*before != header_.fingerprint) {
     return refuse(
-        fmt::format("{} is another image than the one it was written for ({}), or its first MiB was changed "
-                    "since; name the right image",
+        fmt::format("{} was changed since in its first MiB, or is another image than the one the log was written for "
+                    "({})",
                     image.path(), header_.image));
   }
 

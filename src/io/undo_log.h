@@ -75,7 +75,9 @@ class UndoLog {
  public:
   // Reads and verifies all of it. EINVAL: no undo log, or an unsealed one (then the image was never touched), or
   // damaged: the message says which, and where. The log file must outlive the result.
-  static Result<UndoLog> read(const File& log);
+  // `torn_too`: records that are damaged are left out then, and torn() says so.
+  static Result<UndoLog> read(const File& log, bool torn_too = false);
+  const std::optional<std::string>& torn() const { return torn_; }
 
   const UndoHeader& header() const { return header_; }
 
@@ -106,7 +108,8 @@ class UndoLog {
   struct Piece;
   explicit UndoLog(const File& log) : log_(&log) {}
 
-  Result<void> read_records();
+  Result<void> read_records(bool torn_too);
+  Result<void> read_record(std::uint64_t& at, std::uint64_t& image_end);
   // each(piece) for up to a MiB of a record at a time, with what the log and what the image hold.
   template <class Each>
   Result<void> for_pieces(const File& image, Each&& each) const;
@@ -122,6 +125,7 @@ class UndoLog {
   const File* log_;
   UndoHeader header_;
   std::vector<Record> records_;
+  std::optional<std::string> torn_;
 };
 
 // Says in a log's header in what state its image is.
