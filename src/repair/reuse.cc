@@ -125,9 +125,15 @@ std::string Separator::name(const Owner& o) const {
   }
 }
 
+// The one who stays comes first. Each of the others has an action of its own, which names it.
 std::string Separator::everybody(const std::map<Claim, Owners>& claims) const {
+  constexpr std::size_t most = 8;
   std::string text;
-  for (const auto& [claim, owners] : claims) text += (text.empty() ? "" : ", ") + name(owners.front());
+  std::size_t named = 0;
+  for (const auto& [claim, owners] : claims) {
+    if (named++ == most) return fmt::format("{} and {} more", text, claims.size() - most);
+    text += (text.empty() ? "" : ", ") + name(owners.front());
+  }
   return text;
 }
 
@@ -333,10 +339,23 @@ void Separator::separate(bool metadata) {
   for (auto c = conflicts.next(0); c && !w_.failed(); c = conflicts.next(*c + 1)) {
     const ClusterIndex cluster(*c);
     std::map<Claim, Owners> claims;
+    bool others = false;
     for (const Owner& o : w_.result().owners_of(cluster)) {
-      if (credible(o)) claims[claim_of(o, luks_)].push_back(o);
+      if (credible(o)) {
+        claims[claim_of(o, luks_)].push_back(o);
+      } else {
+        others = true;
+      }
     }
-    if (claims.size() < 2) continue;
+    if (claims.size() < 2) {
+      if (others && !metadata) {
+        w_.refuse(Code::cluster_on_metadata,
+                  fmt::format("cluster 0x{:x} stays as it is: entries that lead to it lie in an L2 table that something "
+                              "else lies on, so they may be anything",
+                              g_.offset(cluster).value));
+      }
+      continue;
+    }
     // Compressed data has several lawful owners: they keep their place together.
     const OwnerKind keeper = claims.begin()->second.front().kind;
     const Code reason = reason_of(claims);

@@ -54,7 +54,9 @@ class Salvage {
   std::vector<Entry> table_at(HostOffset at, std::uint64_t count);
   bool find_lost_table();
   bool holds_something(HostOffset at);
-  void search_behind(const image::Stop& stop);
+  using Found = std::vector<std::pair<HostOffset, Entry>>;
+  Found search_behind(const image::Stop& stop);
+  void take(Found&& found);
   void write();
 
   Work& w_;
@@ -192,23 +194,32 @@ bool Salvage::find_lost_table() {
   return true;
 }
 
-// From the first entry that can't be read on, byte by byte.
-void Salvage::search_behind(const image::Stop& stop) {
+// From the first entry that can't be read on, byte by byte, as many as the header promises.
+Salvage::Found Salvage::search_behind(const image::Stop& stop) {
   const std::uint64_t known = header_.snapshots_offset + w_.image().snapshots.bytes;  // up to here all was read
   std::uint64_t at = round_up(std::max(stop.at.value, known), 8), empty_handed = 0;
   const std::uint64_t wanted = std::min<std::uint64_t>(header_.nb_snapshots, format::max_snapshots);
-  while (entries_.size() < wanted && empty_handed < search_bytes && at < w_.image().file().size()) {
+  Found found;
+  while (entries_.size() + found.size() < wanted && empty_handed < search_bytes && at < w_.image().file().size()) {
     if (auto e = entry(HostOffset(at), true)) {
-      complete(*e, nullptr);
-      w_.act({Code::snapshot_entry, false, HostOffset(at), e->bytes,
-              fmt::format("snapshot {} (\"{}\") found again at 0x{:x}", e->id, e->name, at), "", ""});
-      at = round_up(at + e->bytes, 8);
+      const std::uint64_t next = round_up(at + e->bytes, 8);
+      found.emplace_back(HostOffset(at), std::move(*e));
+      at = next;
       empty_handed = 0;
-      entries_.push_back(std::move(*e));
     } else {
       at += 8;
       empty_handed += 8;
     }
+  }
+  return found;
+}
+
+void Salvage::take(Found&& found) {
+  for (auto& [at, e] : found) {
+    complete(e, nullptr);
+    w_.act({Code::snapshot_entry, false, at, e.bytes,
+            fmt::format("snapshot {} (\"{}\") found again at 0x{:x}", e.id, e.name, at.value), "", ""});
+    entries_.push_back(std::move(e));
   }
 }
 
@@ -266,6 +277,12 @@ void Salvage::mend() {
   const bool void_table = table.entries.empty() || std::ranges::any_of(table.entries, blank);
   if (void_table && find_lost_table()) return;
   if (header_.nb_snapshots > 0 && void_table && header_.nb_snapshots <= format::max_snapshots && table.missing == 0) {
+    // The first entry may be damaged in its lengths only; all of them, no fewer, make it the table.
+    Found all = table.stop && table.entries.empty() ? search_behind(*table.stop) : Found();
+    if (all.size() == header_.nb_snapshots) {
+      take(std::move(all));
+      return write();
+    }
     w_.lost_something();
     return w_.refuse(Code::snapshot_table,
                      fmt::format("the snapshot table stays as it is: what lies at 0x{:x} is none, and none "
@@ -278,13 +295,16 @@ void Salvage::mend() {
     changed_ |= complete(e, &s);
     entries_.push_back(std::move(e));
   }
-  if (table.stop) search_behind(*table.stop);
-  if (entries_.empty() && table.stop && holds_something(HostOffset(header_.snapshots_offset)) && !w_.wanted.force) {
+  if (table.stop) take(search_behind(*table.stop));
+  const bool cut_off = table.missing > 0 && header_.nb_snapshots <= format::max_snapshots;
+  if (entries_.empty() && !w_.wanted.force &&
+      (cut_off || (table.stop && holds_something(HostOffset(header_.snapshots_offset))))) {
     w_.lost_something();
-    return w_.refuse(Code::snapshot_table,
-                     fmt::format("the snapshot table stays as it is: what lies at 0x{:x} can't be read as entries, but "
-                                 "may have been some. --force removes it",
-                                 header_.snapshots_offset));
+    return w_.refuse(
+        Code::snapshot_table,
+        fmt::format("the snapshot table stays as it is: at 0x{:x}, {}. --force removes it", header_.snapshots_offset,
+                    cut_off ? fmt::format("past the end of the file, there were {} entries", header_.nb_snapshots)
+                            : "there is something that may have been entries"));
   }
   if (changed_ || table.stop || table.missing > 0 || w_.count(Code::snapshot_entry) > 0) write();
 }

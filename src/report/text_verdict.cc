@@ -49,14 +49,13 @@ void print_verdict(Output& out, const image::Image& image, const check::Result& 
     out.write(border);
     return;
   }
-  bool any_command = false, any_missing = false;
+  bool any_command = false;
   for (const Advice& advice : verdict.advice) {
     out.write("\n");
     print_advice(out, advice);
+    if (!is_available(advice)) out.print("         {}\n", recover_remark);
     any_command |= !advice.command.empty();
-    any_missing |= !is_available(advice);
   }
-  if (any_missing) out.print("         {}\n", recover_remark);
   if (!any_command && result.status() != check::Status::good) {
     out.write("\nRepair:  no command can.\n");
   }

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Repairs every image that the tests have, and proves that nothing was lost and that everything can be taken back.
 
-    run.py BINARY [--images] [--oracle] [--list] [--jobs N] [--keep FOLDER] [NAME…]
+    run.py BINARY [--images] [--oracle] [--sample N] [--list] [--jobs N] [--keep FOLDER] [NAME…]
         NAME: a folder of tests/images, or a case of tests/oracle/cases.py, or a pattern such as 'rich/l2-*'
 
 What must hold of each image, under the names by which a failure tells it:
@@ -371,6 +371,7 @@ def main():
     parser.add_argument("names", nargs="*")
     parser.add_argument("--images", action="store_true", help="only the images of tests/images")
     parser.add_argument("--oracle", action="store_true", help="only those of tests/oracle/cases.py")
+    parser.add_argument("--sample", type=int, default=1, metavar="N", help="of the oracle's cases, every Nth")
     parser.add_argument("--list", action="store_true", help="print the names, run none")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", help="leave the images of failing cases, as they were before, in this folder")
@@ -380,7 +381,9 @@ def main():
     with tempfile.TemporaryDirectory(prefix="repair-base-", dir=scratch()) as built, \
             tempfile.TemporaryDirectory(prefix="repair-cache-") as cache, multiprocessing.Pool(options.jobs) as pool:
         paths = {} if options.images and not options.oracle else matrix.build_bases(pool, built, cache)
-        chosen = subjects(options, paths)
+        everything = subjects(options, paths)
+        chosen = [s for s in everything if isinstance(s, Folder)]
+        chosen += [s for s in everything if not isinstance(s, Folder)][::options.sample]
         if options.list:
             print("\n".join(map(str, chosen)))
             return 0
