@@ -202,3 +202,91 @@ for change in 'image["refcount_table_offset"] = image.length + 4096' 'image.put(
   kept_by_writers vm.qcow2 before all
   rm -f vm.qcow2.undo
 done
+
+# ---- what a review has found: each of these was freed or overwritten once
+
+# orphan IMAGE GUEST_OFFSET: the cluster of HEALTHY that its guest offset leads to is the only place.
+orphan() {
+  edit "$1" "
+entry = next(e for e in image.entries('normal') if e.guest == $2)
+print(entry.host, entry.host, sep='\n')" >places
+}
+# doubtful IMAGE: -R leak and all free none of the places, with or without a repair of the rest before.
+doubtful() {
+  local what
+  cp "$1" before
+  for what in leak all "error leak" "reuse error"; do
+    cp before vm.qcow2
+    for step in $what; do
+      "$QCOW2_DUMP" -R $step vm.qcow2 >out 2>err || (($? <= 6)) || fail "-R $step"
+    done
+    kept vm.qcow2 before all
+    rm -f vm.qcow2*
+  done
+}
+
+echo "a doubled entry, whose own data looks leaked" >&2
+orphan healthy 0x3000
+cp healthy broken
+edit broken 'a, b = image.entries("normal")[2:4]; image.put(b.at, a.value)'
+doubtful broken
+
+echo "an entry whose offset has flipped to a free cluster" >&2
+orphan healthy 0x3000
+cp healthy broken
+edit broken 'e = image.entries("normal")[3]; image.put(e.at, e.value ^ e.host | image.length); image.truncate(image.length + 8192)'
+doubtful broken
+
+echo "an L2 table that was zeroed in place, after a crash with lazy refcounts" >&2
+remember 1
+cp healthy broken
+edit broken '
+table = dict(image.l2_tables())[1]
+image.write(table, bytes(4096))
+image["compatible_features"] |= 1
+image["incompatible_features"] |= DIRTY'
+doubtful broken
+
+echo "zeroed L2 entries next to a bitmap that can't be read" >&2
+remember 1
+cp healthy broken
+qemu-img bitmap --add broken daily
+edit broken '
+table = dict(image.l2_tables())[1]
+image.write(table, bytes(4096))
+image.put(image.bitmaps()[0].at + 17, 255, 1)'
+doubtful broken
+
+echo "an L2 table of nothing but zeros that the guest has written" >&2
+qemu-img create -q -f qcow2 -o cluster_size=4k zeros 16M
+qemu-io -f qcow2 -c 'write -z 0 2M' -c 'write -P 18 12M 512k' zeros >qemu-io.log
+edit zeros 'print(*[image.l2_tables()[0][1]] * 2, sep="\n")' >places
+cp zeros broken
+edit broken 'image.put(image.l1_at(0), 0)'
+doubtful broken
+
+echo "COMPRESSED on an entry that isn't" >&2
+cp healthy broken
+edit broken 'e = image.entries("normal")[5]; image.put(e.at, e.value | 1 << 62)'
+cp broken vm.qcow2
+"$QCOW2_DUMP" -R all vm.qcow2 >out 2>err || (($? <= 6)) || fail "-R all"
+edit vm.qcow2 'sys.exit(image.get(image.l2_at(image.l2_tables()[0][1], 5)) >> 62 != 3)' || fail "the proof is gone"
+rm -f vm.qcow2*
+
+echo "a snapshot behind an impossible count" >&2
+cp healthy broken
+qemu-img snapshot -c keep broken
+edit broken 'at = image.snapshots()[0].at; image.put(at, image.get(at) | 512); image["nb_snapshots"] = 70000'
+cp broken vm.qcow2
+"$QCOW2_DUMP" -R all vm.qcow2 >out 2>err || (($? <= 6)) || fail "-R all"
+edit vm.qcow2 'sys.exit(image["snapshots_offset"] == 0)' || fail "the snapshot table is gone"
+rm -f vm.qcow2*
+
+echo "a file that was cut off, and a repair that needs room" >&2
+cp healthy broken
+edit broken 'a, b = image.entries("normal")[2:4]; image.put(b.at, a.value); image.truncate(image.length // 2 & ~4095)'
+cp broken vm.qcow2
+code 6 -R all vm.qcow2
+says out 'Bring the rest of the file back first'
+same vm.qcow2 broken
+rm -f vm.qcow2*
