@@ -135,23 +135,29 @@ Result<void> Transaction::write(Stage stage, std::uint64_t offset, std::span<con
 Result<void> Transaction::copy(Stage stage, std::uint64_t offset, const File& source, std::uint64_t from,
                                std::uint64_t length) {
   if (auto room = require_room(*plan_, offset, length); !room || length == 0) return room;
-  plan_->size = std::max(plan_->size, offset + length);
+  {
+    const std::lock_guard writing(plan_->mutex);
+    plan_->size = std::max(plan_->size, offset + length);
+  }
   return for_pages(offset, length, [&](std::uint64_t at, std::uint64_t here) -> Result<void> {
     const CopiedPage place{&source, from + (at - offset)};
     PageBytes bytes;
     const auto part = std::span(bytes).first(static_cast<std::size_t>(here));
     if (auto done = source.read(place.from, part); !done) return tl::unexpected(done.error());
+    const std::lock_guard writing(plan_->mutex);
     return plan_->patch(stage, at, part, here == page_bytes ? &place : nullptr);
   });
 }
 
 void Transaction::punch(std::uint64_t offset, std::uint64_t length) {
+  const std::lock_guard writing(plan_->mutex);
   const std::uint64_t end = std::min(checked_add(offset, length).value_or(plan_->size), plan_->size);
   if (auto done = plan_->clear(offset, end); !done && !broken_) broken_ = done.error();
 }
 
 void Transaction::resize(std::uint64_t bytes) {
   if (plan_->base.kind() == FileKind::block_device) return;
+  const std::lock_guard writing(plan_->mutex);
   // What is cut off is gone, also when the image is made longer again before any of it is real.
   if (bytes < plan_->size) {
     if (auto done = plan_->clear(bytes, plan_->size); !done && !broken_) broken_ = done.error();

@@ -16,16 +16,20 @@ std::string_view reason(const repair::Action& action) {
 void print_plan(Output& out, const RepairReport& repair, const Style& style) {
   const repair::Plan& plan = repair.plan;
   if (!repair.taken_back_by.empty()) {
-    out.write(wrap(fmt::format("An earlier repair was interrupted. Its log, {}, {}.", escape(repair.taken_back_by),
-                               repair.dry_run ? "would take the image back first; this is what would follow"
-                                              : "took the image back first")));
+    out.write(wrap(fmt::format(
+        "An earlier repair was interrupted. Its log, {}, {}.", escape(repair.taken_back_by),
+        repair.dry_run ? "would take the image back first; this is what would follow" : "took the image back first")));
     out.write("\n");
   }
   out.print("{}:\n", repair.dry_run ? "Repair plan (a dry run: nothing is written)" : "Repair");
   if (repair.nothing) out.print("  nothing is to be done\n");
   for (const repair::Action& a : plan.actions) {
-    out.print("  {} {:<20} 0x{:<10x} {}\n", a.lossy ? paint(style, Color::red, "lossy") : "safe ", reason(a),
-              a.at.value, escape(a.text));
+    const std::string text = escape(a.text), place = fmt::format("{:<14} 0x{:x}", reason(a), a.at.value);
+    constexpr std::size_t column = 36;
+    const std::string gap(place.size() < column - 8 ? column - 8 - place.size() : 1, ' ');
+    const bool fits = 8 + place.size() + gap.size() + text.size() <= text_width;
+    out.print("  {} {}{}\n", a.lossy ? paint(style, Color::red, "lossy") : "safe ", place, fits ? gap + text : "");
+    if (!fits) out.write(wrap(text, std::string(8, ' ')));
     if (!a.before.empty() && a.before.size() > 2) out.print("        {} -> {}\n", a.before, a.after);
   }
   if (plan.unlisted > 0) out.print("  and {} more, not listed\n", plan.unlisted);
