@@ -32,7 +32,6 @@ class LeakJudge {
   std::uint64_t count(Code code) const { return result_.findings.count(code); }
   void gather();
   bool lazy_dirty() const;
-  bool empty(const Stretch& stretch);
   enum class Likeness { none, bitmap_table, l2_table, l1_table };
   Likeness likeness(std::span<const std::uint64_t> words, unsigned step) const;
   void look_into();

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "check/leaks.h"
@@ -43,42 +44,47 @@ struct Neighbours {
 
 class Looker {
  public:
-  Looker(const format::Geometry& geometry, const Stretch& stretch) : g_(geometry), stretch_(stretch) {}
-  void look(const image::Group& group, const image::Table& table, Neighbours& into) const;
+  Looker(const format::Geometry& geometry, std::span<const Stretch> stretches) : g_(geometry), stretches_(stretches) {}
+  // `into`: as the stretches.
+  void look(const image::Group& group, const image::Table& table, std::span<Neighbours> into) const;
 
  private:
-  bool empty(const image::Table& table, std::uint64_t first) const;
+  bool empty(const image::Table& table, const Stretch& stretch, std::uint64_t first) const;
 
   const format::Geometry& g_;
-  const Stretch& stretch_;
+  const std::span<const Stretch> stretches_;
 };
 
 // No entries where the stretch would have them, as far as the table goes.
-bool Looker::empty(const image::Table& table, std::uint64_t first) const {
-  const std::uint64_t end = std::min<std::uint64_t>(first + stretch_.count, g_.l2_entries());
+bool Looker::empty(const image::Table& table, const Stretch& stretch, std::uint64_t first) const {
+  const std::uint64_t end = std::min<std::uint64_t>(first + stretch.count, g_.l2_entries());
   for (std::uint64_t i = first; i < end; ++i) {
     if (table.words[i * g_.l2_words()] != 0) return false;
   }
   return true;
 }
 
-void Looker::look(const image::Group& group, const image::Table& table, Neighbours& into) const {
+void Looker::look(const image::Group& group, const image::Table& table, std::span<Neighbours> into) const {
   const std::uint64_t begin = std::uint64_t{group.l1_index} * g_.l2_entries();
-  const auto found = [&](Neighbours::Side side, std::uint64_t first) {
-    into.start[side] = begin + first;
-    into.free[side] = empty(table, first);
+  const auto found = [&](std::size_t i, Neighbours::Side side, std::uint64_t first) {
+    into[i].start[side] = begin + first;
+    into[i].free[side] = empty(table, stretches_[i], first);
   };
-  if (g_.cluster(table.offset) + 1 == stretch_.first) {
-    found(Neighbours::table, 0);
-    into.behind_void = std::ranges::all_of(table.words, [](std::uint64_t word) { return word == 0; });
+  for (std::size_t i = 0; i < stretches_.size(); ++i) {
+    if (g_.cluster(table.offset) + 1 != stretches_[i].first) continue;
+    found(i, Neighbours::table, 0);
+    into[i].behind_void = std::ranges::all_of(table.words, [](std::uint64_t word) { return word == 0; });
   }
   image::for_runs(g_, table.words, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t n) {
     const std::uint64_t raw = table.words[first * g_.l2_words()];
     if (raw & format::compressed_flag) return;
     const ClusterIndex cluster = g_.cluster(HostOffset(raw & format::offset_mask));
-    if (cluster + n == stretch_.first) found(Neighbours::before, first + n);
-    if (stretch_.first + stretch_.count == cluster && first >= stretch_.count) {
-      found(Neighbours::behind, first - stretch_.count);
+    for (std::size_t i = 0; i < stretches_.size(); ++i) {
+      const Stretch& stretch = stretches_[i];
+      if (cluster + n == stretch.first) found(i, Neighbours::before, first + n);
+      if (stretch.first + stretch.count == cluster && first >= stretch.count) {
+        found(i, Neighbours::behind, first - stretch.count);
+      }
     }
   });
 }
@@ -132,6 +138,7 @@ std::vector<Place> places_of(const image::Image& image, const Result& result, st
     std::vector<Neighbours> neighbours;  // as stretches
     std::vector<std::uint32_t> used;     // L1 indexes that have a table
   };
+  const Looker looker(*image.geometry, stretches);
   Part all{std::vector<Neighbours>(stretches.size()), {}};
   image::walk<Part>(
       image, std::span(result.states).first(1),
@@ -141,9 +148,7 @@ std::vector<Place> places_of(const image::Image& image, const Result& result, st
           // A ruined L1 entry has no table either.
           if (table.offset.value == 0 || table.offset.value >= image.size() || table.words.empty()) continue;
           part.used.push_back(group.l1_index);
-          for (std::size_t i = 0; i < stretches.size(); ++i) {
-            Looker(*image.geometry, stretches[i]).look(group, table, part.neighbours[i]);
-          }
+          looker.look(group, table, part.neighbours);
         }
       },
       [&](Part&& part) {

@@ -57,14 +57,16 @@ int newest_log(const File& image) {
   const std::filesystem::path first(log_name(image, 1));
   const std::string name = first.filename().string() + ".";
   int newest = ::access(first.c_str(), F_OK) == 0 ? 1 : 0;
-  std::error_code unreadable;  // then whoever makes a log will say so
+  constexpr int most = 1'000'000;  // whatever has a higher number is not ours
+  std::error_code unreadable;      // then whoever makes a log will say so
   const auto folder = first.has_parent_path() ? first.parent_path() : std::filesystem::path(".");
-  for (const auto& entry : std::filesystem::directory_iterator(folder, unreadable)) {
-    const std::string other = entry.path().filename().string();
+  for (std::filesystem::directory_iterator at(folder, unreadable), end; !unreadable && at != end;
+       at.increment(unreadable)) {
+    const std::string other = at->path().filename().string();
     if (!other.starts_with(name)) continue;
     int n = 0;
-    const auto [end, error] = std::from_chars(other.data() + name.size(), other.data() + other.size(), n);
-    if (error == std::errc() && end == other.data() + other.size()) newest = std::max(newest, n);
+    const auto [stop, error] = std::from_chars(other.data() + name.size(), other.data() + other.size(), n);
+    if (error == std::errc() && stop == other.data() + other.size() && n < most) newest = std::max(newest, n);
   }
   return newest;
 }

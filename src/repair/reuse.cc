@@ -269,8 +269,10 @@ const std::map<HostOffset, HostOffset>& Separator::bitmap_entries(std::uint64_t 
   const auto [known, fresh] = bitmap_entries_.try_emplace(index);
   if (!fresh) return known->second;
   const format::Bitmap& b = w_.image().bitmaps.entries[index];
-  const std::vector<std::byte> table = w_.read(b.table_offset, std::uint64_t{b.table_size} * sizeof(be64));
-  for (std::uint64_t i = 0; i < b.table_size; ++i) {
+  const std::uint64_t in_file = w_.image().size() - std::min(w_.image().size(), b.table_offset.value);
+  const std::uint64_t entries = std::min<std::uint64_t>(b.table_size, in_file / sizeof(be64));
+  const std::vector<std::byte> table = w_.read(b.table_offset, entries * sizeof(be64));
+  for (std::uint64_t i = 0; i < entries; ++i) {
     const auto entry = load_big_endian<std::uint64_t>(table.data() + i * sizeof(be64));
     known->second.try_emplace(HostOffset(entry & format::offset_mask), b.table_offset + i * sizeof(be64));
   }
@@ -349,10 +351,11 @@ void Separator::separate(bool metadata) {
     }
     if (claims.size() < 2) {
       if (others && !metadata) {
-        w_.refuse(Code::cluster_on_metadata,
-                  fmt::format("cluster 0x{:x} stays as it is: entries that lead to it lie in an L2 table that something "
-                              "else lies on, so they may be anything",
-                              g_.offset(cluster).value));
+        w_.refuse(
+            Code::cluster_on_metadata,
+            fmt::format("cluster 0x{:x} stays as it is: entries that lead to it lie in an L2 table that something "
+                        "else lies on, so they may be anything",
+                        g_.offset(cluster).value));
       }
       continue;
     }
