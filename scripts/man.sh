@@ -35,8 +35,10 @@ cat <<'ROFF'
 .SH FILES
 .TP
 .I IMAGE\fB.undo\fR, \fIIMAGE\fB.undo.2\fR, ...
-The old bytes of what a repair has changed, beside the image, or in the working folder for a device. Never overwritten;
-when the guest has run since, they are of no more use.
+The old bytes of what a repair has changed, beside the image, or in the working folder for a device. Never overwritten, and
+readable by the owner only. The next repair takes an interrupted one back by the newest of them, and deletes that. A log
+fits as long as nobody else has changed the image, its time of change included. Delete it when you are content with the
+repair.
 .SH ENVIRONMENT
 .TP
 .B NO_COLOR

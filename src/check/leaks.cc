@@ -1,5 +1,6 @@
-// Four things make leaks suspicious:
+// Five things make leaks suspicious:
 //   damage elsewhere that hides references (hidden.cc has the list),
+//   entries that name clusters which may not be theirs: what they should name may be what is leaked,
 //   content: a leaked cluster that reads as an L1 or L2 table whose entries lead to other clusters in use,
 //   number: more of them than an interrupted write leaves behind, and not all of them empty,
 //   place: between two clusters in use, with just that room between them on the guest's disk, too; or behind an L2

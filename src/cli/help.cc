@@ -48,7 +48,7 @@ in an undo log before the first one changes
   -R, --repair leak      free clusters that nobody uses; refused where they look
                          like lost data
                error     refcounts, COPIED flags, refcount blocks and table,
-                         snapshot table, bitmaps; nothing is freed
+                         snapshot table, bitmaps; frees no leaks
                reuse     a copy of its own for each owner of a cluster, and
                          refcounts that fit
                all       error, reuse and leak

@@ -1,4 +1,5 @@
-// What writes to an image: -R and -m undo. Both under QEMU's locks, both with a log that takes them back.
+// What writes to an image: -R and -m undo. Both under QEMU's locks, both with a log that takes them back, unless
+// there shall be none.
 #pragma once
 
 #include <memory>

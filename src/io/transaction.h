@@ -86,9 +86,9 @@ class Transaction {
   std::optional<Error> broken_;  // of what has no Result of its own; commit() gives it
 };
 
-// The whole way back of `log`: looks whether it is whole and fits (unless `forced`), and puts the image back, its time of change
-// included. `own_log`, a new file or null, takes back the undo itself. While the image is between the two, `log` says
-// so (state sealed): whatever interrupts the undo, it can be run again.
+// The whole way back of `log`: looks whether it is whole and fits (unless `forced`), and puts the image back, its time
+// of change included. `own_log`, a new file or null, takes back the undo itself. While the image is between the two,
+// `log` says so (state sealed): whatever interrupts the undo, it can be run again.
 Result<Transaction::Outcome> undo(MutableFile& image, MutableFile& log, MutableFile* own_log,
                                   const std::string& image_name, bool forced, const std::atomic<bool>& interrupted);
 

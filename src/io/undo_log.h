@@ -82,7 +82,7 @@ class UndoLog {
   const UndoHeader& header() const { return header_; }
 
   // Does the image hold what the transaction left, or any part of it? EINVAL with the reason: another image, changed
-  // since (with the place), of a length that is none of the two, or taken back already.
+  // since (with the place), of a length that is not between the two, or taken back already.
   // `modified`: when it was last changed, as MutableFile says; 0 where nobody knows.
   Result<void> fits(const File& image, std::int64_t modified) const;
 

@@ -15,7 +15,7 @@ struct Repair {
 };
 
 // Errors: EIO where the disk below can't be read (copy it first), ENOSPC where there is no room for new structures,
-// EINVAL for an image whose header is unusable.
+// EFBIG where a refcount table would be too large. What can't be done for other reasons is a refusal in the plan.
 Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wanted& wanted,
                            const check::Options& options = {});
 

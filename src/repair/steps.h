@@ -21,13 +21,14 @@ void mend_entries(Work& work);
 // No cluster has several owners, as far as they are known; repeat until nothing changes.
 void separate_owners(Work& work);
 
-// Each cluster has the refcount that its references ask for, in refcount blocks that stand by themselves.
+// No refcount is too low (error, reuse), and none too high where leaks may be freed. Refcount blocks stand by
+// themselves.
 void mend_refcounts(Work& work);
 
-// COPIED is set where the refcount is 1, and nowhere else.
+// In the active tables, COPIED is set where the refcount is 1, and nowhere else.
 void mend_copied(Work& work);
 
-// The header doesn't say dirty or corrupt any more, if nothing is.
+// The header doesn't say dirty or corrupt any more, if no error is left.
 void clear_marks(Work& work);
 
 // What nobody uses is given back to the file system.
