@@ -234,7 +234,9 @@ Result<void> Mending::perform(Progress& progress) {
   progress.done();
   if (!outcome) return tl::unexpected(give_up(outcome.error(), log.get(), *writable_));
   const std::uint64_t after = writable_->allocated_bytes();
-  report_.bytes_given_back = before > after ? before - after : 0;
+  // A device doesn't tell what it holds.
+  const bool device = writable_->kind() == FileKind::block_device;
+  report_.bytes_given_back = device ? outcome->bytes_punched : before > after ? before - after : 0;
   report_.punch_refused = outcome->punch_refused;
   if (log) report_.undo_log = log->path();
   return {};

@@ -46,7 +46,7 @@ void print_plan(Output& out, const RepairReport& repair, const Style& style) {
 
 void print_done(Output& out, const std::string& path, const RepairReport& repair) {
   if (repair.dry_run || repair.nothing) return;
-  if (repair.bytes_given_back > 0) out.print("{} bytes were given back to the file system.\n", repair.bytes_given_back);
+  if (repair.bytes_given_back > 0) out.print("{} bytes were given back.\n", repair.bytes_given_back);
   if (repair.punch_refused) out.write("The file system can't make holes in files: free clusters keep their space.\n");
   if (repair.undo_log.empty()) {
     out.write("There is no undo log: this can't be taken back.\n\n");
