@@ -7,6 +7,7 @@
 #include <set>
 
 #include "check/passes.h"
+#include "image/chain.h"
 
 namespace qd::check {
 namespace {
@@ -35,13 +36,9 @@ std::string looks_like(const Context& c) {
   const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
   if (std::ranges::all_of(start, [](std::byte b) { return b == std::byte{0}; })) return "; it begins with zeros";
   if (text.starts_with("QFI\xfb")) return {};
-  if (text.starts_with("KDMV") || text.starts_with("# Disk Desc")) return "; it looks like a VMDK image";
-  if (text.starts_with("conectix")) return "; it looks like a VHD image";
-  if (text.starts_with("vhdxfile")) return "; it looks like a VHDX image";
-  if (text.starts_with("QED")) return "; it looks like a QED image";
+  if (const auto format = image::foreign_format(text)) return fmt::format("; it looks like a {} image", *format);
   if (text.starts_with("LUKS\xba\xbe")) return "; it looks like a LUKS volume";
   if (text.starts_with("\x1f\x8b")) return "; it looks like a gzip file";
-  if (text.substr(0, 64).find("VirtualBox") != text.npos) return "; it looks like a VDI image";
   if (text.substr(510) == "\x55\xaa") return "; it looks like a raw disk with a boot sector";
   return {};
 }

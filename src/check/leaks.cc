@@ -155,6 +155,7 @@ void LeakJudge::judge_tables() {
   const Likeness like = clearest->second;
   doubt_.lost_table = true;
   doubt_.maybe_bitmap = like == Likeness::bitmap_table;
+  doubt_.lost_snapshot = like == Likeness::l1_table;
   doubt_.evidence = fmt::format("the leaked cluster at 0x{:x} reads as {}", g_.offset(clearest->first).value,
                                 like == Likeness::l1_table   ? "a lost snapshot's L1 table"
                                 : like == Likeness::l2_table ? "a lost L2 table"

@@ -54,6 +54,7 @@ struct LeakDoubt {
   bool bitmaps_hidden = false;      // damage hides references of bitmaps
   bool lost_table = false;          // the leaks look like what a lost table has mapped
   bool maybe_bitmap = false;        // lost_table: but what was lost could as well be a bitmap
+  bool lost_snapshot = false;       // lost_table: a snapshot's L1 table is among them
   bool misplaced = false;           // entries may name other clusters than they should: those may be what is leaked
   std::string evidence;             // lost_table: what says so, a clause
   std::optional<GuestRange> guest;  // lost_table: where they probably were

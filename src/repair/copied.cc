@@ -1,5 +1,8 @@
 // COPIED promises that the refcount is 1, so that a write needs no copy. Now that the refcounts are right, the flag can
 // be made to agree with them. It goes by the walk, not by the findings: they may be millions.
+//
+// The flag goes before a cluster gets another owner (stage point), and comes after it has lost one (stage release): at
+// no time may a writer take a shared cluster for its own.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -15,8 +18,9 @@ using check::Code;
 struct MendedTable {
   HostOffset at;
   std::uint32_t l1_index = 0;
-  std::uint64_t entries = 0;         // changed
-  std::vector<std::uint64_t> words;  // big-endian
+  std::uint64_t entries = 0;                  // changed
+  bool clears = false, sets = false;
+  std::vector<std::uint64_t> cleared, words;  // big-endian: with what goes, and then with what comes
 };
 
 struct MendedL1 {
@@ -88,12 +92,18 @@ void CopiedMender::mend_table(const image::Group& group, const image::Table& tab
   for (std::size_t i = 0; i < table.words.size(); i += step) {
     const std::uint64_t entry = table.words[i], now = entry == 0 ? 0 : right(entry);
     if (now == entry) continue;
-    if (mended.words.empty()) mended.words.assign(table.words.begin(), table.words.end());
+    if (mended.words.empty()) {
+      mended.words.assign(table.words.begin(), table.words.end());
+      mended.cleared = mended.words;
+    }
     mended.words[i] = now;
+    mended.cleared[i] = entry & now;
+    (now > entry ? mended.sets : mended.clears) = true;
     ++mended.entries;
   }
   if (mended.entries == 0) return;
   for (std::uint64_t& word : mended.words) word = from_big_endian(word);
+  for (std::uint64_t& word : mended.cleared) word = from_big_endian(word);
   mended.at = table.offset;
   mended.l1_index = group.l1_index;
   into.tables.push_back(std::move(mended));
@@ -128,11 +138,19 @@ void mend_copied(Work& w) {
       w.image(), w.result().states, [&](const image::Group& group, Mended& into) { mender.mend_group(group, into); },
       [&](Mended&& mended) {
         for (const MendedL1& m : mended.l1) {
-          w.put64(Stage::point, m.at, m.value, Code::l1_copied,
-                  fmt::format("L1 entry {}: COPIED {}", m.l1_index, m.value & format::copied_flag ? "set" : "cleared"));
+          const bool sets = (m.value & format::copied_flag) != 0;
+          const Stage stage = sets ? Stage::release : Stage::point;
+          if (w.sums()) {
+            w.write64(stage, m.at, m.value);
+            continue;
+          }
+          w.put64(stage, m.at, m.value, Code::l1_copied,
+                  fmt::format("L1 entry {}: COPIED {}", m.l1_index, sets ? "set" : "cleared"));
         }
         for (const MendedTable& m : mended.tables) {
-          w.write(Stage::point, m.at, std::as_bytes(std::span(m.words)));
+          if (m.clears) w.write(Stage::point, m.at, std::as_bytes(std::span(m.cleared)));
+          if (m.sets) w.write(Stage::release, m.at, std::as_bytes(std::span(m.words)));
+          if (w.sums()) continue;
           w.act({Code::l2_copied, false, m.at, m.entries * w.geometry().l2_entry_bytes(),
                  fmt::format("L2 table of L1 entry {}: COPIED put right in {} entries", m.l1_index, m.entries), "",
                  ""});

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/units.h"
@@ -23,7 +24,7 @@ struct Wanted {
 
 // One change, in the words of a person. Equal changes in a row are one action.
 struct Action {
-  std::optional<check::Code> reason;  // nothing: the user asked for it (discard)
+  std::optional<check::Code> reason;  // nothing: the user asked for it, by the plan's name
   bool lossy = false;                 // something is dropped that might have been of use
   HostOffset at;                      // of the first byte that changes
   std::uint64_t bytes = 0;            // how many change
@@ -39,6 +40,7 @@ struct Refusal {
 struct Plan {
   static constexpr std::size_t limit = 10'000;  // actions listed; all are done
 
+  std::string_view title = "Repair", asked = "discard";  // what it is, and what for
   std::vector<Action> actions;
   std::uint64_t unlisted = 0;
   std::vector<Refusal> refusals;

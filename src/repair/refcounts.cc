@@ -7,8 +7,8 @@
 //   3. All blocks are computed, in parallel, and planned in the order of the file. What rises is written before
 //      anything leads to it, what falls after: a loss of power in between leaves leaks.
 //
-// A refcount is raised to the number of references (error, reuse). It is lowered only where leaks may be freed, or where the repair
-// itself has made the cluster unused. A block that is made anew, or reads as all zeros, has no values to keep: what the
+// A refcount is raised to the number of references (error, reuse). It is lowered only where leaks may be freed, or where
+// the repair itself has made the cluster unused; and by as many references as an edit has taken away. A block that is made anew, or reads as all zeros, has no values to keep: what the
 // file holds there without a known owner is marked as used, since a lost table's data looks like that. A later round
 // frees it again if nothing speaks against it. Where nothing is wrong at all, data without a block is just old.
 #include <fmt/format.h>
@@ -271,14 +271,15 @@ std::uint64_t RefcountMender::mended(std::uint64_t cluster, std::uint64_t before
   const std::uint64_t wanted = references(cluster);
   if (wanted > before) return raise_ ? wanted : before;
   const bool ours = w_.released(cluster) || retired_.contains(cluster);
-  return lower_ || ours ? wanted : before;
+  if (lower_ || ours) return wanted;
+  return std::max(wanted, before - std::min(before, w_.let_go(ClusterIndex(cluster))));
 }
 
 void RefcountMender::note(MendedBlock& into, std::uint64_t cluster, std::uint64_t before, std::uint64_t after) const {
   const bool behind = cluster >= w_.image().clusters();
   const Code reason = after > before ? Code::refcount_low : behind ? Code::refcount_past_end : Code::refcount_leak;
   const bool lossy = after == 0 && !behind && w_.result().leak_doubt.forbids_freeing() && !w_.released(cluster) &&
-                     !retired_.contains(cluster);
+                     !retired_.contains(cluster) && w_.let_go(ClusterIndex(cluster)) < before;
   if (!into.changes.empty()) {
     Change& last = into.changes.back();
     if (last.first + last.count == cluster && last.before == before && last.after == after && last.lossy == lossy &&
@@ -377,6 +378,11 @@ void RefcountMender::finish_new_blocks() {
           "", ""});
 }
 
+void sum_up(const Change& change, RefcountSums& sums) {
+  (change.after > change.before ? sums.raised : sums.lowered) += change.count;
+  if (change.after == 0) (change.lossy ? sums.lossy : sums.freed) += change.count;
+}
+
 void RefcountMender::plan_block(MendedBlock&& block) {
   if (const auto place = renewed_.find(block.index); place != renewed_.end()) {
     w_.write(Stage::fresh, place->second, block.final);
@@ -389,6 +395,10 @@ void RefcountMender::plan_block(MendedBlock&& block) {
   if (!std::ranges::all_of(block.changes, falls)) w_.write(Stage::claim, at, block.risen);
   if (any_fall) w_.write(Stage::release, at, block.final);
   for (const Change& c : block.changes) {
+    if (w_.sums()) {
+      sum_up(c, *w_.sums());
+      continue;
+    }
     const std::uint64_t bit = (c.first % refcounts_.block_entries()) << g_.refcount_order;
     const std::uint64_t bits = c.count << g_.refcount_order;
     const HostOffset cluster = g_.offset(ClusterIndex(c.first));
@@ -478,7 +488,9 @@ void RefcountMender::mend() {
 }  // namespace
 
 void mend_refcounts(Work& w) {
-  if (w.image().refcounts_readable && !w.failed()) RefcountMender(w).mend();
+  if (!w.image().refcounts_readable || w.failed()) return;
+  RefcountMender(w).mend();
+  w.let_go_no_more();
 }
 
 }  // namespace qd::repair

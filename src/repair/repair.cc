@@ -22,22 +22,6 @@ bool step(Work& w, Work::Step mend) {
   return changed && !w.failed();
 }
 
-// A disk that can't be read must not be written to: each access may be its last.
-bool unreadable(const Work& w) {
-  return w.count(Code::l1_unreadable) + w.count(Code::l2_unreadable) + w.count(Code::reftable_unreadable) +
-             w.count(Code::refblock_unreadable) >
-         0;
-}
-
-// Header fields that give every entry another meaning. While one of them is wrong, a sound image may look damaged.
-std::optional<Code> questions_everything(const Work& w) {
-  for (const Code code : {Code::header_version, Code::header_cluster_bits, Code::header_incompatible,
-                          Code::header_subclusters, Code::header_data_file, Code::header_refcount_order}) {
-    if (w.count(code) > 0) return code;
-  }
-  return std::nullopt;
-}
-
 // What the steps could have mended elsewhere, but not here.
 void explain_rest(Work& w) {
   if (const auto n = w.count(Code::refcount_overflow); n > 0 && (w.wanted.error || w.wanted.reuse)) {
@@ -90,15 +74,6 @@ bool mend_mapping(Work& w) {
   return any;
 }
 
-// References and refcounts agree, and COPIED agrees with them. A second round frees what was kept while damage hid
-// references, and a file that has become longer may have reached places that entries name: they have refcounts, too.
-void mend_counts(Work& w) {
-  constexpr int most = 4;
-  bool changed = false;
-  for (int i = 0; i < most && step(w, mend_refcounts); ++i) changed = true;
-  if (w.wanted.error || w.wanted.reuse || changed) step(w, mend_copied);
-}
-
 void repair_in_steps(Work& w) {
   const Wanted& wanted = w.wanted;
   if (wanted.error) {
@@ -137,21 +112,31 @@ void explain_growth(Work& w) {
 
 }  // namespace
 
+// A second round frees what was kept while damage hid references, and a file that has become longer may have reached
+// places that entries name: they have refcounts, too.
+void mend_counts(Work& w) {
+  constexpr int most = 4;
+  bool changed = false;
+  for (int i = 0; i < most && step(w, mend_refcounts); ++i) changed = true;
+  if (w.wanted.error || w.wanted.reuse || changed) step(w, mend_copied);
+}
+
+std::string unreadable_disk(const std::string& path) {
+  return fmt::format("{} is not written to: the disk below can't be read everywhere. Copy it (ddrescue) and go on with "
+                     "the copy",
+                     path);
+}
+
 Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wanted& wanted,
                            const check::Options& options) {
   Work w(image, transaction, wanted, options);
   if (!w.look()) return tl::unexpected(w.error());
   Repair repair;
   repair.before = w.result().status();
-  if (unreadable(w)) {
-    return fail(
-        EIO, fmt::format("{} is not repaired: the disk below can't be read everywhere. Copy it (ddrescue) and repair "
-                         "the copy",
-                         image.path()));
-  }
+  if (w.unreadable()) return fail(EIO, unreadable_disk(image.path()));
   if (!w.image().geometry || w.image().header_cut_off() || w.image().header.magic != format::magic) {
     w.refuse(Code::header_magic, "the header is unusable: only -R recover can bring the image back");
-  } else if (const auto doubtful = questions_everything(w); doubtful && !wanted.force) {
+  } else if (const auto doubtful = w.questions_everything(); doubtful && !wanted.force) {
     w.refuse(*doubtful,
              "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "
              "what the header says, as it is");

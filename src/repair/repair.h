@@ -14,6 +14,9 @@ struct Repair {
   check::Status before{}, after{};  // of the image as it is, and as it will be
 };
 
+// Why nothing is written to an image on a failing disk.
+std::string unreadable_disk(const std::string& path);
+
 // Errors: EIO where the disk below can't be read (copy it first), ENOSPC where there is no room for new structures,
 // EFBIG where a refcount table would be too large. What can't be done for other reasons is a refusal in the plan.
 Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wanted& wanted,

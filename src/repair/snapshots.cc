@@ -18,6 +18,7 @@
 
 #include "base/checked.h"
 #include "format/snapshot.h"
+#include "repair/snapshot_table.h"
 #include "repair/steps.h"
 
 namespace qd::repair {
@@ -26,15 +27,9 @@ namespace {
 using check::Code;
 using format::RawSnapshot;
 
-constexpr HostOffset count_field{60};             // nb_snapshots and snapshots_offset
 constexpr std::uint64_t search_bytes = 64 << 10;  // looked through for the next entry
 
-struct Entry {
-  RawSnapshot raw;
-  std::vector<std::byte> extra;
-  std::string id, name;
-  std::uint64_t bytes = 0;  // where it was read
-};
+using Entry = SnapshotEntry;
 
 bool readable(const std::string& text) {
   return std::ranges::none_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
@@ -49,7 +44,6 @@ class Salvage {
   std::optional<Entry> entry_with(HostOffset at, const RawSnapshot& raw, std::uint64_t extra_bytes);
   std::optional<Entry> entry(HostOffset at, bool guess);
   bool sound(const RawSnapshot& raw) const;
-  Entry known(const format::Snapshot& s);
   bool complete(Entry& e, const format::Snapshot* s);
   std::vector<Entry> table_at(HostOffset at, std::uint64_t count);
   bool find_lost_table();
@@ -100,19 +94,6 @@ std::optional<Entry> Salvage::entry(HostOffset at, bool guess) {
     if (auto e = entry_with(at, raw, size)) return e;
   }
   return std::nullopt;
-}
-
-// An entry that the image could read, byte for byte.
-Entry Salvage::known(const format::Snapshot& s) {
-  Entry e;
-  const auto bytes = w_.read(s.at, std::max<std::uint64_t>(s.bytes, sizeof e.raw));
-  std::ranges::copy_n(bytes.begin(), sizeof e.raw, std::as_writable_bytes(std::span(&e.raw, 1)).begin());
-  const auto extra = bytes.begin() + sizeof e.raw;
-  e.extra.assign(extra, extra + std::min<std::ptrdiff_t>(s.extra_data_size, bytes.end() - extra));
-  e.id = s.id;
-  e.name = s.name;
-  e.bytes = s.bytes;
-  return e;
 }
 
 // ID and name of an entry that runs past the end of the file: what lies there was read as zeros. Where the ID's length
@@ -189,7 +170,7 @@ bool Salvage::find_lost_table() {
     }
   }
   if (!place) return false;
-  w_.put64(Stage::point, count_field + 4, place->value, Code::snapshot_table,
+  w_.put64(Stage::point, snapshot_field + 4, place->value, Code::snapshot_table,
            fmt::format("snapshot table found again at 0x{:x}, with all {} entries", place->value, count));
   return true;
 }
@@ -230,36 +211,12 @@ bool Salvage::holds_something(HostOffset at) {
 }
 
 void Salvage::write() {
-  std::vector<std::byte> table;
-  const auto append = [&](std::span<const std::byte> bytes) { table.insert(table.end(), bytes.begin(), bytes.end()); };
-  for (Entry& e : entries_) {
-    table.resize(round_up(table.size(), 8));
-    e.raw.extra_data_size.set(static_cast<std::uint32_t>(e.extra.size()));
-    e.raw.id_size.set(static_cast<std::uint16_t>(e.id.size()));
-    e.raw.name_size.set(static_cast<std::uint16_t>(e.name.size()));
-    append(std::as_bytes(std::span(&e.raw, 1)));
-    append(e.extra);
-    append(std::as_bytes(std::span(e.id)));
-    append(std::as_bytes(std::span(e.name)));
-  }
-  HostOffset place(0);
-  if (!table.empty()) {
-    const std::uint64_t clusters = g_.clusters(table.size());
-    table.resize(clusters << g_.cluster_bits);
-    const auto at = w_.allocate(clusters);
-    if (!at) return;
-    place = *at;
-    w_.write(Stage::fresh, place, table);
-  }
-  struct {
-    be32 count;
-    be64 offset;
-  } const field{be32(static_cast<std::uint32_t>(entries_.size())), be64(place.value)};
-  static_assert(sizeof field == 12);
+  const auto at = write_snapshots(w_, entries_);
+  if (!at) return;
+  const HostOffset place = *at;
   // A count that no table can have tells of no entries.
   const bool dropped = header_.nb_snapshots <= format::max_snapshots && entries_.size() < header_.nb_snapshots;
-  w_.write(Stage::point, count_field, std::as_bytes(std::span(&field, 1)));
-  w_.act({Code::snapshot_table, dropped, count_field, sizeof field,
+  w_.act({Code::snapshot_table, dropped, snapshot_field, snapshot_field_bytes,
           fmt::format("snapshot table written anew at 0x{:x} with {} of {} entries{}", place.value, entries_.size(),
                       header_.nb_snapshots, dropped ? "; the others can't be read, their clusters are not freed" : ""),
           fmt::format("{:08x}{:016x}", header_.nb_snapshots, header_.snapshots_offset),
@@ -290,7 +247,7 @@ void Salvage::mend() {
                                  header_.snapshots_offset));
   }
   for (const format::Snapshot& s : table.entries) {
-    Entry e = known(s);
+    Entry e = read_snapshot(w_, s);
     if (s.at.value + s.bytes > w_.image().file().size()) mend_texts(e);
     changed_ |= complete(e, &s);
     entries_.push_back(std::move(e));
@@ -319,7 +276,7 @@ void mend_snapshots(Work& w) {
     return;
   }
   if (w.image().header.nb_snapshots == 0) {
-    return w.put64(Stage::point, count_field + 4, 0, Code::snapshot_table,
+    return w.put64(Stage::point, snapshot_field + 4, 0, Code::snapshot_table,
                    "snapshots_offset zeroed: there are no snapshots");
   }
   Salvage(w).mend();

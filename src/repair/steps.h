@@ -28,6 +28,9 @@ void mend_refcounts(Work& work);
 // In the active tables, COPIED is set where the refcount is 1, and nowhere else.
 void mend_copied(Work& work);
 
+// These two, until references, refcounts and COPIED agree; the image is looked at again after each.
+void mend_counts(Work& work);
+
 // The header doesn't say dirty or corrupt any more, if no error is left.
 void clear_marks(Work& work);
 

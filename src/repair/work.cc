@@ -32,6 +32,20 @@ bool Work::look() {
   return !failed();
 }
 
+bool Work::unreadable() const {
+  using enum check::Code;
+  return count(l1_unreadable) + count(l2_unreadable) + count(reftable_unreadable) + count(refblock_unreadable) > 0;
+}
+
+std::optional<check::Code> Work::questions_everything() const {
+  using enum check::Code;
+  for (const check::Code code : {header_version, header_cluster_bits, header_incompatible, header_subclusters,
+                                 header_data_file, header_refcount_order}) {
+    if (count(code) > 0) return code;
+  }
+  return std::nullopt;
+}
+
 // Refcounts follow from the mapping; whatever lies on them, they are no loss.
 bool is_made_anew(check::OwnerKind kind) {
   return kind == check::OwnerKind::refcount_table || kind == check::OwnerKind::refcount_block;
@@ -206,10 +220,15 @@ void Work::write(Stage stage, HostOffset at, std::span<const std::byte> bytes) {
 
 void Work::copy(HostOffset to, HostOffset from, std::uint64_t bytes) {
   if (failed()) return;
-  changed_ = true;
   const bool in_base = from.value + bytes <= round_up(base_.size(), geometry().cluster_size());
   if (!in_base) return write(Stage::fresh, to, read(from, bytes));
-  if (auto done = transaction_.copy(Stage::fresh, to.value, base_, from.value, bytes); !done) fail(done.error());
+  copy_from(Stage::fresh, to, base_, from, bytes);
+}
+
+void Work::copy_from(Stage stage, HostOffset to, const File& source, HostOffset from, std::uint64_t bytes) {
+  if (failed()) return;
+  changed_ = true;
+  if (auto done = transaction_.copy(stage, to.value, source, from.value, bytes); !done) fail(done.error());
 }
 
 void Work::copy_planned(HostOffset to, HostOffset from, std::uint64_t bytes) {
@@ -270,6 +289,7 @@ void Work::release(HostOffset at, std::uint64_t bytes) {
 }
 
 bool Work::may_free_leaks() const {
+  if (free_leaks_) return true;
   const check::LeakDoubt& doubt = result_.leak_doubt;
   const bool explained = !doubt.forbids_freeing() || (bitmaps_dropped_ && doubt.maybe_bitmap && !doubt.hidden);
   return wanted.leak && (wanted.force || (explained && !lost_ && !misplaced_));

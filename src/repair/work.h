@@ -6,6 +6,7 @@
 // The first error sticks; later changes do nothing. Steps need not ask after each one.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <span>
@@ -22,6 +23,13 @@ namespace qd::repair {
 
 bool is_made_anew(check::OwnerKind kind);
 
+// What becomes of refcounts where nobody wants to read of each: clusters.
+struct RefcountSums {
+  std::uint64_t raised = 0, lowered = 0;
+  std::uint64_t freed = 0;  // of the lowered ones, those with no reference left
+  std::uint64_t lossy = 0;  // of these, those that may be what a lost table has mapped
+};
+
 class Work {
  public:
   // `base` is the image as it is.
@@ -30,6 +38,7 @@ class Work {
   const Wanted wanted;
   Plan plan;
 
+  const File& base() const { return base_; }
   // Opens and checks the image as it will be.
   bool look();
   const image::Image& image() const { return *image_; }
@@ -38,6 +47,10 @@ class Work {
   const check::Claims& claims() const { return *result_.claims; }
   const image::Refcounts& refcounts() const { return *result_.disk_refcounts; }
   std::uint64_t count(check::Code code) const { return result_.findings.count(code); }
+  // A disk that can't be read must not be written to: each access may be its last.
+  bool unreadable() const;
+  // A header field that gives every entry another meaning. While one of them is wrong, a sound image may look damaged.
+  std::optional<check::Code> questions_everything() const;
   // Was anything planned since the last look?
   bool changed() const { return changed_; }
 
@@ -65,6 +78,8 @@ class Work {
   // May the tables of a state be other data in truth? Then what its L1 table leads to is not to be written to.
   bool dubious(std::int32_t snapshot) const { return dubious_.contains(snapshot); }
   bool any_dubious() const { return !dubious_.empty(); }
+  // The state has other tables now than when the repair began.
+  void trust(std::int32_t snapshot) { dubious_.erase(snapshot); }
 
   // ---- changing
 
@@ -75,6 +90,8 @@ class Work {
   void write(Stage stage, HostOffset at, std::span<const std::byte> bytes);
   // What lies at `from` now, whatever is planned for that place: data. Or as it will be: tables.
   void copy(HostOffset to, HostOffset from, std::uint64_t bytes);
+  // Bytes of another file, or of the image as it is, where none of them changes. `source` outlives the transaction.
+  void copy_from(Stage stage, HostOffset to, const File& source, HostOffset from, std::uint64_t bytes);
   void copy_planned(HostOffset to, HostOffset from, std::uint64_t bytes);
   void punch(HostOffset at, std::uint64_t bytes);
   void resize(std::uint64_t bytes);
@@ -91,6 +108,18 @@ class Work {
   // Clusters that the repair itself made unused: their refcounts may fall whatever is thought of leaks.
   void release(HostOffset at, std::uint64_t bytes);
   bool released(std::uint64_t cluster) const { return released_.contains(cluster); }
+  // References that were there in `before` and aren't any more went on purpose: refcounts fall with them, by as much.
+  void let_go_since(check::Result before) { before_.emplace(std::move(before)); }
+  std::uint64_t let_go(ClusterIndex cluster) const {
+    const std::uint64_t was = before_ ? before_->references(cluster) : 0, is = before_ ? result_.references(cluster) : 0;
+    return was - std::min(was, is);
+  }
+  void let_go_no_more() { before_.reset(); }
+  // Refcounts that are too high fall, whatever is thought of leaks.
+  void free_leaks() { free_leaks_ = true; }
+  // From here on, refcounts and COPIED flags are summed up instead of listed.
+  void sum_up() { sums_.emplace(); }
+  std::optional<RefcountSums>& sums() { return sums_; }
 
   // A snapshot was given up that may have led to data, so leaks stay suspicious.
   void lost_something() { lost_ = true; }
@@ -118,11 +147,13 @@ class Work {
   std::optional<Error> error_;
   bool looked_ = false, changed_ = false, lost_ = false, bitmaps_dropped_ = false;
   bool refcounts_in_doubt_ = false, misplaced_ = false;  // at the first look
-  bool growth_refused_ = false;
+  bool growth_refused_ = false, free_leaks_ = false;
   Step step_ = nullptr;
   std::vector<Step> refused_by_;  // as plan.refusals
   std::uint64_t next_ = 0;        // cluster to allocate from
   std::unordered_set<std::uint64_t> released_;
+  std::optional<check::Result> before_;
+  std::optional<RefcountSums> sums_;
   std::shared_ptr<const check::Claims> first_claims_;  // if several claimed one cluster
   std::unordered_set<std::int32_t> dubious_;           // states
 };

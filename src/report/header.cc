@@ -9,8 +9,9 @@ using format::FeatureKind;
 using format::Header;
 using format::HeaderField;
 
-// A value in decimal, and what it means.
-std::string decoded(const image::Image& image, const HeaderField& field, std::uint64_t value) {
+}  // namespace
+
+std::string field_meaning(const image::Image& image, const HeaderField& field, std::uint64_t value) {
   const std::string_view name = field.name;
   if (name == "magic") return value == format::magic ? "QFI\\xfb" : "not qcow2's";
   if (name == "size") return fmt::format("{} ({})", value, short_size(value));
@@ -28,6 +29,8 @@ std::string decoded(const image::Image& image, const HeaderField& field, std::ui
   if (name == "autoclear_features") return features(FeatureKind::autoclear);
   return fmt::format("{}", value);
 }
+
+namespace {
 
 // Is the field in the file, and a field of this version at all?
 std::string_view absent(const image::Image& image, const HeaderField& field) {
@@ -56,7 +59,7 @@ void print_field(Output& out, const image::Image* image, const HeaderField& fiel
   const std::string start = fmt::format("{:6} {:5}  {:<23}  ", field.offset, field.bytes, field.name);
   if (const std::string_view why = absent(*image, field); !why.empty()) return out.print("{}{}\n", start, why);
   const std::uint64_t value = field.value(image->header);
-  print_value(out, fmt::format("{}0x{:0{}x}", start, value, field.bytes * 2), 59, decoded(*image, field, value));
+  print_value(out, fmt::format("{}0x{:0{}x}", start, value, field.bytes * 2), 59, field_meaning(*image, field, value));
 }
 
 std::string extension_text(const image::Image& image, const format::Extension& e) {

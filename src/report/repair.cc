@@ -7,8 +7,8 @@
 namespace qd::report {
 namespace {
 
-std::string_view reason(const repair::Action& action) {
-  return action.reason ? check::problem(*action.reason).name : std::string_view("discard");
+std::string_view reason(const repair::Plan& plan, const repair::Action& action) {
+  return action.reason ? check::problem(*action.reason).name : plan.asked;
 }
 
 }  // namespace
@@ -21,10 +21,10 @@ void print_plan(Output& out, const RepairReport& repair, const Style& style) {
         repair.dry_run ? "would take the image back first; this is what would follow" : "took the image back first")));
     out.write("\n");
   }
-  out.print("{}:\n", repair.dry_run ? "Repair plan (a dry run: nothing is written)" : "Repair");
+  out.print("{}{}:\n", plan.title, repair.dry_run ? " plan (a dry run: nothing is written)" : "");
   if (repair.nothing) out.print("  nothing is to be done\n");
   for (const repair::Action& a : plan.actions) {
-    const std::string text = escape(a.text), place = fmt::format("{:<14} 0x{:x}", reason(a), a.at.value);
+    const std::string text = escape(a.text), place = fmt::format("{:<14} 0x{:x}", reason(plan, a), a.at.value);
     constexpr std::size_t column = 36;
     const std::string gap(place.size() < column - 8 ? column - 8 - place.size() : 1, ' ');
     const bool fits = 8 + place.size() + gap.size() + text.size() <= text_width;
@@ -61,7 +61,7 @@ void write_repair(Json& json, const RepairReport& repair) {
     json.array("actions", [&] {
       for (const repair::Action& a : repair.plan.actions) {
         json.object([&] {
-          json.value("code", reason(a));
+          json.value("code", reason(repair.plan, a));
           json.value("class", a.lossy ? "lossy" : "safe");
           json.value("host-offset", a.at.value);
           json.value("bytes", a.bytes);

@@ -37,6 +37,8 @@ std::optional<std::uint64_t> table_place(std::string_view text) {
   return number;
 }
 
+}  // namespace
+
 Result<std::size_t> find_snapshot(const image::Image& image, const std::string& wanted) {
   const auto& entries = image.snapshots.entries;
   Numbers everyone, by_id, by_name;
@@ -55,8 +57,6 @@ Result<std::size_t> find_snapshot(const image::Image& image, const std::string& 
   return fail(EINVAL, fmt::format("no snapshot is called \"{}\"; the image has {}", escape(wanted),
                                   entries.empty() ? "none" : list(image, everyone)));
 }
-
-}  // namespace
 
 Result<Selection> select(const image::Image& image, const std::string& output, const std::string& snapshot) {
   Selection selection;

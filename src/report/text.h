@@ -41,6 +41,8 @@ std::string features_text(const image::Image& image, format::FeatureKind kind, s
 std::string_view feature_kind_name(format::FeatureKind kind);
 std::string_view crypt_method_name(std::uint32_t method);
 std::string_view compression_name(std::uint8_t type);
+// "16 (64.00K)": a header field's value in decimal, and what it means (header.cc).
+std::string field_meaning(const image::Image& image, const format::HeaderField& field, std::uint64_t value);
 
 // "2023-11-14 22:13:20" (UTC).
 std::string date_text(std::uint32_t seconds);

@@ -1,0 +1,31 @@
+// The snapshot table as it is written: always as a whole, in fresh space. Specification: "Snapshots".
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "format/snapshot.h"
+#include "repair/work.h"
+
+namespace qd::repair {
+
+inline constexpr HostOffset snapshot_field{60};  // nb_snapshots and snapshots_offset
+inline constexpr std::uint64_t snapshot_field_bytes = 12;
+
+struct SnapshotEntry {
+  format::RawSnapshot raw;       // its sizes of what follows are filled in when it is written
+  std::vector<std::byte> extra;  // kept whatever it means
+  std::string id, name;
+  std::uint64_t bytes = 0;  // where it was read
+};
+
+// An entry that the image could read, byte for byte.
+SnapshotEntry read_snapshot(Work& work, const format::Snapshot& snapshot);
+
+// Plans a table of these entries, and the header's fields that lead to it. Returns its place, 0 for no entries; nothing
+// if there is no room (the work has failed).
+std::optional<HostOffset> write_snapshots(Work& work, std::vector<SnapshotEntry>& entries);
+
+}  // namespace qd::repair
