@@ -53,26 +53,29 @@ in an undo log before the first one changes
                          refcounts that fit
                all       error, reuse and leak
                discard   give free space back to the file system
-  -m undo -F LOG         take a repair back, or an undo
+  -A, --apply SNAPSHOT   make a snapshot's tables the active ones, also where
+                         these are ruined. SNAPSHOT: snapshot[N], an ID, a name
+      --keep-as NAME     ... and keep the present state as a snapshot
+  -D, --delete SNAPSHOT  remove a snapshot, or all
+  -E, --exclude SNAPSHOT remove all snapshots but this one; 0: all
+  -M, --mark BIT         set the header's corrupt or dirty bit
+  -C, --clean BIT        clear it, if no error is left
+  -m edit                write a number: -O, --offset PLACE  -V, --value N or ~N
+                         -w, --width BYTES (1, 2, 4; else 8). PLACE: a host
+                         offset, header.FIELD, l1[i], l2[i,j], refcount[c],
+                         refcount_table[i], snapshot[n].l2[i,j], .FIELD, .name
+  -m copy                copy bytes: -O TO  -S, --src FROM  -w, -L, --length
+                         BYTES  -F FILE (else within the image)
+  -m rebase              another backing file: -F, --file NAME, "" for none;
+                         -b writes the name unchecked
+  -m undo -F LOG         take any of these back, or an undo
       --dry-run          show the plan, write nothing
       --undo-log FILE    where the old bytes are kept (IMAGE.undo);
                          --no-undo: nowhere
       --force            allow what was refused as lossy or suspicious
 
-  This version knows how to spell the following, and answers that it can't do
-  them yet
-
-  -R, --repair recover   find lost tables by their content
-  -A, --apply SNAPSHOT   make a snapshot's tables the active ones
-      --keep-as NAME     ... and keep the present state as a snapshot
-  -D, --delete SNAPSHOT  remove a snapshot, or all
-  -E, --exclude SNAPSHOT remove all snapshots but this one; 0: all
-  -M, --mark BIT         set the header's corrupt or dirty bit
-  -C, --clean BIT        clear it
-  -m edit                write a value: -O, --offset PLACE  -V, --value N
-                         -w, --width BYTES (or -L, --length)
-  -m copy                copy bytes: -O TO  -S, --src FROM  -w BYTES  -F FILE
-  -m rebase              new backing file name: -F, --file NAME
+  This version knows how to spell -R recover (find lost tables by their
+  content), and answers that it can't do it yet.
 
 EXAMPLES
 
@@ -85,6 +88,18 @@ EXAMPLES
   qcow2-dump -R all vm.qcow2            repair it
   qcow2-dump -m undo -F vm.qcow2.undo vm.qcow2
                                         take that back
+  qcow2-dump -A first --keep-as broken vm.qcow2
+                                        back to the snapshot "first"
+  qcow2-dump -D 2 vm.qcow2              remove the snapshot with ID 2
+  qcow2-dump -E first vm.qcow2          remove all snapshots but "first"
+  qcow2-dump -C corrupt vm.qcow2        let QEMU write to it again
+  qcow2-dump -M dirty vm.qcow2          let QEMU look at the refcounts first
+  qcow2-dump -m edit -O 'l2[0,3]' -V 0x8000000000050000 vm.qcow2
+                                        where the guest's fourth cluster lies
+  qcow2-dump -m copy -O 0 -S 0 -w 104 -F donor.qcow2 vm.qcow2
+                                        the header of another image
+  qcow2-dump -m rebase -F base.qcow2 vm.qcow2
+                                        its backing file has moved
   qcow2-dump -l --json *.qcow2          for scripts; fails at images in use
 
 exit code: the state of the image (after a repair), the worst of several
@@ -92,7 +107,8 @@ exit code: the state of the image (after a repair), the worst of several
   4 refcounts too low, or a cluster used twice   5 snapshots or bitmaps damaged
   6 header, L1, L2, refcount table or compressed data damaged
   256 - errno: it couldn't be done (254 no such file, 243 no permission,
-  245 in use, 234 bad usage, 218 not in this version)
+  245 in use, 234 bad usage, 255 refused without --force, 218 not in this
+  version)
 )";
 }
 

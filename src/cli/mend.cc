@@ -166,7 +166,9 @@ Result<std::string> undo_dry(const Options& options, const std::string& path) {
 
 }  // namespace
 
-bool repairs(const Options& options) { return options.repair != "off" && options.repair != "check"; }
+bool changes(const Options& options) {
+  return options.command || (options.repair != "off" && options.repair != "check");
+}
 
 // The image to be planned for: without what an interrupted repair has done to it.
 Result<const File*> Mending::open() {
@@ -192,6 +194,19 @@ Result<const File*> Mending::open() {
   return writable_.get();
 }
 
+Result<repair::Repair> Mending::plan_on(const File& image) {
+  const check::Options how{.decompress = false, .backing_chain = !options_->no_backing_chain};
+  if (!options_->command) return repair::plan_repair(image, *transaction_, wanted(*options_), how);
+  const auto* copy = std::get_if<edit::CopyBytes>(&*options_->command);
+  std::error_code unknown;
+  if (copy && !copy->file.empty() && !std::filesystem::equivalent(copy->file, path_, unknown)) {
+    auto opened = open_file(copy->file);
+    if (!opened) return tl::unexpected(opened.error());
+    source_ = std::move(*opened);
+  }
+  return edit::plan_edit(image, *transaction_, *options_->command, options_->force, source_.get(), how);
+}
+
 Result<Mending> Mending::plan(const Options& options, const std::string& path, Progress& progress) {
   Mending m(options, path);
   auto opened = m.open();
@@ -199,8 +214,7 @@ Result<Mending> Mending::plan(const Options& options, const std::string& path, P
   const File* image = *opened;
   m.transaction_ = std::make_unique<Transaction>(*image);
   progress.phase("planning", *image, 0);
-  auto planned = repair::plan_repair(*image, *m.transaction_, wanted(options),
-                                     {.decompress = false, .backing_chain = !options.no_backing_chain});
+  auto planned = m.plan_on(*image);
   progress.done();
   if (!planned) {
     Error error = planned.error();

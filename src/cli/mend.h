@@ -1,4 +1,4 @@
-// What writes to an image: -R and -m undo. Both under QEMU's locks, both with a log that takes them back, unless
+// What writes to an image: -R, the commands of src/edit, and -m undo. All of them under QEMU's locks, both with a log that takes them back, unless
 // there shall be none.
 #pragma once
 
@@ -15,10 +15,10 @@
 
 namespace qd::cli {
 
-// Is a repair asked for, and not only advice?
-bool repairs(const Options& options);
+// Is a change asked for, and not only advice? (Not of -m undo.)
+bool changes(const Options& options);
 
-// An image under repair. Nobody else writes to it as long as this lives.
+// An image that is being changed. Nobody else writes to it as long as this lives.
 class Mending {
  public:
   // Opens and locks the image (a dry run only reads), and plans.
@@ -33,6 +33,7 @@ class Mending {
   Mending(const Options& options, std::string path) : options_(&options), path_(std::move(path)) {}
 
   Result<const File*> open();
+  Result<repair::Repair> plan_on(const File& image);
 
   const Options* options_;
   std::string path_;
@@ -40,6 +41,7 @@ class Mending {
   std::unique_ptr<File> read_only_, interrupted_;
   std::unique_ptr<Transaction> back_;  // from what an interrupted repair has done,
   std::unique_ptr<File> before_;       // to what was there before it
+  std::unique_ptr<File> source_;       // of -m copy
   std::unique_ptr<Transaction> transaction_;
   report::RepairReport report_;
 };

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "edit/edit.h"
 
 namespace qd::cli {
 
@@ -18,7 +19,7 @@ struct Options {
   std::string explain;  // a problem's code, "list" or "all"
 
   bool header = false;
-  std::string mode = "check";    // info, check, error, dump, undo
+  std::string mode = "check";    // info, check, error, dump, edit, copy, rebase, undo
   std::string output = "all";    // refcount, snapshot, all
   std::string snapshot = "all";  // active, inactive, all, snapshot[N], an ID or a name
   bool flags = false;
@@ -26,7 +27,8 @@ struct Options {
 
   bool dry_run = false, force = false, no_undo = false;
   std::string undo_log;  // empty: beside the image
-  std::string file;      // -F: the log of -m undo
+  std::string file;      // -F: the log of -m undo, the source of -m copy
+  std::optional<edit::Command> command;  // -A, -D, -E, -M, -C, -m edit, copy, rebase
 
   bool no_backing_chain = false;
   bool decompress = false;

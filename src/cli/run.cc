@@ -100,13 +100,13 @@ Result<Mending> Look::mend(const std::string& path) {
 Result<int> Look::at(const std::string& path) {
   if (o_.mode == "undo") return take_back(path);
   std::optional<ReadLock> lock;
-  if (o_.lock && (!repairs(o_) || o_.dry_run)) {
+  if (o_.lock && (!changes(o_) || o_.dry_run)) {
     auto taken = ReadLock::take(path);
     if (!taken) return tl::unexpected(taken.error());
     lock.emplace(std::move(*taken));
   }
   std::optional<Mending> mending;
-  if (repairs(o_)) {
+  if (changes(o_)) {
     auto done = mend(path);
     if (!done) return tl::unexpected(done.error());
     mending.emplace(std::move(*done));

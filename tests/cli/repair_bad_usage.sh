@@ -47,15 +47,16 @@ refused '' -R
 refused '' vm.qcow2 -R
 refused '' -R all --undo-log
 refused '' -R all --force=perhaps vm.qcow2
-refused 'goes with a mode that writes' -R all -O 0 vm.qcow2
+refused 'goes with -m' -R all -O 0 vm.qcow2
+for arguments in "-R all -A 1" "-R all -D 1" "-R all -M corrupt" "-m edit -R all" "-m copy -R all" "-m rebase -R all" \
+  "-A 1 -D 1" "-E 0 -C dirty"; do
+  # shellcheck disable=SC2086
+  refused ' and -. exclude each other' $arguments vm.qcow2
+done
 
 # Known, and not built in yet.
 code 218 -R recover vm.qcow2
-for arguments in "-R all -A 1" "-R all -D 1" "-R all -M corrupt" "-m edit -R all" "-m copy -R all" "-m rebase -R all"; do
-  # shellcheck disable=SC2086
-  code 218 $arguments vm.qcow2
-  says err 'nothing was written'
-done
+says err 'nothing was written'
 
 # A script's empty variable is no name.
 refused 'undo-log' -R all --undo-log '' vm.qcow2

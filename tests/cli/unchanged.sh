@@ -15,8 +15,9 @@ touch before after out err files
 ls >files
 state >before
 for options in "-m info" "-m check" "-m error" "-m dump" "-m dump -f -s active -o snapshot" "-H" "--json" "-l" "-N" \
-  "-c" "-b" "-R off" "-R check" "-K" "--progress on" "-R leak" "-m edit -O 0 -V 0" "-A 1" "-D all" "-M corrupt" \
-  "-C dirty"; do
+  "-c" "-b" "-R off" "-R check" "-K" "--progress on" "-R all --dry-run" \
+  "-m edit -O header.size -V 0 --force --dry-run" "-A 1 --dry-run" "-D all --dry-run" "-E 0 --dry-run" \
+  "-M corrupt --dry-run" "-C dirty --force --dry-run" "-m rebase -F other --dry-run" "-m copy -O 0 -S 512 -w 512 --dry-run"; do
   # shellcheck disable=SC2086
   "$QCOW2_DUMP" $options -- *.qcow2 >/dev/null 2>&1 </dev/null || true
 done

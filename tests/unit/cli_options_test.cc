@@ -1,5 +1,7 @@
 #include "cli/options.h"
 
+#include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -91,17 +93,13 @@ TEST(Options, BadUsageIsRefused) {
 
 TEST(Options, WhatIsNotBuiltInIsKnownAndRefused) {
   const std::vector<std::vector<const char*>> later{
-      {"-R", "recover"},      {"-m", "edit"},         {"-m", "copy"},      {"-m", "rebase"},  {"-m", "export"},
-      {"-m", "map"},          {"-m", "browse"},       {"-A", "1"},         {"-D", "all"},     {"-E", "0"},
-      {"-M", "corrupt"},      {"-C", "dirty"},        {"--keep-as", "n"},  {"--size", "1G"},  {"--refcount-bits", "16"},
-      {"--l1-offset", "0x30000"}, {"--donor-header", "f"}, {"--place", "0x1=2"}, {"--stats"}, {"--metrics", "f"},
-      {"--follow"}};
+      {"-R", "recover"},      {"-m", "export"},            {"-m", "map"},            {"-m", "browse"},
+      {"--size", "1G"},       {"--refcount-bits", "16"},   {"--l1-offset", "0x30000"}, {"--donor-header", "f"},
+      {"--place", "0x1=2"},   {"--stats"},                 {"--metrics", "f"},       {"--follow"}};
   for (std::vector<const char*> arguments : later) {
     arguments.push_back("a");
     EXPECT_EQ(error_of(arguments), ENOSYS) << arguments.front() << " " << arguments[1];
   }
-  EXPECT_EQ(error_of({"-m", "edit", "-O", "header.magic", "-V", "~0", "-w", "4", "a"}), ENOSYS);
-  EXPECT_EQ(error_of({"-m", "rebase", "-F", "", "-b", "a"}), ENOSYS);
   EXPECT_EQ(error_of({"-R", "off", "a"}), 0);
   EXPECT_EQ(error_of({"-R", "check", "a"}), 0);
 }
@@ -119,6 +117,57 @@ TEST(Options, WhatWritesWantsItsOwn) {
       {"-R", "all", "--undo-log", "l", "a", "b"}, {"-R", "all", "--undo-log", "l", "--no-undo", "a"}};
   for (const std::vector<const char*>& arguments : senseless) {
     EXPECT_EQ(error_of(arguments), EINVAL) << arguments.front() << " " << arguments[1];
+  }
+}
+
+TEST(Options, EditsAreCommands) {
+  using Arguments = std::vector<const char*>;
+  const auto command = [](const Arguments& arguments) { return *parsed(arguments)->command; };
+  const auto apply = std::get<edit::Apply>(command({"-A", "1", "--keep-as", "old", "a"}));
+  EXPECT_EQ(apply.snapshot, "1");
+  EXPECT_EQ(apply.keep_as, "old");
+  EXPECT_FALSE(std::get<edit::Apply>(command({"-A", "1", "a", "b"})).keep_as);
+  EXPECT_FALSE(std::get<edit::Remove>(command({"-D", "all", "a"})).all_but);
+  EXPECT_TRUE(std::get<edit::Remove>(command({"-E", "0", "a"})).all_but);
+  EXPECT_TRUE(std::get<edit::Mark>(command({"-M", "corrupt", "a"})).set);
+  EXPECT_EQ(std::get<edit::Mark>(command({"-C", "dirty", "a"})).bit, 1u);
+  const auto set = std::get<edit::SetValue>(command({"-m", "edit", "-O", "0x10", "-V", "~0", "-w", "4", "a"}));
+  EXPECT_EQ(set.place, "0x10");
+  EXPECT_EQ(set.value, "~0");
+  EXPECT_EQ(set.width, 4u);
+  EXPECT_FALSE(std::get<edit::SetValue>(command({"-m", "edit", "-O", "l2[0,1]", "-V", "1", "a"})).width);
+  const auto copy = std::get<edit::CopyBytes>(command({"-m", "copy", "-O", "1", "-S", "2", "-L", "64k", "a"}));
+  EXPECT_EQ(copy.bytes, 65536u);
+  EXPECT_EQ(copy.file, "");
+  const auto rebase = std::get<edit::Rebase>(command({"-m", "rebase", "-F", "", "-b", "a"}));
+  EXPECT_EQ(rebase.name, "");
+  EXPECT_TRUE(rebase.unchecked);
+  EXPECT_FALSE(parsed({"a"})->command);
+
+  const std::vector<Arguments> senseless{
+      {"-m", "edit", "a"},
+      {"-m", "edit", "-O", "0", "a"},
+      {"-m", "edit", "-O", "0", "-V", "1", "-w", "3", "a"},
+      {"-m", "edit", "-O", "0", "-V", "1", "-w", "16", "a"},
+      {"-m", "edit", "-O", "0", "-V", "1", "-F", "f", "a"},
+      {"-m", "edit", "-O", "0", "-V", "1", "a", "b"},
+      {"-m", "copy", "-O", "0", "-S", "1", "a"},
+      {"-m", "copy", "-O", "0", "-S", "1", "-w", "0", "a"},
+      {"-m", "copy", "-O", "0", "-w", "1", "a"},
+      {"-m", "rebase", "a"},
+      {"-m", "rebase", "-F", "b", "-O", "0", "a"},
+      {"-A", "1", "-D", "2", "a"},
+      {"-A", "1", "-R", "all", "a"},
+      {"-M", "corrupt", "-C", "dirty", "a"},
+      {"-M", "other", "a"},
+      {"-A", "1", "-m", "undo", "-F", "l", "a"},
+      {"-A", "1", "-H", "a"},
+      {"--keep-as", "n", "a"},
+      {"-D", "all"},
+      {"-O", "0", "a"},
+      {"-V", "0", "a"}};
+  for (const Arguments& arguments : senseless) {
+    EXPECT_EQ(error_of(arguments), EINVAL) << fmt::format("{}", fmt::join(arguments, " "));
   }
 }
 

@@ -1,0 +1,200 @@
+// -A: the tables of a snapshot become the active ones.
+//
+//   1. Where the present tables are damaged, the header is led to the snapshot's L1 table at once. From here on nothing
+//      in this plan sees them any more, whatever they seem to name.
+//   2. The snapshot's L1 table is copied into fresh space: as many entries as its disk needs. What lies behind them is
+//      VM state, which belongs to the snapshot alone.
+//   3. The header is led to the copy, and takes the snapshot's disk size. Bitmaps are told that everything changed.
+//   4. Refcounts and COPIED flags follow, in the same transaction.
+//
+// With `keep_as`, the present L1 table goes into the snapshot table as it is: nothing is copied, nothing lost.
+//
+// What only the present tables map becomes free. Leaks do, too, since of damaged tables nobody can say what they have
+// mapped; but not as long as other damage, which stays, may hide whose they are.
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+
+#include "base/checked.h"
+#include "edit/commands.h"
+#include "repair/snapshot_table.h"
+#include "repair/steps.h"
+#include "report/escape.h"
+#include "report/selection.h"
+#include "report/text.h"
+
+namespace qd::edit {
+namespace {
+
+using check::Code;
+using repair::Work;
+
+class Applying {
+ public:
+  Applying(Work& w, const Apply& wanted, std::size_t number)
+      : w_(w), wanted_(wanted), number_(number), snapshot_(w.image().snapshots.entries[number]) {}
+
+  Result<void> run();
+
+ private:
+  Result<void> require_possible() const;
+  bool active_damaged() const;
+  Result<void> keep_present_state();
+  std::string new_id() const;
+  void make_active();
+  void tell_what_goes() const;
+
+  Work& w_;
+  const Apply& wanted_;
+  const std::size_t number_;
+  const format::Snapshot snapshot_;  // a copy: the image is looked at anew
+};
+
+// Damage that only the tables can tell: two uses of a cluster are damage of both.
+bool Applying::active_damaged() const {
+  return damaged(w_, check::active_state) ||
+         w_.count(Code::header_l1_offset) + w_.count(Code::header_l1_size) + w_.count(Code::cluster_reuse) +
+                 w_.count(Code::cluster_on_metadata) + w_.count(Code::cluster_compressed_overlap) +
+                 w_.count(Code::metadata_overlap) >
+             0;
+}
+
+Result<void> Applying::require_possible() const {
+  if (w_.geometry().data_file) {
+    return refused("an image with an external data file can't go back: the data there is that of the active disk");
+  }
+  if (w_.wanted.force) return {};
+  const auto number = static_cast<std::int32_t>(number_);
+  if (damaged(w_, number)) {
+    return refused(fmt::format("the tables of {} are damaged (-m error -s snapshot[{}] tells where). --force makes them "
+                               "active as they are",
+                               snapshot_text(w_, number_), number_));
+  }
+  if (snapshot_.disk_size == 0) {
+    return refused(fmt::format("{} says that its disk has no bytes. --force believes it", snapshot_text(w_, number_)));
+  }
+  return {};
+}
+
+// As QEMU numbers them: one more than the largest.
+std::string Applying::new_id() const {
+  std::uint64_t largest = 0;
+  for (const format::Snapshot& s : w_.image().snapshots.entries) {
+    std::uint64_t id = 0;
+    std::from_chars(s.id.data(), s.id.data() + s.id.size(), id);
+    largest = std::max(largest, id);
+  }
+  return fmt::format("{}", largest + 1);
+}
+
+Result<void> Applying::keep_present_state() {
+  const std::string& name = *wanted_.keep_as;
+  const image::SnapshotTable& table = w_.image().snapshots;
+  constexpr std::size_t longest = 255;  // that QEMU shows
+  if (name.empty() || name.size() > longest) {
+    return fail(EINVAL, fmt::format("--keep-as wants a name of 1 to {} bytes", longest));
+  }
+  if (std::ranges::any_of(table.entries, [&](const auto& s) { return s.id == name || s.name == name; })) {
+    return fail(EINVAL, fmt::format("--keep-as: there is a snapshot called \"{}\" already", report::escape(name)));
+  }
+  if (active_damaged()) {
+    return refused("--keep-as: the present tables are damaged, and a snapshot of them would be, too. Repair them first, "
+                   "or copy the image");
+  }
+  if (table.stop || table.missing > 0 || table.entries.size() >= format::max_snapshots) {
+    return refused("--keep-as: the snapshot table has no room, or can't be read to its end (-R error)");
+  }
+  std::vector<repair::SnapshotEntry> entries;
+  for (const format::Snapshot& s : table.entries) entries.push_back(repair::read_snapshot(w_, s));
+
+  const format::Header& h = w_.image().header;
+  using namespace std::chrono;
+  const auto now = system_clock::now().time_since_epoch();
+  repair::SnapshotEntry kept{};
+  kept.raw.l1_table_offset.set(h.l1_table_offset);
+  kept.raw.l1_size.set(h.l1_size);
+  kept.raw.date_seconds.set(static_cast<std::uint32_t>(duration_cast<seconds>(now).count()));
+  kept.raw.date_nanoseconds.set(static_cast<std::uint32_t>(duration_cast<nanoseconds>(now % seconds(1)).count()));
+  const format::RawSnapshotExtra extra{be64(0), be64(h.size), be64(~std::uint64_t{0})};  // no instruction count
+  const auto bytes = std::as_bytes(std::span(&extra, 1));
+  kept.extra.assign(bytes.begin(), bytes.end());
+  kept.id = new_id();
+  kept.name = name;
+  entries.push_back(kept);
+  if (!repair::write_snapshots(w_, entries)) return {};
+  act(w_, repair::snapshot_field, repair::snapshot_field_bytes,
+      fmt::format("the present state is kept as snapshot {} (\"{}\")", kept.id, report::short_name(name)));
+  return {};
+}
+
+void Applying::make_active() {
+  const format::Header h = w_.image().header;
+  const std::uint64_t entries = std::max<std::uint64_t>(1, w_.geometry().l1_entries_for(snapshot_.disk_size));
+  const std::uint64_t bytes = entries * sizeof(be64), clusters = w_.geometry().clusters(bytes);
+  if (bytes > format::max_l1_bytes) {
+    return w_.fail({EINVAL, fmt::format("{} wants an L1 table of {} bytes, more than is possible; nothing was changed",
+                                        snapshot_text(w_, number_), bytes)});
+  }
+  std::vector<be64> table((clusters << w_.geometry().cluster_bits) / sizeof(be64));
+  const std::uint64_t known = std::min<std::uint64_t>(entries, snapshot_.l1_size);
+  const auto old = w_.read(snapshot_.l1_offset, known * sizeof(be64));
+  std::ranges::copy(old, std::as_writable_bytes(std::span(table)).begin());
+  for (be64& entry : table) entry.set(entry.get() & ~format::copied_flag);
+  const auto at = w_.allocate(clusters);
+  if (!at) return;
+  w_.write(Stage::fresh, *at, std::as_bytes(std::span(table)));
+  set_field(w_, "l1_table_offset", at->value);
+  set_field(w_, "l1_size", entries);
+  set_field(w_, "size", snapshot_.disk_size);
+  act(w_, HostOffset(24), 24,
+      fmt::format("{} is made active: L1 table of {} at 0x{:x}, disk of {}{}", snapshot_text(w_, number_),
+                  report::counted(entries, "entry", "entries"), at->value, report::short_size(snapshot_.disk_size),
+                  snapshot_.disk_size == h.size ? "" : fmt::format(" (now {})", report::short_size(h.size))));
+}
+
+// What no table leads to afterwards, as far as the damaged tables tell.
+void Applying::tell_what_goes() const {
+  const check::StateReport r = w_.result().reports.empty() ? check::StateReport{} : w_.result().reports[0];
+  w_.act({std::nullopt, true, HostOffset(w_.image().header.l1_table_offset), 0,
+          fmt::format("the present tables are damaged; what they map, {} as far as can be read, and what they have "
+                      "mapped becomes unreachable where no snapshot has it, too",
+                      report::counted(r.data_clusters + r.compressed, "cluster", "clusters")),
+          "", ""});
+}
+
+Result<void> Applying::run() {
+  if (auto possible = require_possible(); !possible) return possible;
+  const bool ruined = active_damaged(), lost_snapshot = w_.result().leak_doubt.lost_snapshot;
+  if (wanted_.keep_as) {
+    if (auto kept = keep_present_state(); !kept) return kept;
+  }
+  if (ruined) {
+    tell_what_goes();
+    set_field(w_, "l1_table_offset", snapshot_.l1_offset.value);
+    set_field(w_, "l1_size", snapshot_.l1_size);
+    w_.trust(check::active_state);
+    w_.look();
+  } else {
+    w_.let_go_since(w_.result());
+  }
+  if (w_.failed()) return {};
+  make_active();
+  if (auto done = mark_bitmaps_dirty(w_, snapshot_.disk_size); !done) return done;
+  if (!w_.look()) return {};
+  const check::LeakDoubt& doubt = w_.result().leak_doubt;
+  if (!doubt.hidden && !doubt.bitmaps_hidden && (ruined || !lost_snapshot)) w_.free_leaks();
+  if (auto done = settle_refcounts(w_); !done || w_.failed()) return done;
+  repair::clear_marks(w_);
+  return {};
+}
+
+}  // namespace
+
+Result<void> perform(Work& w, const Apply& apply) {
+  if (auto sound = require_sound_tables(w, true); !sound) return sound;
+  const auto number = report::find_snapshot(w.image(), apply.snapshot);
+  if (!number) return tl::unexpected(number.error());
+  return Applying(w, apply, *number).run();
+}
+
+}  // namespace qd::edit

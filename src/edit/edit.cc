@@ -1,0 +1,88 @@
+#include "edit/edit.h"
+
+#include <algorithm>
+
+#include "edit/commands.h"
+
+namespace qd::edit {
+namespace {
+
+using check::Problem;
+using check::Severity;
+
+std::string_view name(const Command& command) {
+  struct Name {
+    std::string_view operator()(const Apply&) const { return "apply"; }
+    std::string_view operator()(const Remove&) const { return "delete"; }
+    std::string_view operator()(const Mark& mark) const { return mark.set ? "mark" : "clean"; }
+    std::string_view operator()(const SetValue&) const { return "edit"; }
+    std::string_view operator()(const CopyBytes&) const { return "copy"; }
+    std::string_view operator()(const Rebase&) const { return "rebase"; }
+  };
+  return std::visit(Name(), command);
+}
+
+// The header's errors: without it, nothing else can be read.
+const check::Finding* header_error(const check::Result& result) {
+  const auto& list = result.findings.list();
+  const auto found = std::ranges::find_if(list, [](const check::Finding& f) {
+    const Problem& row = check::problem(f.code);
+    return row.severity == Severity::error && row.status == check::Status::corrupt && row.name.starts_with("header.");
+  });
+  return found == list.end() ? nullptr : &*found;
+}
+
+Result<void> perform_any(repair::Work& w, const Command& command, const File* source) {
+  if (const auto* copy = std::get_if<CopyBytes>(&command)) return perform(w, *copy, source);
+  return std::visit(
+      [&]<class C>(const C& c) -> Result<void> {
+        if constexpr (std::is_same_v<C, CopyBytes>) return {};
+        else return perform(w, c);
+      },
+      command);
+}
+
+// Whatever was asked for, an image that can be read stays one.
+Result<void> require_header(const repair::Work& w, bool was_sound) {
+  const check::Finding* error = header_error(w.result());
+  if (w.wanted.force || !was_sound || !error) return {};
+  const std::uint64_t cluster = w.image().geometry ? w.geometry().cluster_size() : 0;
+  return refused(fmt::format("the header would make no sense any more: {}. --force writes it all the same",
+                             check::sentence(*error, w.result().snapshot_names, cluster)));
+}
+
+}  // namespace
+
+void act(repair::Work& w, HostOffset at, std::uint64_t bytes, std::string text, std::string before,
+         std::string after) {
+  w.act({std::nullopt, false, at, bytes, std::move(text), std::move(before), std::move(after)});
+}
+
+Result<repair::Repair> plan_edit(const File& image, Transaction& transaction, const Command& command, bool force,
+                                 const File* source, const check::Options& options) {
+  repair::Work w(image, transaction, {.error = true, .force = force}, options);
+  w.plan.title = "Change";
+  w.plan.asked = name(command);
+  if (!w.look()) return tl::unexpected(w.error());
+  if (w.unreadable()) return fail(EIO, repair::unreadable_disk(image.path()));
+  const check::Status before = w.result().status();
+  const bool was_sound = !header_error(w.result());
+  if (auto done = perform_any(w, command, source); !done) return tl::unexpected(done.error());
+  if (w.changed()) w.look();
+  if (w.growth_refused()) {
+    return refused(
+        fmt::format("entries lead past the end of the file (0x{:x}), where their data was before it was cut off; behind "
+                    "new clusters they would read as zeros, and nothing would tell. --force goes on",
+                    image.size()));
+  }
+  if (w.failed()) return tl::unexpected(w.error());
+  if (auto sound = require_header(w, was_sound); !sound) return tl::unexpected(sound.error());
+  if (transaction.empty()) w.plan.actions.clear();  // it is all there already
+  const check::Status after = w.result().status();
+  // Of bytes, nobody knows what they were good for, but what they lead to tells.
+  const bool bytes = std::holds_alternative<SetValue>(command) || std::holds_alternative<CopyBytes>(command);
+  for (repair::Action& a : w.plan.actions) a.lossy |= bytes && after > before;
+  return repair::Repair{std::move(w.plan), before, after};
+}
+
+}  // namespace qd::edit

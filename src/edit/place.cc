@@ -1,0 +1,292 @@
+#include "edit/place.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cerrno>
+#include <charconv>
+#include <cstddef>
+#include <vector>
+
+#include "report/escape.h"
+#include "report/text.h"
+
+namespace qd::edit {
+namespace {
+
+using format::RawSnapshot;
+
+tl::unexpected<Error> no_place(const std::string& why) { return fail(EINVAL, why + "; nothing was changed"); }
+
+Result<std::uint64_t> read64(const image::Image& image, HostOffset at) {
+  be64 value;
+  if (auto read = image.file().read(at.value, std::as_writable_bytes(std::span(&value, 1))); !read) {
+    return tl::unexpected(read.error());
+  }
+  return value.get();
+}
+
+// Takes "[3,672]" off the front of `text`. Nothing: that isn't there.
+std::optional<std::vector<std::uint64_t>> take_indexes(std::string_view& text, std::size_t count) {
+  const std::size_t close = text.find(']');
+  if (!text.starts_with('[') || close == text.npos) return std::nullopt;
+  std::string_view inside = text.substr(1, close - 1);
+  std::vector<std::uint64_t> indexes;
+  for (;;) {
+    const std::size_t comma = inside.find(',');
+    const auto number = parse_number(inside.substr(0, comma));
+    if (!number) return std::nullopt;
+    indexes.push_back(*number);
+    if (comma == inside.npos) break;
+    inside.remove_prefix(comma + 1);
+  }
+  text.remove_prefix(close + 1);
+  return indexes.size() == count ? std::optional(indexes) : std::nullopt;
+}
+
+bool take(std::string_view& text, std::string_view word) {
+  if (!text.starts_with(word)) return false;
+  text.remove_prefix(word.size());
+  return true;
+}
+
+struct L1 {
+  HostOffset at;
+  std::uint64_t entries = 0;
+};
+
+class Finder {
+ public:
+  Finder(const image::Image& image, const std::string& text) : image_(image), text_(text), rest_(text) {}
+  Result<BytePlace> find();
+
+ private:
+  Result<BytePlace> header();
+  Result<BytePlace> table_entry(const L1& l1);
+  Result<BytePlace> snapshot();
+  Result<BytePlace> snapshot_field(std::size_t number);
+  Result<BytePlace> reftable_entry();
+  Result<BytePlace> refcount();
+
+  tl::unexpected<Error> unknown() const {
+    return no_place(fmt::format("\"{}\" is no place; they are called like 0x50000, header.l1_size, l1[3], l2[3,672], "
+                                "refcount[12], refcount_table[0], snapshot[0].name, snapshot[0].l2[3,672]",
+                                report::escape(text_)));
+  }
+  tl::unexpected<Error> missing(const std::string& why) const {
+    return no_place(fmt::format("there is no {}: {}", report::escape(text_), why));
+  }
+  BytePlace entry(PlaceKind kind, HostOffset at) const { return {kind, at, 8, 0, 64, nullptr, 0, text_}; }
+
+  const image::Image& image_;
+  const std::string& text_;
+  std::string_view rest_;
+};
+
+Result<BytePlace> Finder::header() {
+  const auto fields = format::header_fields();
+  const auto field = std::ranges::find(fields, rest_, &format::HeaderField::name);
+  if (field == fields.end()) return missing("-H lists the header's fields");
+  if (field->version3 && image_.header.version == 2) return missing("version 2 ends before it");
+  return BytePlace{PlaceKind::header, HostOffset(field->offset), field->bytes, 0, field->bytes * 8, &*field, 0, text_};
+}
+
+// Of whatever L1 table: "l1[i]", "l2[i,j]", "l2[i,j].bitmap".
+Result<BytePlace> Finder::table_entry(const L1& l1) {
+  const bool second = rest_.starts_with("l2");
+  rest_.remove_prefix(2);
+  const auto index = take_indexes(rest_, second ? 2 : 1);
+  if (!index) return unknown();
+  const format::Geometry& g = *image_.geometry;
+  if ((*index)[0] >= l1.entries) return missing(fmt::format("the L1 table has {} entries", l1.entries));
+  const HostOffset l1_entry = l1.at + (*index)[0] * sizeof(be64);
+  if (!second) return rest_.empty() ? Result<BytePlace>(entry(PlaceKind::l1_entry, l1_entry)) : unknown();
+
+  if ((*index)[1] >= g.l2_entries()) return missing(fmt::format("an L2 table has {} entries", g.l2_entries()));
+  const auto value = read64(image_, l1_entry);
+  if (!value) return tl::unexpected(value.error());
+  const HostOffset table(*value & format::offset_mask);
+  if (table.value == 0) return missing(fmt::format("L1 entry {} leads to no L2 table", (*index)[0]));
+  const HostOffset at = table + (*index)[1] * g.l2_entry_bytes();
+  if (rest_.empty()) return entry(PlaceKind::l2_entry, at);
+  if (rest_ != ".bitmap") return unknown();
+  if (!g.extended_l2) return missing("the image has no extended L2 entries");
+  return entry(PlaceKind::l2_bitmap, at + sizeof(be64));
+}
+
+Result<BytePlace> Finder::snapshot() {
+  const auto index = take_indexes(rest_, 1);
+  if (!index || !take(rest_, ".")) return unknown();
+  const auto& entries = image_.snapshots.entries;
+  if ((*index)[0] >= entries.size()) return missing(fmt::format("{} snapshots can be read", entries.size()));
+  const format::Snapshot& s = entries[(*index)[0]];
+  if (rest_.starts_with("l1[") || rest_.starts_with("l2[")) return table_entry({s.l1_offset, s.l1_size});
+  return snapshot_field((*index)[0]);
+}
+
+Result<BytePlace> Finder::snapshot_field(std::size_t number) {
+  struct Field {
+    std::string_view name;
+    std::size_t offset;
+    unsigned bytes;
+  };
+#define FIELD(name) \
+  Field { #name, offsetof(RawSnapshot, name), sizeof(RawSnapshot::name) }
+  constexpr std::array fields{FIELD(l1_table_offset), FIELD(l1_size),          FIELD(id_size),
+                              FIELD(name_size),       FIELD(date_seconds),     FIELD(date_nanoseconds),
+                              FIELD(vm_clock),        FIELD(extra_data_size)};
+#undef FIELD
+  const format::Snapshot& s = image_.snapshots.entries[number];
+  BytePlace place{PlaceKind::number, s.at, 8, 0, 64, nullptr, number, text_};
+  if (rest_ == "name" || rest_ == "id") {
+    place.kind = rest_ == "id" ? PlaceKind::snapshot_id : PlaceKind::snapshot_name;
+    return place;
+  }
+  const bool wide = s.extra_data_size >= 8;  // the extra data has a larger field for the VM state
+  if (rest_ == "vm_state_size") {
+    place.at = s.at + (wide ? sizeof(RawSnapshot) : offsetof(RawSnapshot, vm_state_size));
+    place.bytes = wide ? 8 : 4;
+  } else if (rest_ == "disk_size") {
+    if (s.extra_data_size < 16) return missing("the entry doesn't record it");
+    place.at = s.at + sizeof(RawSnapshot) + offsetof(format::RawSnapshotExtra, disk_size);
+  } else {
+    const auto field = std::ranges::find(fields, rest_, &Field::name);
+    if (field == fields.end()) return unknown();
+    place.at = s.at + field->offset;
+    place.bytes = field->bytes;
+  }
+  place.bits = place.bytes * 8;
+  return place;
+}
+
+Result<BytePlace> Finder::reftable_entry() {
+  const auto index = take_indexes(rest_, 1);
+  if (!index || !rest_.empty()) return unknown();
+  const std::uint64_t entries =
+      (std::uint64_t{image_.header.refcount_table_clusters} << image_.geometry->cluster_bits) / sizeof(be64);
+  if ((*index)[0] >= entries) return missing(fmt::format("the refcount table has {} entries", entries));
+  return entry(PlaceKind::reftable_entry, HostOffset(image_.header.refcount_table_offset) + (*index)[0] * sizeof(be64));
+}
+
+Result<BytePlace> Finder::refcount() {
+  const auto index = take_indexes(rest_, 1);
+  if (!index || !rest_.empty()) return unknown();
+  const format::Geometry& g = *image_.geometry;
+  const std::uint64_t cluster = (*index)[0], block = cluster >> g.refcount_block_bits();
+  const std::uint64_t room = std::uint64_t{image_.header.refcount_table_clusters} << g.cluster_bits;
+  if (block >= room / sizeof(be64)) return missing("the refcount table ends before");
+  const auto value = read64(image_, HostOffset(image_.header.refcount_table_offset) + block * sizeof(be64));
+  if (!value) return tl::unexpected(value.error());
+  const HostOffset at(*value & format::reftable_offset_mask);
+  if (at.value == 0) return missing(fmt::format("refcount table entry {} leads to no block; -R error makes one", block));
+  BytePlace place = entry(PlaceKind::refcount, at);
+  place.bits = g.refcount_bits();
+  place.bytes = std::max(1u, place.bits / 8);
+  const std::uint64_t bit = (cluster & (g.refcount_block_entries() - 1)) << g.refcount_order;
+  place.at = at + bit / 8;
+  place.shift = place.bits < 8 ? static_cast<unsigned>(bit % 8) : 0;
+  return place;
+}
+
+Result<BytePlace> Finder::find() {
+  if (const auto number = parse_number(rest_)) return BytePlace{PlaceKind::number, HostOffset(*number), 8, 0, 64, nullptr, 0, {}};
+  if (take(rest_, "header.")) return header();
+  const bool table = rest_.starts_with("l1[") || rest_.starts_with("l2[");
+  if (!table && rest_.find('[') == rest_.npos) return unknown();
+  if (!image_.geometry) return missing("the header's cluster size is impossible (--cluster-size gives another)");
+  if (table) return table_entry({HostOffset(image_.header.l1_table_offset), image_.header.l1_size});
+  if (take(rest_, "snapshot")) return snapshot();
+  if (take(rest_, "refcount_table")) return reftable_entry();
+  if (take(rest_, "refcount")) return refcount();
+  return unknown();
+}
+
+std::string flags(std::uint64_t raw, const std::string& what) {
+  return what + (raw & format::copied_flag ? ", COPIED" : "");
+}
+
+std::string l2_meaning(const format::Geometry& g, std::uint64_t raw) {
+  const std::string at = fmt::format("0x{:x}", raw & format::offset_mask);
+  switch (format::cluster_type(g, raw)) {
+    case format::ClusterType::unallocated: return flags(raw, "unallocated");
+    case format::ClusterType::zero_plain: return flags(raw, "zeros");
+    case format::ClusterType::zero_allocated: return flags(raw, "zeros, with a cluster at " + at);
+    case format::ClusterType::normal: return flags(raw, "data at " + at);
+    case format::ClusterType::compressed: break;
+  }
+  const format::CompressedRange range = g.compressed(raw);
+  return flags(raw, fmt::format("compressed data at 0x{:x}, {} bytes at most", range.offset.value, range.bytes));
+}
+
+}  // namespace
+
+std::optional<std::uint64_t> parse_number(std::string_view text) {
+  constexpr std::string_view units = "kmgtKMGT";
+  unsigned shift = 0;
+  const bool hex = text.starts_with("0x") || text.starts_with("0X");
+  if (hex) text.remove_prefix(2);
+  if (!text.empty() && !hex) {
+    if (const auto unit = units.find(text.back()); unit != units.npos) {
+      shift = static_cast<unsigned>(unit % 4 + 1) * 10;
+      text.remove_suffix(1);
+    }
+  }
+  std::uint64_t number = 0;
+  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number, hex ? 16 : 10);
+  if (error != std::errc() || stop != text.data() + text.size() || number > ~std::uint64_t{0} >> shift) {
+    return std::nullopt;
+  }
+  return number << shift;
+}
+
+Result<BytePlace> find_place(const image::Image& image, const std::string& text) { return Finder(image, text).find(); }
+
+BytePlace recognise(const image::Image& image, HostOffset at, unsigned bytes) {
+  BytePlace place{PlaceKind::number, at, bytes, 0, bytes * 8, nullptr, 0, ""};
+  for (const format::HeaderField& field : format::header_fields()) {
+    const bool here = field.offset == at.value && field.bytes == bytes;
+    if (here && !(field.version3 && image.header.version == 2)) {
+      return {PlaceKind::header, at, bytes, 0, bytes * 8, &field, 0, fmt::format("header.{}", field.name)};
+    }
+  }
+  if (!image.geometry || bytes != sizeof(be64) || at.value % sizeof(be64) != 0) return place;
+  const format::Geometry& g = *image.geometry;
+  const HostOffset l1(image.header.l1_table_offset);
+  const std::uint64_t l1_bytes = std::min<std::uint64_t>(image.header.l1_size * sizeof(be64), format::max_l1_bytes);
+  if (at >= l1 && at - l1 < l1_bytes) {
+    return {PlaceKind::l1_entry, at, bytes, 0, 64, nullptr, 0, fmt::format("l1[{}]", (at - l1) / sizeof(be64))};
+  }
+  std::vector<be64> table(l1_bytes / sizeof(be64));
+  if (!image.file().read(l1.value, std::as_writable_bytes(std::span(table)))) return place;
+  const std::uint64_t inside = g.offset_in_cluster(at.value);
+  const auto leads_here = [&](const be64& entry) { return (entry.get() & format::offset_mask) == at.value - inside; };
+  const auto entry = std::ranges::find_if(table, leads_here);
+  if (entry == table.end() || at.value == inside) return place;
+  const bool bitmap = g.extended_l2 && inside % g.l2_entry_bytes() != 0;
+  return {bitmap ? PlaceKind::l2_bitmap : PlaceKind::l2_entry, at, bytes, 0, 64, nullptr, 0,
+          fmt::format("l2[{},{}]{}", entry - table.begin(), inside / g.l2_entry_bytes(), bitmap ? ".bitmap" : "")};
+}
+
+std::string meaning(const image::Image& image, const BytePlace& place, std::uint64_t value) {
+  switch (place.kind) {
+    case PlaceKind::header:
+      return report::field_meaning(image, *place.field, value);
+    case PlaceKind::l1_entry: {
+      const std::uint64_t offset = value & format::offset_mask;
+      return flags(value, offset == 0 ? "no L2 table" : fmt::format("L2 table at 0x{:x}", offset));
+    }
+    case PlaceKind::l2_entry:
+      return l2_meaning(*image.geometry, value);
+    case PlaceKind::l2_bitmap:
+      return fmt::format("{} subclusters with data, {} of zeros", std::popcount(value & 0xffffffff),
+                         std::popcount(value >> 32));
+    case PlaceKind::reftable_entry:
+      return value == 0 ? "no block" : fmt::format("block at 0x{:x}", value & format::reftable_offset_mask);
+    default:
+      return fmt::format("{}", value);
+  }
+}
+
+}  // namespace qd::edit

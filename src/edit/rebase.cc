@@ -1,0 +1,181 @@
+// -m rebase: another name for the backing file; no data moves. The first cluster is laid out anew:
+//
+//   header | every extension as it was, but for the backing format | end of the extensions | the name
+//
+// and zeros up to where the old name or the old extensions ended. It must fit into the cluster. The format is what the
+// file is found to be; where nobody looks (-b), the one recorded stays.
+// Specification: "Header extensions", backing_file_offset.
+#include <algorithm>
+#include <filesystem>
+
+#include "base/checked.h"
+#include "base/endian.h"
+#include "edit/commands.h"
+#include "image/chain.h"
+#include "report/escape.h"
+
+namespace qd::edit {
+namespace {
+
+using check::Code;
+using repair::Work;
+namespace extension = format::extension;
+
+constexpr std::size_t longest_name = 1023;
+using Bytes = std::vector<std::byte>;
+
+void append(Bytes& to, std::span<const std::byte> bytes) {
+  to.insert(to.end(), bytes.begin(), bytes.end());
+  to.resize(round_up(to.size(), 8));
+}
+
+void append_extension(Bytes& to, std::uint32_t type, std::span<const std::byte> data) {
+  const be32 head[2]{be32(type), be32(static_cast<std::uint32_t>(data.size()))};
+  append(to, std::as_bytes(std::span(head)));
+  append(to, data);
+}
+
+class Rebasing {
+ public:
+  Rebasing(Work& w, const Rebase& wanted)
+      : w_(w), wanted_(wanted), old_name_(w.image().backing_file), old_format_(w.image().backing_format) {}
+
+  Result<void> run();
+
+ private:
+  Result<void> require_possible() const;
+  Result<void> require_name() const;
+  Result<std::string> look_at_chain();
+  Result<void> require_size(const image::Link& base) const;
+  Result<void> write(const std::optional<std::string>& format);
+
+  Work& w_;
+  const Rebase& wanted_;
+  const std::optional<std::string> old_name_, old_format_;
+  std::optional<image::Link> old_base_;  // if it can be opened
+};
+
+Result<void> Rebasing::require_possible() const {
+  const format::Header& h = w_.image().header;
+  if (!w_.image().geometry || w_.image().header_cut_off() || h.magic != format::magic ||
+      w_.count(Code::header_version) + w_.count(Code::header_length) > 0 || w_.image().extensions.truncated) {
+    return refused("the header or its extensions can't be read to their end: what stands there would be lost");
+  }
+  if (!wanted_.name.empty() && (h.autoclear_features & format::autoclear::raw_data_file) != 0) {
+    return refused("an image whose external data file is raw can't have a backing file");
+  }
+  return {};
+}
+
+Result<void> Rebasing::require_name() const {
+  if (wanted_.name.size() > longest_name) {
+    return fail(EINVAL, fmt::format("a backing file's name has {} bytes at most, this one {}; nothing was changed",
+                                    longest_name, wanted_.name.size()));
+  }
+  const std::string path = image::resolve(w_.image().file().path(), wanted_.name);
+  if (wanted_.unchecked || !image::has_protocol(path)) return {};
+  return refused(fmt::format("{} can't be looked at. -b writes the name unchecked", report::escape(wanted_.name)));
+}
+
+// The guest sees more or less of a base of another size than before.
+Result<void> Rebasing::require_size(const image::Link& base) const {
+  const std::uint64_t disk = w_.image().header.size;
+  if (w_.wanted.force) return {};
+  if (old_base_ && old_base_->disk_bytes != base.disk_bytes) {
+    return refused(fmt::format("{} has a disk of {} bytes, the present backing file one of {}: it is another disk. --force "
+                               "writes its name all the same",
+                               report::escape(wanted_.name), base.disk_bytes, old_base_->disk_bytes));
+  }
+  if (base.disk_bytes > disk) {
+    return refused(fmt::format("{} has a disk of {} bytes, more than this image's {}: the rest would be cut off. "
+                               "--force writes its name all the same",
+                               report::escape(wanted_.name), base.disk_bytes, disk));
+  }
+  return {};
+}
+
+// The chain as it will be: the name is planned already. Returns the format of its first link.
+Result<std::string> Rebasing::look_at_chain() {
+  const image::Chain chain = image::open_chain(w_.image());
+  for (const image::Link& link : chain.links) {
+    const std::string name = report::escape(link.path);
+    if (link.loop) return refused(fmt::format("{} leads back to a file that stands before it: a loop", name));
+    if (!link.error.empty()) {
+      return refused(fmt::format("the chain ends at {}: {}. -b writes the name unchecked", name, link.error));
+    }
+  }
+  const image::Link& base = chain.links.front();
+  if (base.foreign) {
+    return refused(fmt::format("{} looks like a {} image, whose content can't be looked at. -b writes the name unchecked",
+                               report::escape(base.path), *base.foreign));
+  }
+  if (auto size = require_size(base); !size) return tl::unexpected(size.error());
+  // What a guest writes to a raw disk must not make it a qcow2 image, only because it moved.
+  std::error_code unknown;
+  const bool moved = old_base_ && std::filesystem::equivalent(old_base_->path, base.path, unknown);
+  return moved && old_format_ ? *old_format_ : base.real_format;
+}
+
+Result<void> Rebasing::write(const std::optional<std::string>& format) {
+  const image::Image& image = w_.image();
+  const std::uint64_t cluster = w_.geometry().cluster_size();
+  const auto is_format = [](const format::Extension& e) { return e.type == extension::backing_format; };
+  Bytes head = w_.read(HostOffset(0), image.header.header_length);
+  head.resize(round_up(head.size(), 8));
+  if (format) append_extension(head, extension::backing_format, std::as_bytes(std::span(*format)));
+  for (const format::Extension& e : image.extensions.list) {
+    if (!is_format(e)) append_extension(head, e.type, e.data);
+  }
+  append_extension(head, extension::end, {});
+
+  const std::uint64_t offset = wanted_.name.empty() ? 0 : head.size();
+  const auto name = std::as_bytes(std::span(wanted_.name));
+  head.insert(head.end(), name.begin(), name.end());
+  if (head.size() > cluster) {
+    return refused(fmt::format("header, extensions and name need {} bytes, but the first cluster has {}", head.size(),
+                               cluster));
+  }
+  std::uint64_t old_end = image.extensions.end + 8;
+  if (old_name_) old_end = std::max(old_end, image.header.backing_file_offset + old_name_->size());
+  head.resize(std::max<std::uint64_t>(head.size(), std::min(old_end, cluster)));
+  w_.write(Stage::point, HostOffset(0), head);
+  set_field(w_, "backing_file_offset", offset);
+  set_field(w_, "backing_file_size", wanted_.name.size());
+  return {};
+}
+
+Result<void> Rebasing::run() {
+  if (auto possible = require_possible(); !possible) return possible;
+  if (auto name = require_name(); !name) return name;
+  if (old_name_) {
+    const image::Chain chain = image::open_chain(w_.image());
+    const image::Link& base = chain.links.front();
+    if (base.error.empty() && !base.remote && !base.loop) old_base_ = base;
+  }
+  std::optional<std::string> format = wanted_.name.empty() ? std::nullopt : old_format_;
+  if (wanted_.name == old_name_.value_or("") && wanted_.unchecked) return {};
+  if (auto done = write(format); !done || w_.failed()) return done;
+  if (!wanted_.name.empty() && !wanted_.unchecked) {
+    if (!w_.look()) return {};
+    auto found = look_at_chain();
+    if (!found) return tl::unexpected(found.error());
+    format = std::move(*found);
+    if (auto done = write(format); !done) return done;
+  }
+  if (w_.transaction().empty()) return {};
+  const auto quoted = [](const std::optional<std::string>& text) {
+    return text ? fmt::format("\"{}\"", report::escape(*text)) : std::string("none");
+  };
+  const std::optional<std::string> name = wanted_.name.empty() ? std::nullopt : std::optional(wanted_.name);
+  act(w_, HostOffset(0), w_.geometry().cluster_size(),
+      fmt::format("backing file {} (format {}) instead of {} (format {}){}", quoted(name), quoted(format),
+                  quoted(old_name_), quoted(old_format_),
+                  name ? "" : ": what isn't allocated in this image reads as zeros"));
+  return {};
+}
+
+}  // namespace
+
+Result<void> perform(Work& w, const Rebase& rebase) { return Rebasing(w, rebase).run(); }
+
+}  // namespace qd::edit

@@ -1,0 +1,105 @@
+// -D, -E: a new snapshot table without those that go. What only they have used becomes free: each refcount falls by the
+// references that are gone, so that leaks and what damage elsewhere hides stay what they are.
+//
+// The tables of a damaged entry aren't trusted. With --force it goes without a look at them, and all that it used stays
+// behind, as leaks.
+#include <algorithm>
+#include <set>
+
+#include "edit/commands.h"
+#include "repair/snapshot_table.h"
+#include "report/selection.h"
+
+namespace qd::edit {
+namespace {
+
+using repair::Work;
+using Numbers = std::set<std::size_t>;
+
+Result<Numbers> chosen(const image::Image& image, const Remove& wanted) {
+  Numbers all;
+  for (std::size_t i = 0; i < image.snapshots.entries.size(); ++i) all.insert(i);
+  const std::string everything = wanted.all_but ? "0" : "all";
+  if (wanted.snapshot == everything) {
+    const auto called = [&](const format::Snapshot& s) { return s.id == everything || s.name == everything; };
+    if (std::ranges::none_of(image.snapshots.entries, called)) return all;
+    return fail(EINVAL, fmt::format("\"{}\" means all snapshots, and one is called so; say which with snapshot[N]",
+                                    everything));
+  }
+  const auto number = report::find_snapshot(image, wanted.snapshot);
+  if (!number) return tl::unexpected(number.error());
+  if (!wanted.all_but) return Numbers{*number};
+  all.erase(*number);
+  return all;
+}
+
+// Writes the table without the entries of `gone`.
+bool write_without(Work& w, const Numbers& gone) {
+  std::vector<repair::SnapshotEntry> entries;
+  const auto& table = w.image().snapshots.entries;
+  for (std::size_t i = 0; i < table.size(); ++i) {
+    if (!gone.contains(i)) entries.push_back(repair::read_snapshot(w, table[i]));
+  }
+  return repair::write_snapshots(w, entries).has_value();
+}
+
+// The image without its damaged entries, as a check sees it: what is still referred to there, and then no more, is let
+// go. On a plan of its own, for the sake of one table instead of two.
+Result<check::Result> check_without(Work& w, const Numbers& gone) {
+  Transaction aside(w.image().file());
+  Work other(w.image().file(), aside, w.wanted, {.decompress = false, .backing_chain = false});
+  if (other.look() && write_without(other, gone) && other.look()) return other.result();
+  return tl::unexpected(other.error());
+}
+
+void tell(Work& w, const Numbers& gone, const Numbers& broken) {
+  for (const std::size_t number : gone) {
+    const HostOffset at = w.image().snapshots.entries[number].at;
+    const std::uint64_t bytes = w.image().snapshots.entries[number].bytes;
+    if (!broken.contains(number)) {
+      act(w, at, bytes, snapshot_text(w, number) + " removed");
+      continue;
+    }
+    w.act({std::nullopt, true, at, bytes,
+           snapshot_text(w, number) + " removed without its damaged tables: the clusters that only it has used stay "
+                                      "behind as leaks",
+           "", ""});
+  }
+}
+
+}  // namespace
+
+Result<void> perform(Work& w, const Remove& remove) {
+  if (auto sound = require_sound_tables(w, false); !sound) return sound;
+  const image::SnapshotTable& table = w.image().snapshots;
+  if (table.stop || table.missing > 0) {
+    return refused("the snapshot table can't be read to its end: a new one would lose the rest. -R error first");
+  }
+  const auto gone = chosen(w.image(), remove);
+  if (!gone) return tl::unexpected(gone.error());
+  if (gone->empty()) return {};
+  Numbers broken;
+  std::string names;
+  for (const std::size_t number : *gone) {
+    if (!damaged(w, static_cast<std::int32_t>(number))) continue;
+    broken.insert(number);
+    names += (names.empty() ? "" : ", ") + snapshot_text(w, number);
+  }
+  if (!broken.empty() && !w.wanted.force) {
+    return refused(fmt::format("the tables of {} are damaged: what they seem to use may be others'. --force removes the "
+                               "entry, and leaves its clusters behind as leaks",
+                               names));
+  }
+  if (broken.empty()) {
+    w.let_go_since(w.result());
+  } else {
+    auto before = check_without(w, broken);
+    if (!before) return tl::unexpected(before.error());
+    w.let_go_since(std::move(*before));
+  }
+  tell(w, *gone, broken);
+  if (!write_without(w, *gone) || !w.look()) return {};
+  return settle_refcounts(w);
+}
+
+}  // namespace qd::edit

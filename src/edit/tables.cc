@@ -1,0 +1,88 @@
+// What -A and -D share: when tables can be changed at all, and how refcounts follow them.
+#include <algorithm>
+
+#include "base/checked.h"
+#include "edit/commands.h"
+#include "repair/steps.h"
+#include "report/escape.h"
+#include "report/text.h"
+
+namespace qd::edit {
+
+using check::Code;
+using repair::Work;
+
+Result<void> require_sound_tables(const Work& w, bool active_may_be_ruined) {
+  if (!w.image().geometry || w.image().header_cut_off() || w.image().header.magic != format::magic) {
+    return refused("the header is unusable: nothing leads to the tables");
+  }
+  if (w.wanted.force) return {};
+  if (const auto doubtful = w.questions_everything()) {
+    return refused(fmt::format("{}: what the tables mean depends on this. --force takes the header as it is",
+                               check::problem(*doubtful).name));
+  }
+  const bool others = std::ranges::any_of(
+      w.result().states, [&](const image::State& s) { return s.snapshot >= 0 && w.dubious(s.snapshot); });
+  if (others || (!active_may_be_ruined && w.dubious(check::active_state))) {
+    return refused(
+        "an L1 table or the snapshot table lies on other structures, or was overwritten: what it leads to may be "
+        "anything. --force goes on");
+  }
+  return {};
+}
+
+bool damaged(const Work& w, std::int32_t snapshot) {
+  const image::State* state = w.state(snapshot);
+  if (!state || w.dubious(snapshot)) return true;
+  const check::StateReport& r = w.result().reports[static_cast<std::size_t>(state - w.result().states.data())];
+  const auto here = [&](const check::Finding& f) {
+    return f.state == snapshot && check::problem(f.code).severity == check::Severity::error &&
+           check::hides(f.code) != check::Hidden::nothing;
+  };
+  return r.l1.unaligned + r.l1.invalid + r.l2.unaligned + r.l2.invalid > 0 ||
+         std::ranges::any_of(w.result().findings.list(), here);
+}
+
+Result<void> settle_refcounts(Work& w) {
+  const std::uint64_t overflows = w.count(Code::refcount_overflow);
+  const HostOffset table = w.refcounts().table_offset();
+  w.sum_up();
+  repair::mend_counts(w);
+  if (w.failed()) return {};
+  if (w.count(Code::refcount_overflow) > overflows) {
+    return fail(ERANGE, fmt::format("{} bits can't count the references that there would be; nothing was changed. "
+                                    "Convert the image to one with wider refcounts",
+                                    w.geometry().refcount_bits()));
+  }
+  const repair::RefcountSums sums = *w.sums();
+  const auto bytes = [&](std::uint64_t clusters) {
+    return report::short_size(clusters << w.geometry().cluster_bits);
+  };
+  if (sums.raised + sums.lowered > 0) {
+    const std::string freed =
+        sums.freed == 0 ? ""
+                        : fmt::format("; {} ({}) {} free", report::counted(sums.freed, "cluster", "clusters"),
+                                      bytes(sums.freed), sums.freed == 1 ? "becomes" : "become");
+    act(w, table, 0, fmt::format("refcounts: {} rise, {} fall{}", sums.raised, sums.lowered, freed));
+  }
+  if (sums.lossy > 0) {
+    w.act({Code::refcount_leak, true, table, 0,
+           fmt::format("{} more ({}) that nothing refers to become free, and may be what a lost table has mapped",
+                       report::counted(sums.lossy, "cluster", "clusters"), bytes(sums.lossy)),
+           "", ""});
+  }
+  return {};
+}
+
+std::string snapshot_text(const Work& w, std::size_t number) {
+  const format::Snapshot& s = w.image().snapshots.entries[number];
+  return fmt::format("snapshot {} (\"{}\")", report::short_name(s.id), report::short_name(s.name));
+}
+
+void set_field(Work& w, std::string_view name, std::uint64_t value) {
+  const format::HeaderField& field = *std::ranges::find(format::header_fields(), name, &format::HeaderField::name);
+  const be64 raw(value);
+  w.write(Stage::point, HostOffset(field.offset), std::as_bytes(std::span(&raw, 1)).last(field.bytes));
+}
+
+}  // namespace qd::edit
