@@ -183,7 +183,7 @@ Result<void> Applying::run() {
   if (!w_.look()) return {};
   const check::LeakDoubt& doubt = w_.result().leak_doubt;
   if (!doubt.hidden && !doubt.bitmaps_hidden && (ruined || !lost_snapshot)) w_.free_leaks();
-  if (auto done = settle_refcounts(w_); !done || w_.failed()) return done;
+  settle_refcounts(w_);
   repair::clear_marks(w_);
   return {};
 }

@@ -74,8 +74,8 @@ Result<void> set_text(Work& w, const BytePlace& place, const std::string& text) 
   act(w, texts[place.snapshot].at, texts[place.snapshot].bytes,
       fmt::format("{}: \"{}\" becomes \"{}\"", place.name, report::short_name(old), report::short_name(text)));
   w.let_go_since(w.result());
-  if (!repair::write_snapshots(w, entries) || !w.look()) return {};
-  return settle_refcounts(w);
+  if (repair::write_snapshots(w, entries) && w.look()) settle_refcounts(w);
+  return {};
 }
 
 std::string described(const Work& w, const BytePlace& place, std::uint64_t before, std::uint64_t after) {

@@ -34,7 +34,7 @@ Result<void> require_sound_tables(const repair::Work& work, bool active_may_be_r
 bool damaged(const repair::Work& work, std::int32_t snapshot);
 
 // Refcounts and COPIED flags as the tables now want them, summed up in one action.
-Result<void> settle_refcounts(repair::Work& work);
+void settle_refcounts(repair::Work& work);
 
 // "snapshot 1 ("before the upgrade")".
 std::string snapshot_text(const repair::Work& work, std::size_t number);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "edit/commands.h"
+#include "report/text.h"
 
 namespace qd::edit {
 namespace {
@@ -67,6 +68,9 @@ Result<repair::Repair> plan_edit(const File& image, Transaction& transaction, co
   if (w.unreadable()) return fail(EIO, repair::unreadable_disk(image.path()));
   const check::Status before = w.result().status();
   const bool was_sound = !header_error(w.result());
+  const std::uint64_t overflows = w.count(check::Code::refcount_overflow);
+  // Of bytes, nobody knows what they are good for.
+  const bool bytes = std::holds_alternative<SetValue>(command) || std::holds_alternative<CopyBytes>(command);
   if (auto done = perform_any(w, command, source); !done) return tl::unexpected(done.error());
   if (w.changed()) w.look();
   if (w.growth_refused()) {
@@ -76,11 +80,14 @@ Result<repair::Repair> plan_edit(const File& image, Transaction& transaction, co
                     image.size()));
   }
   if (w.failed()) return tl::unexpected(w.error());
+  if (!bytes && w.count(check::Code::refcount_overflow) > overflows) {
+    return fail(ERANGE, fmt::format("refcounts of {} can't count the references that there would be; nothing was "
+                                    "changed. Convert the image to one with wider refcounts",
+                                    report::counted(w.geometry().refcount_bits(), "bit", "bits")));
+  }
   if (auto sound = require_header(w, was_sound); !sound) return tl::unexpected(sound.error());
   if (transaction.empty()) w.plan.actions.clear();  // it is all there already
   const check::Status after = w.result().status();
-  // Of bytes, nobody knows what they were good for, but what they lead to tells.
-  const bool bytes = std::holds_alternative<SetValue>(command) || std::holds_alternative<CopyBytes>(command);
   for (repair::Action& a : w.plan.actions) a.lossy |= bytes && after > before;
   return repair::Repair{std::move(w.plan), before, after};
 }

@@ -98,8 +98,8 @@ Result<void> perform(Work& w, const Remove& remove) {
     w.let_go_since(std::move(*before));
   }
   tell(w, *gone, broken);
-  if (!write_without(w, *gone) || !w.look()) return {};
-  return settle_refcounts(w);
+  if (write_without(w, *gone) && w.look()) settle_refcounts(w);
+  return {};
 }
 
 }  // namespace qd::edit

@@ -43,17 +43,11 @@ bool damaged(const Work& w, std::int32_t snapshot) {
          std::ranges::any_of(w.result().findings.list(), here);
 }
 
-Result<void> settle_refcounts(Work& w) {
-  const std::uint64_t overflows = w.count(Code::refcount_overflow);
+void settle_refcounts(Work& w) {
   const HostOffset table = w.refcounts().table_offset();
   w.sum_up();
   repair::mend_counts(w);
-  if (w.failed()) return {};
-  if (w.count(Code::refcount_overflow) > overflows) {
-    return fail(ERANGE, fmt::format("{} bits can't count the references that there would be; nothing was changed. "
-                                    "Convert the image to one with wider refcounts",
-                                    w.geometry().refcount_bits()));
-  }
+  if (w.failed()) return;
   const repair::RefcountSums sums = *w.sums();
   const auto bytes = [&](std::uint64_t clusters) {
     return report::short_size(clusters << w.geometry().cluster_bits);
@@ -71,7 +65,6 @@ Result<void> settle_refcounts(Work& w) {
                        report::counted(sums.lossy, "cluster", "clusters"), bytes(sums.lossy)),
            "", ""});
   }
-  return {};
 }
 
 std::string snapshot_text(const Work& w, std::size_t number) {

@@ -123,3 +123,41 @@ sys.exit(code)
 PY
   ((got == expected)) || fail "exit code $got, not $expected: qcow2-dump $*"
 }
+
+# broken NAME [qemu-img create options]: an image that any repair has much to do with, changed long ago.
+broken() {
+  image "$@"
+  doubled "$1"
+  for what in refcount-zero=3 reftable-zeroed; do damage "$1" "$what"; done
+  touch -d '2001-02-03 04:05:06' "$1"
+}
+
+# cannot CODE PATTERN ARGUMENT…: refused by that sentence, and $target still is what $original is; no log is left.
+cannot() {
+  local expected=$1 pattern=$2
+  shift 2
+  code "$expected" "$@"
+  unchanged "$pattern"
+}
+unchanged() {
+  says err "^qcow2-dump: .*($1)"
+  same "$target" "$original"
+  [[ $(stat -c %y "$target") == $(stat -c %y "$original") ]] || fail "the time of the last change is another"
+  [[ ! -e $target.undo ]] || fail "a useless log is left"
+}
+
+# no_room ARGUMENT…: no file may get longer than so many KiB, at first less than $target has, in the end as much as it
+# takes. Until then the target still is what $original is.
+no_room() {
+  local size kib got=0 refusals=0
+  size=$(stat -c %s "$target")
+  for ((kib = size / 1024 - 8; kib < size / 1024 + 4096; kib += 4)); do
+    got=0
+    (ulimit -f $kib && "$QCOW2_DUMP" "$@" >out 2>err) || got=$?
+    ((got != 0)) || break
+    [[ $got == 229 ]] || fail "exit code $got"
+    unchanged 'too large; (the image was taken back to what it was|nothing was changed)'
+    refusals=$((refusals + 1))
+  done
+  ((got == 0 && refusals > 0)) || fail "no limit was felt"
+}

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# -A where the active tables are ruined: the guest reads the snapshot, the other snapshot is as it was, and nothing is left
+# to repair. What goes is said; and what other damage may hide isn't freed.
+here=$(cd "$(dirname "$0")" && pwd)
+source "$here/features.bash"
+
+image=case/image.qcow2
+declare -A was
+
+for kind in plain 512 v2 extended-l2 compressed; do
+  of_kind "$kind"
+  original=made/$kind/image.qcow2
+  was=([first]=$(reads "$kind" "$original" first) [second]=$(reads "$kind" "$original" second))
+  for what in l1-zeroed l1-garbage l1-entry-garbage l1-entry-zeroed l1-past-end l1-unaligned l1-offset-past-end l1-size=0 \
+    l1-on-metadata=reftable l2-table-garbage l2-table-zeroed l2-past-end l2-unaligned l2-dup l2-dup-matching \
+    data-on-metadata=reftable l2-copied-flip=3 corrupt-bit refcount-leak=20 refcount-zero=5; do
+    [[ $kind != v2 || $what != corrupt-bit ]] || continue    # it has none
+    [[ $kind != 512 || $what != *unaligned ]] || continue      # no entry can tell less than 512 bytes
+    case_of "$kind"
+    damage $image "$what"
+    cp $image damaged
+    code 0 -A second $image
+    clean "$kind" $image
+    [[ $(reads "$kind" $image) == "${was[second]}" ]] || fail "$kind, $what: not the snapshot"
+    [[ $(reads "$kind" $image first) == "${was[first]}" ]] || fail "$kind, $what: not the other"
+    taken_back $image damaged
+  done
+done
+
+# What is lost by it stands in the plan. Kept it can't be.
+case_of plain
+damage $image l2-table-garbage
+cp $image damaged
+code 6 -A second --dry-run $image
+same $image damaged
+tr -s '\n ' ' ' <out >line
+says line 'lossy apply .*the present tables are damaged; what they map, .* becomes unreachable'
+original=damaged target=$image
+touch -r $image damaged
+cannot 255 'present tables are damaged.*nothing was changed' -A second --keep-as old $image
+
+# Damage that isn't the active tables' may hide whose leaks are; they stay.
+case_of plain
+damage $image refcount-leak=20
+edit $image 'image.put(image.snapshots()[0].l1_table_offset, image.length + (1 << 20))'
+code 6 -A second $image
+code 6 --json $image
+json 'd["totals"]["leaks"] >= 20'
