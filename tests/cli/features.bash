@@ -22,8 +22,18 @@ declare -A kinds=(
   [lazy]='size=16M lazy_refcounts=on'
 )
 
+# These can't have snapshots.
+declare -A without_snapshots=(
+  [data-file]='size=16M data_file=data.raw'
+  [data-file-raw]='size=16M data_file=data.raw data_file_raw=on'
+)
+
 recipe() {
   local kind=$1 write=write
+  if [[ -v without_snapshots[$kind] ]]; then
+    printf '%s\n' "create ${without_snapshots[$kind]}" 'write 0 1M pattern=0x11' 'write 2M 256k pattern=0x12'
+    return
+  fi
   if [[ $kind == backing ]]; then echo 'file base.raw 16M pattern=0x77'; fi
   echo "create ${kinds[$kind]}"
   if [[ $kind == bitmaps ]]; then printf 'bitmap daily granularity=64k\nbitmap hourly granularity=512\n'; fi
@@ -60,6 +70,8 @@ case_of() {
   of_kind "$1"
   rm -rf case
   cp -rp "made/$1" case
+  # QEMU looks for a data file from the working folder.
+  if [[ -v without_snapshots[$1] ]]; then ln -sf case/data.raw data.raw; fi
 }
 
 # How QEMU opens an image of a kind: sets `opened`, to stand before other arguments.
