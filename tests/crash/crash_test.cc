@@ -1,4 +1,4 @@
-// Every repair of an image, cut at each of its operations: each write, resize, punch and sync of the image and of the
+// Every repair and edit of an image, cut at each of its operations: each write, resize, punch and sync of the image and of the
 // undo log fails once, and once the power goes out there, and of what wasn't synced nothing, all, or a random part
 // survives. Whatever is found on the disk afterwards,
 //
@@ -7,10 +7,11 @@
 //   2. without the log, the same repair ends as well as if it had never been cut, and leaves nothing to repair. Space
 //      that was taken, or not yet given back, may need -R all, and --force where it holds what looks like a lost table:
 //      nobody but the log knows that it is none;
-//   3. and the guest then reads what it could read before.
+//   3. and the guest then reads what it could read before; of an edit, either that or what it reads after it. (-R all is
+//      what follows an edit then; of an image that was damaged before, only 1 is asked for.)
 //
-//     crash-tests IMAGE      prints what went wrong, then "repairs N cuts N states N forced N": how many repairs and
-//                            cuts, different images found after them, and how many of these needed --force
+//     crash-tests IMAGE      prints what went wrong, then "repairs N cuts N states N forced N": how many repairs, edits
+//                            and cuts, different images found after them, and how many of these needed --force
 //
 // tests/crash/run.py calls it with the images of tests/images.
 #include <fmt/format.h>
@@ -33,6 +34,7 @@
 #include <vector>
 
 #include "check/check.h"
+#include "edit/edit.h"
 #include "image/compressed.h"
 #include "image/walk.h"
 #include "io/transaction.h"
@@ -57,6 +59,21 @@ const Kind kinds[] = {{"leak", {.leak = true}},
                       {"reuse", {.reuse = true}},
                       {"discard", {.discard = true}},
                       {"all", {.leak = true, .error = true, .reuse = true}}};
+
+struct Edit {
+  std::string_view name;
+  edit::Command command;
+};
+const Edit edits[] = {{"apply", edit::Apply{"snapshot[0]", {}}},
+                      {"apply --keep-as", edit::Apply{"snapshot[0]", "kept"}},
+                      {"delete", edit::Remove{"snapshot[0]", false}},
+                      {"delete all", edit::Remove{"all", false}},
+                      {"rename", edit::SetValue{"snapshot[0].name", "another name", {}}},
+                      {"mark", edit::Mark{format::incompatible::dirty, true}}};
+// In several sectors of the header: torn, only the log brings it back.
+const Edit rebase{"rebase", edit::Rebase{"somewhere/else", true}};
+
+using Planner = std::function<Result<repair::Repair>(const File&, Transaction&)>;
 
 struct Totals {
   std::uint64_t repairs = 0, cuts = 0, states = 0, forced = 0, failures = 0;
@@ -221,7 +238,7 @@ std::optional<std::string> lost(const Guest& before, const Guest& after) {
   return fmt::format("{} guest clusters of {} are not what they were, the first: {}", clusters, before.size(), first);
 }
 
-// ---- one repair of one image
+// ---- one repair or edit of one image
 
 struct Found {
   std::string image, log;
@@ -230,12 +247,15 @@ struct Found {
 
 class Trial {
  public:
-  Trial(const std::string& before, const Guest& guest, std::string name, const Wanted& wanted, bool punches,
+  // `wanted`: the repair that comes after a cut.
+  Trial(const std::string& before, const Guest& guest, std::string name, Planner planner, const Wanted& wanted,
         Totals& totals)
-      : before_(before), guest_(guest), name_(std::move(name)), wanted_(wanted), disk_(before),
-        transaction_(disk_.image), totals_(totals) {
-    if (!punches) disk_.image.refuse_punch();
-  }
+      : before_(before), guest_(guest), name_(std::move(name)), planner_(std::move(planner)), wanted_(wanted),
+        disk_(before), transaction_(disk_.image), totals_(totals) {}
+
+  void without_holes() { disk_.image.refuse_punch(); }
+  // It changes what the guest reads; `with_log_only`: and nothing but the log takes it back.
+  void changes_guest(bool with_log_only) { edit_ = true, with_log_only_ = with_log_only; }
 
   // Returns whether anything was refused.
   bool run();
@@ -259,7 +279,10 @@ class Trial {
   const std::string& before_;
   const Guest& guest_;
   const std::string name_;
+  const Planner planner_;
   const Wanted wanted_;
+  bool edit_ = false, with_log_only_ = false;
+  Guest after_;  // what the guest reads after an uncut edit
   Disk disk_;
   Transaction transaction_;
   Totals& totals_;
@@ -279,7 +302,7 @@ void Trial::fail(const std::string& what) {
 
 bool Trial::run() {
   where_ = "uncut";
-  const auto planned = repair::plan_repair(disk_.image, transaction_, wanted_, options);
+  const auto planned = planner_(disk_.image, transaction_);
   if (!planned) return false;
   const bool refused = !planned->plan.refusals.empty();
   if (transaction_.empty()) return refused;
@@ -287,7 +310,9 @@ bool Trial::run() {
   if (const auto done = commit(); !done) return fail(done.error().message), refused;
   journal_ = disk_.fate.journal();
   punched_ = std::ranges::any_of(journal_, [](const std::string& what) { return what.starts_with("punch"); });
-  status_ = GuestReader(disk_.image, false).status();
+  GuestReader reader(disk_.image, true);
+  status_ = reader.status();
+  if (edit_) after_ = reader.read();
   if (status_ != planned->after) {
     fail(fmt::format("status {}, but {} was planned", check::status_name(status_),
                      check::status_name(planned->after)));
@@ -382,7 +407,7 @@ void Trial::cut_undo(const Found& found) {
 
 // 2. and 3. Without the log the same repair does what is left to do.
 void Trial::repair_again(const std::string& image) {
-  if (image == before_ || !repaired_.insert(hash(image)).second) return;
+  if (image == before_ || with_log_only_ || !repaired_.insert(hash(image)).second) return;
   Disk disk(image);
   Status status = repair_uncut(disk, wanted_);
   if (status == Status::leak || status == Status::copied) status = free_leaks(disk, status);
@@ -412,7 +437,9 @@ Status Trial::repair_uncut(Disk& disk, const Wanted& wanted, bool nothing_to_do)
   const auto done = transaction.commit(disk.image, nullptr, "", disk.interrupted);
   if (!done) return fail("a second repair fails: " + done.error().message), Status::corrupt;
   GuestReader reader(disk.image, false);
-  if (const auto damage = lost(guest_, reader.read())) fail("after a second repair " + *damage);
+  const Guest guest = reader.read();
+  const auto damage = lost(guest_, guest);
+  if (damage && !(edit_ && !lost(after_, guest))) fail("after a second repair " + *damage);
   return reader.status();
 }
 
@@ -433,12 +460,31 @@ Totals try_all(const std::string& before) {
       Wanted wanted = kind.wanted;
       wanted.force = force;
       const std::string name = fmt::format("{}{}", kind.name, force ? " --force" : "");
-      Trial trial(before, guest, name, wanted, true, totals);
+      const Planner plan = [&](const File& image, Transaction& transaction) {
+        return repair::plan_repair(image, transaction, wanted, options);
+      };
+      Trial trial(before, guest, name, plan, wanted, totals);
       const bool refused = trial.run();
-      if (trial.punched()) Trial(before, guest, name + ", no holes", wanted, false, totals).run();
+      if (trial.punched()) {
+        Trial solid(before, guest, name + ", no holes", plan, wanted, totals);
+        solid.without_holes();
+        solid.run();
+      }
       if (!refused) break;
     }
   }
+  const bool healthy = GuestReader(file, true).status() <= Status::copied;
+  const auto try_edit = [&](const Edit& edit, bool with_log_only) {
+    const Planner plan = [&](const File& image, Transaction& transaction) {
+      return edit::plan_edit(image, transaction, edit.command, false, nullptr, options);
+    };
+    const Wanted all{.leak = true, .error = true, .reuse = true};
+    Trial trial(before, guest, std::string(edit.name), plan, all, totals);
+    trial.changes_guest(with_log_only);
+    trial.run();
+  };
+  for (const Edit& edit : edits) try_edit(edit, !healthy);
+  try_edit(rebase, true);
   return totals;
 }
 
