@@ -1,5 +1,5 @@
-// What writes to an image: -R, the commands of src/edit, and -m undo. All of them under QEMU's locks, both with a log that takes them back, unless
-// there shall be none.
+// What writes to an image: -R, the commands of src/edit, and -m undo. All of them under QEMU's locks, both with a log
+// that takes them back, unless there shall be none.
 #pragma once
 
 #include <memory>

@@ -8,7 +8,7 @@
 #include <bit>
 #include <cerrno>
 
-#include "edit/place.h"
+#include "base/number.h"
 #include "format/header.h"
 
 namespace qd::cli {
@@ -127,14 +127,8 @@ void Parser::add_writing() {
 }
 
 void Parser::add_later() {
-  written_.later = {dropped("--size"),
-                    dropped("--refcount-bits"),
-                    dropped("--l1-offset"),
-                    dropped("--donor-header"),
-                    dropped("--place"),
-                    app_.add_flag("--stats"),
-                    dropped("--metrics"),
-                    app_.add_flag("--follow")};
+  written_.later = {dropped("--size"),  dropped("--refcount-bits"), dropped("--l1-offset"), dropped("--donor-header"),
+                    dropped("--place"), app_.add_flag("--stats"),   dropped("--metrics"),   app_.add_flag("--follow")};
 }
 
 Result<void> Parser::parse(int argc, const char* const* argv) {
@@ -185,7 +179,7 @@ Result<void> Parser::settle_edit() {
   if (!given(offset_) || !given(value_)) return bad_usage("-m edit wants a place and a value: -O PLACE -V VALUE");
   edit::SetValue set{written_.offset, written_.value, std::nullopt};
   if (given(width_)) {
-    const auto width = edit::parse_number(written_.width);
+    const auto width = parse_number(written_.width);
     if (!width || *width > 8 || !std::has_single_bit(*width)) return bad_usage("-w: 1, 2, 4 or 8 bytes can be edited");
     set.width = static_cast<unsigned>(*width);
   }
@@ -197,7 +191,7 @@ Result<void> Parser::settle_copy() {
   if (!given(offset_) || !given(source_) || !given(width_)) {
     return bad_usage("-m copy wants to know where to, from where and how much: -O TO -S FROM -w BYTES");
   }
-  const auto bytes = edit::parse_number(written_.width);
+  const auto bytes = parse_number(written_.width);
   if (!bytes || *bytes == 0) return bad_usage("-w: a number of bytes is wanted");
   if (given(file_) && o_.file.empty()) return bad_usage("-F: a name is wanted");
   o_.command = edit::CopyBytes{written_.offset, written_.source, *bytes, o_.file};
@@ -211,8 +205,10 @@ Result<void> Parser::settle_operands() const {
     std::string_view name;
     Words modes;
   };
-  for (const auto& [option, name, modes] : {Operand{offset_, "-O", {"edit", "copy"}}, {source_, "-S", {"copy"}},
-                                            {value_, "-V", {"edit"}}, {width_, "-w", {"edit", "copy"}},
+  for (const auto& [option, name, modes] : {Operand{offset_, "-O", {"edit", "copy"}},
+                                            {source_, "-S", {"copy"}},
+                                            {value_, "-V", {"edit"}},
+                                            {width_, "-w", {"edit", "copy"}},
                                             {file_, "-F", {"copy", "rebase", "undo"}}}) {
     if (!given(option) || std::ranges::find(modes, o_.mode) != modes.end()) continue;
     return bad_usage(fmt::format("{} goes with -m {}, not with -m {}", name, fmt::join(modes, " or "), o_.mode));
@@ -232,8 +228,9 @@ Result<void> Parser::settle_writing() const {
   if (!o_.undo_log.empty() && o_.no_undo) return bad_usage("--undo-log and --no-undo exclude each other");
   if (!o_.undo_log.empty() && o_.images.size() > 1) return bad_usage("--undo-log takes one image");
   if (!writes && (o_.dry_run || o_.force || o_.no_undo || !o_.undo_log.empty())) {
-    return bad_usage("--dry-run, --force, --undo-log and --no-undo go with what writes: -R, -A, -D, -E, -M, -C and the "
-                     "modes edit, copy, rebase and undo");
+    return bad_usage(
+        "--dry-run, --force, --undo-log and --no-undo go with what writes: -R, -A, -D, -E, -M, -C and the "
+        "modes edit, copy, rebase and undo");
   }
   return {};
 }

@@ -26,8 +26,8 @@ struct Options {
   std::string repair = "check";  // off, check, leak, error, reuse, discard, all
 
   bool dry_run = false, force = false, no_undo = false;
-  std::string undo_log;  // empty: beside the image
-  std::string file;      // -F: the log of -m undo, the source of -m copy
+  std::string undo_log;                  // empty: beside the image
+  std::string file;                      // -F: the log of -m undo, the source of -m copy
   std::optional<edit::Command> command;  // -A, -D, -E, -M, -C, -m edit, copy, rebase
 
   bool no_backing_chain = false;

@@ -66,9 +66,10 @@ Result<void> Applying::require_possible() const {
   if (w_.wanted.force) return {};
   const auto number = static_cast<std::int32_t>(number_);
   if (damaged(w_, number)) {
-    return refused(fmt::format("the tables of {} are damaged (-m error -s snapshot[{}] tells where). --force makes them "
-                               "active as they are",
-                               snapshot_text(w_, number_), number_));
+    return refused(
+        fmt::format("the tables of {} are damaged (-m error -s snapshot[{}] tells where). --force makes them "
+                    "active as they are",
+                    snapshot_text(w_, number_), number_));
   }
   if (snapshot_.disk_size == 0) {
     return refused(fmt::format("{} says that its disk has no bytes. --force believes it", snapshot_text(w_, number_)));
@@ -98,8 +99,9 @@ Result<void> Applying::keep_present_state() {
     return fail(EINVAL, fmt::format("--keep-as: there is a snapshot called \"{}\" already", report::escape(name)));
   }
   if (active_damaged()) {
-    return refused("--keep-as: the present tables are damaged, and a snapshot of them would be, too. Repair them first, "
-                   "or copy the image");
+    return refused(
+        "--keep-as: the present tables are damaged, and a snapshot of them would be, too. Repair them first, "
+        "or copy the image");
   }
   if (table.stop || table.missing > 0 || table.entries.size() >= format::max_snapshots) {
     return refused("--keep-as: the snapshot table has no room, or can't be read to its end (-R error)");

@@ -1,5 +1,5 @@
-// A bitmap whose table says "all ones" everywhere needs no clusters: every backup that goes by it copies the whole disk,
-// which is always right. Specification: "Bitmap table".
+// A bitmap whose table says "all ones" everywhere needs no clusters: every backup that goes by it copies the whole
+// disk, which is always right. Specification: "Bitmap table".
 #include "base/checked.h"
 #include "edit/commands.h"
 #include "report/escape.h"
@@ -21,7 +21,8 @@ Result<void> mark_dirty(Work& w, const format::Bitmap& b, std::uint64_t disk_siz
   const format::Geometry& g = w.geometry();
   const std::uint64_t entries = table_entries(g, disk_size, b.granularity_bits);
   if (entries == 0 || entries > format::max_bitmap_table_entries) {
-    return refused(fmt::format("bitmap \"{}\" can't describe a disk of {} bytes", report::short_name(b.name), disk_size));
+    return refused(
+        fmt::format("bitmap \"{}\" can't describe a disk of {} bytes", report::short_name(b.name), disk_size));
   }
   const std::uint64_t clusters = g.clusters(entries * sizeof(be64));
   std::vector<be64> table((clusters << g.cluster_bits) / sizeof(be64));

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/number.h"
 #include "edit/commands.h"
 #include "edit/place.h"
 #include "repair/snapshot_table.h"
@@ -20,8 +21,8 @@ Result<void> require_within(const Work& w, HostOffset at, std::uint64_t bytes) {
   const std::uint64_t size = w.image().file().size();
   const auto end = checked_add(at.value, bytes);
   if (w.wanted.force ? end.has_value() : end && at.value <= size) return {};
-  return refused(fmt::format("0x{:x} lies past the end of the file (0x{:x}). --force makes the file longer", at.value,
-                             size));
+  return refused(
+      fmt::format("0x{:x} lies past the end of the file (0x{:x}). --force makes the file longer", at.value, size));
 }
 
 // The value, as wide as the place. `~` inverts all of its bits.
@@ -65,8 +66,9 @@ Result<void> set_text(Work& w, const BytePlace& place, const std::string& text) 
   const auto same = [&](const format::Snapshot& s) { return (id ? s.id : s.name) == text; };
   if (const auto twin = std::ranges::find_if(texts, same); twin != texts.end()) {
     if (static_cast<std::size_t>(twin - texts.begin()) == place.snapshot) return {};
-    return fail(EINVAL, fmt::format("{} has that {} already", snapshot_text(w, static_cast<std::size_t>(twin - texts.begin())),
-                                    id ? "ID" : "name"));
+    return fail(EINVAL,
+                fmt::format("{} has that {} already", snapshot_text(w, static_cast<std::size_t>(twin - texts.begin())),
+                            id ? "ID" : "name"));
   }
   std::vector<repair::SnapshotEntry> entries;
   for (const format::Snapshot& s : table.entries) entries.push_back(repair::read_snapshot(w, s));
@@ -88,7 +90,8 @@ Result<void> set_number(Work& w, const BytePlace& place, const std::string& text
   const auto value = parse_value(text, place.bits);
   if (!value) return tl::unexpected(value.error());
   std::vector<std::byte> bytes = w.read(place.at, place.bytes);
-  const std::uint64_t whole = load(bytes), mask = (place.bits == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << place.bits) - 1);
+  const std::uint64_t whole = load(bytes),
+                      mask = (place.bits == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << place.bits) - 1);
   const std::uint64_t before = whole >> place.shift & mask;
   if (before == *value && place.at.value + place.bytes <= w.image().file().size()) return {};
   store(bytes, (whole & ~(mask << place.shift)) | *value << place.shift);

@@ -37,8 +37,10 @@ Result<void> perform_any(repair::Work& w, const Command& command, const File* so
   if (const auto* copy = std::get_if<CopyBytes>(&command)) return perform(w, *copy, source);
   return std::visit(
       [&]<class C>(const C& c) -> Result<void> {
-        if constexpr (std::is_same_v<C, CopyBytes>) return {};
-        else return perform(w, c);
+        if constexpr (std::is_same_v<C, CopyBytes>)
+          return {};
+        else
+          return perform(w, c);
       },
       command);
 }
@@ -54,8 +56,7 @@ Result<void> require_header(const repair::Work& w, bool was_sound) {
 
 }  // namespace
 
-void act(repair::Work& w, HostOffset at, std::uint64_t bytes, std::string text, std::string before,
-         std::string after) {
+void act(repair::Work& w, HostOffset at, std::uint64_t bytes, std::string text, std::string before, std::string after) {
   w.act({std::nullopt, false, at, bytes, std::move(text), std::move(before), std::move(after)});
 }
 
@@ -74,10 +75,10 @@ Result<repair::Repair> plan_edit(const File& image, Transaction& transaction, co
   if (auto done = perform_any(w, command, source); !done) return tl::unexpected(done.error());
   if (w.changed()) w.look();
   if (w.growth_refused()) {
-    return refused(
-        fmt::format("entries lead past the end of the file (0x{:x}), where their data was before it was cut off; behind "
-                    "new clusters they would read as zeros, and nothing would tell. --force goes on",
-                    image.size()));
+    return refused(fmt::format(
+        "entries lead past the end of the file (0x{:x}), where their data was before it was cut off; behind "
+        "new clusters they would read as zeros, and nothing would tell. --force goes on",
+        image.size()));
   }
   if (w.failed()) return tl::unexpected(w.error());
   if (!bytes && w.count(check::Code::refcount_overflow) > overflows) {

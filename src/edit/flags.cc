@@ -24,15 +24,16 @@ Result<void> perform(repair::Work& w, const Mark& mark) {
   const format::Header& h = w.image().header;
   const std::string_view name = mark.bit == format::incompatible::corrupt ? "corrupt" : "dirty";
   if (h.magic != format::magic || h.version < 3) {
-    return fail(EINVAL, fmt::format("{} has no {} bit: {}; nothing was changed", w.image().file().path(), name,
-                                    h.magic != format::magic ? "it is no qcow2 image"
-                                                             : "version 2 knows no feature bits"));
+    return fail(EINVAL,
+                fmt::format("{} has no {} bit: {}; nothing was changed", w.image().file().path(), name,
+                            h.magic != format::magic ? "it is no qcow2 image" : "version 2 knows no feature bits"));
   }
   const check::Problem* error = error_left(w);
   if (!mark.set && error && !w.wanted.force) {
-    return refused(fmt::format("the {} bit stays set: not everything is in order ({}, for one). -R all mends what can "
-                               "be mended; --force clears the bit all the same",
-                               name, error->name));
+    return refused(
+        fmt::format("the {} bit stays set: not everything is in order ({}, for one). -R all mends what can "
+                    "be mended; --force clears the bit all the same",
+                    name, error->name));
   }
   const std::uint64_t before = h.incompatible_features, after = mark.set ? before | mark.bit : before & ~mark.bit;
   if (before == after) return {};

@@ -6,10 +6,10 @@
 #include <array>
 #include <bit>
 #include <cerrno>
-#include <charconv>
 #include <cstddef>
 #include <vector>
 
+#include "base/number.h"
 #include "report/escape.h"
 #include "report/text.h"
 
@@ -71,9 +71,10 @@ class Finder {
   Result<BytePlace> refcount();
 
   tl::unexpected<Error> unknown() const {
-    return no_place(fmt::format("\"{}\" is no place; they are called like 0x50000, header.l1_size, l1[3], l2[3,672], "
-                                "refcount[12], refcount_table[0], snapshot[0].name, snapshot[0].l2[3,672]",
-                                report::escape(text_)));
+    return no_place(
+        fmt::format("\"{}\" is no place; they are called like 0x50000, header.l1_size, l1[3], l2[3,672], "
+                    "refcount[12], refcount_table[0], snapshot[0].name, snapshot[0].l2[3,672]",
+                    report::escape(text_)));
   }
   tl::unexpected<Error> missing(const std::string& why) const {
     return no_place(fmt::format("there is no {}: {}", report::escape(text_), why));
@@ -134,9 +135,8 @@ Result<BytePlace> Finder::snapshot_field(std::size_t number) {
   };
 #define FIELD(name) \
   Field { #name, offsetof(RawSnapshot, name), sizeof(RawSnapshot::name) }
-  constexpr std::array fields{FIELD(l1_table_offset), FIELD(l1_size),          FIELD(id_size),
-                              FIELD(name_size),       FIELD(date_seconds),     FIELD(date_nanoseconds),
-                              FIELD(vm_clock),        FIELD(extra_data_size)};
+  constexpr std::array fields{FIELD(l1_table_offset), FIELD(l1_size),          FIELD(id_size),  FIELD(name_size),
+                              FIELD(date_seconds),    FIELD(date_nanoseconds), FIELD(vm_clock), FIELD(extra_data_size)};
 #undef FIELD
   const format::Snapshot& s = image_.snapshots.entries[number];
   BytePlace place{PlaceKind::number, s.at, 8, 0, 64, nullptr, number, text_};
@@ -180,7 +180,8 @@ Result<BytePlace> Finder::refcount() {
   const auto value = read64(image_, HostOffset(image_.header.refcount_table_offset) + block * sizeof(be64));
   if (!value) return tl::unexpected(value.error());
   const HostOffset at(*value & format::reftable_offset_mask);
-  if (at.value == 0) return missing(fmt::format("refcount table entry {} leads to no block; -R error makes one", block));
+  if (at.value == 0)
+    return missing(fmt::format("refcount table entry {} leads to no block; -R error makes one", block));
   BytePlace place = entry(PlaceKind::refcount, at);
   place.bits = g.refcount_bits();
   place.bytes = std::max(1u, place.bits / 8);
@@ -191,7 +192,8 @@ Result<BytePlace> Finder::refcount() {
 }
 
 Result<BytePlace> Finder::find() {
-  if (const auto number = parse_number(rest_)) return BytePlace{PlaceKind::number, HostOffset(*number), 8, 0, 64, nullptr, 0, {}};
+  if (const auto number = parse_number(rest_))
+    return BytePlace{PlaceKind::number, HostOffset(*number), 8, 0, 64, nullptr, 0, {}};
   if (take(rest_, "header.")) return header();
   const bool table = rest_.starts_with("l1[") || rest_.starts_with("l2[");
   if (!table && rest_.find('[') == rest_.npos) return unknown();
@@ -210,36 +212,22 @@ std::string flags(std::uint64_t raw, const std::string& what) {
 std::string l2_meaning(const format::Geometry& g, std::uint64_t raw) {
   const std::string at = fmt::format("0x{:x}", raw & format::offset_mask);
   switch (format::cluster_type(g, raw)) {
-    case format::ClusterType::unallocated: return flags(raw, "unallocated");
-    case format::ClusterType::zero_plain: return flags(raw, "zeros");
-    case format::ClusterType::zero_allocated: return flags(raw, "zeros, with a cluster at " + at);
-    case format::ClusterType::normal: return flags(raw, "data at " + at);
-    case format::ClusterType::compressed: break;
+    case format::ClusterType::unallocated:
+      return flags(raw, "unallocated");
+    case format::ClusterType::zero_plain:
+      return flags(raw, "zeros");
+    case format::ClusterType::zero_allocated:
+      return flags(raw, "zeros, with a cluster at " + at);
+    case format::ClusterType::normal:
+      return flags(raw, "data at " + at);
+    case format::ClusterType::compressed:
+      break;
   }
   const format::CompressedRange range = g.compressed(raw);
   return flags(raw, fmt::format("compressed data at 0x{:x}, {} bytes at most", range.offset.value, range.bytes));
 }
 
 }  // namespace
-
-std::optional<std::uint64_t> parse_number(std::string_view text) {
-  constexpr std::string_view units = "kmgtKMGT";
-  unsigned shift = 0;
-  const bool hex = text.starts_with("0x") || text.starts_with("0X");
-  if (hex) text.remove_prefix(2);
-  if (!text.empty() && !hex) {
-    if (const auto unit = units.find(text.back()); unit != units.npos) {
-      shift = static_cast<unsigned>(unit % 4 + 1) * 10;
-      text.remove_suffix(1);
-    }
-  }
-  std::uint64_t number = 0;
-  const auto [stop, error] = std::from_chars(text.data(), text.data() + text.size(), number, hex ? 16 : 10);
-  if (error != std::errc() || stop != text.data() + text.size() || number > ~std::uint64_t{0} >> shift) {
-    return std::nullopt;
-  }
-  return number << shift;
-}
 
 Result<BytePlace> find_place(const image::Image& image, const std::string& text) { return Finder(image, text).find(); }
 
@@ -265,7 +253,13 @@ BytePlace recognise(const image::Image& image, HostOffset at, unsigned bytes) {
   const auto entry = std::ranges::find_if(table, leads_here);
   if (entry == table.end() || at.value == inside) return place;
   const bool bitmap = g.extended_l2 && inside % g.l2_entry_bytes() != 0;
-  return {bitmap ? PlaceKind::l2_bitmap : PlaceKind::l2_entry, at, bytes, 0, 64, nullptr, 0,
+  return {bitmap ? PlaceKind::l2_bitmap : PlaceKind::l2_entry,
+          at,
+          bytes,
+          0,
+          64,
+          nullptr,
+          0,
           fmt::format("l2[{},{}]{}", entry - table.begin(), inside / g.l2_entry_bytes(), bitmap ? ".bitmap" : "")};
 }
 

@@ -21,21 +21,27 @@
 
 namespace qd::edit {
 
-enum class PlaceKind : std::uint8_t { number, header, l1_entry, l2_entry, l2_bitmap, reftable_entry, refcount, snapshot_id,
-                                      snapshot_name };
+enum class PlaceKind : std::uint8_t {
+  number,
+  header,
+  l1_entry,
+  l2_entry,
+  l2_bitmap,
+  reftable_entry,
+  refcount,
+  snapshot_id,
+  snapshot_name
+};
 
 struct BytePlace {
   PlaceKind kind = PlaceKind::number;
   HostOffset at;
   unsigned bytes = 8;
-  unsigned shift = 0, bits = 64;                // of the value within the bytes
-  const format::HeaderField* field = nullptr;   // of `header`
-  std::size_t snapshot = 0;                     // of snapshot_id, snapshot_name
-  std::string name;                             // as it is called; empty for a plain offset
+  unsigned shift = 0, bits = 64;               // of the value within the bytes
+  const format::HeaderField* field = nullptr;  // of `header`
+  std::size_t snapshot = 0;                    // of snapshot_id, snapshot_name
+  std::string name;                            // as it is called; empty for a plain offset
 };
-
-// "1234", "0x4d2"; and sizes: "64k".
-std::optional<std::uint64_t> parse_number(std::string_view text);
 
 // Errors: EINVAL for what is no place, or one that the image doesn't have; EIO.
 Result<BytePlace> find_place(const image::Image& image, const std::string& text);

@@ -82,14 +82,16 @@ Result<void> Rebasing::require_size(const image::Link& base) const {
   const std::uint64_t disk = w_.image().header.size;
   if (w_.wanted.force) return {};
   if (old_base_ && old_base_->disk_bytes != base.disk_bytes) {
-    return refused(fmt::format("{} has a disk of {} bytes, the present backing file one of {}: it is another disk. --force "
-                               "writes its name all the same",
-                               report::escape(wanted_.name), base.disk_bytes, old_base_->disk_bytes));
+    return refused(
+        fmt::format("{} has a disk of {} bytes, the present backing file one of {}: it is another disk. --force "
+                    "writes its name all the same",
+                    report::escape(wanted_.name), base.disk_bytes, old_base_->disk_bytes));
   }
   if (base.disk_bytes > disk) {
-    return refused(fmt::format("{} has a disk of {} bytes, more than this image's {}: the rest would be cut off. "
-                               "--force writes its name all the same",
-                               report::escape(wanted_.name), base.disk_bytes, disk));
+    return refused(
+        fmt::format("{} has a disk of {} bytes, more than this image's {}: the rest would be cut off. "
+                    "--force writes its name all the same",
+                    report::escape(wanted_.name), base.disk_bytes, disk));
   }
   return {};
 }
@@ -106,8 +108,9 @@ Result<std::string> Rebasing::look_at_chain() {
   }
   const image::Link& base = chain.links.front();
   if (base.foreign) {
-    return refused(fmt::format("{} looks like a {} image, whose content can't be looked at. -b writes the name unchecked",
-                               report::escape(base.path), *base.foreign));
+    return refused(
+        fmt::format("{} looks like a {} image, whose content can't be looked at. -b writes the name unchecked",
+                    report::escape(base.path), *base.foreign));
   }
   if (auto size = require_size(base); !size) return tl::unexpected(size.error());
   // What a guest writes to a raw disk must not make it a qcow2 image, only because it moved.
@@ -132,8 +135,8 @@ Result<void> Rebasing::write(const std::optional<std::string>& format) {
   const auto name = std::as_bytes(std::span(wanted_.name));
   head.insert(head.end(), name.begin(), name.end());
   if (head.size() > cluster) {
-    return refused(fmt::format("header, extensions and name need {} bytes, but the first cluster has {}", head.size(),
-                               cluster));
+    return refused(
+        fmt::format("header, extensions and name need {} bytes, but the first cluster has {}", head.size(), cluster));
   }
   std::uint64_t old_end = image.extensions.end + 8;
   if (old_name_) old_end = std::max(old_end, image.header.backing_file_offset + old_name_->size());

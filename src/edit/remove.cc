@@ -86,9 +86,10 @@ Result<void> perform(Work& w, const Remove& remove) {
     names += (names.empty() ? "" : ", ") + snapshot_text(w, number);
   }
   if (!broken.empty() && !w.wanted.force) {
-    return refused(fmt::format("the tables of {} are damaged: what they seem to use may be others'. --force removes the "
-                               "entry, and leaves its clusters behind as leaks",
-                               names));
+    return refused(
+        fmt::format("the tables of {} are damaged: what they seem to use may be others'. --force removes the "
+                    "entry, and leaves its clusters behind as leaks",
+                    names));
   }
   if (broken.empty()) {
     w.let_go_since(w.result());

@@ -49,14 +49,12 @@ void settle_refcounts(Work& w) {
   repair::mend_counts(w);
   if (w.failed()) return;
   const repair::RefcountSums sums = *w.sums();
-  const auto bytes = [&](std::uint64_t clusters) {
-    return report::short_size(clusters << w.geometry().cluster_bits);
-  };
+  const auto bytes = [&](std::uint64_t clusters) { return report::short_size(clusters << w.geometry().cluster_bits); };
   if (sums.raised + sums.lowered > 0) {
-    const std::string freed =
-        sums.freed == 0 ? ""
-                        : fmt::format("; {} ({}) {} free", report::counted(sums.freed, "cluster", "clusters"),
-                                      bytes(sums.freed), sums.freed == 1 ? "becomes" : "become");
+    const std::string freed = sums.freed == 0
+                                  ? ""
+                                  : fmt::format("; {} ({}) {} free", report::counted(sums.freed, "cluster", "clusters"),
+                                                bytes(sums.freed), sums.freed == 1 ? "becomes" : "become");
     act(w, table, 0, fmt::format("refcounts: {} rise, {} fall{}", sums.raised, sums.lowered, freed));
   }
   if (sums.lossy > 0) {

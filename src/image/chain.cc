@@ -11,7 +11,7 @@ namespace {
 using FileId = std::pair<dev_t, ino_t>;
 
 std::optional<FileId> identify(const std::string& path) {
-  struct stat status{};
+  struct stat status {};
   if (stat(path.c_str(), &status) != 0) return std::nullopt;
   return FileId(status.st_dev, status.st_ino);
 }

@@ -18,7 +18,7 @@ using check::Code;
 struct MendedTable {
   HostOffset at;
   std::uint32_t l1_index = 0;
-  std::uint64_t entries = 0;                  // changed
+  std::uint64_t entries = 0;  // changed
   bool clears = false, sets = false;
   std::vector<std::uint64_t> cleared, words;  // big-endian: with what goes, and then with what comes
 };

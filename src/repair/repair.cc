@@ -122,9 +122,10 @@ void mend_counts(Work& w) {
 }
 
 std::string unreadable_disk(const std::string& path) {
-  return fmt::format("{} is not written to: the disk below can't be read everywhere. Copy it (ddrescue) and go on with "
-                     "the copy",
-                     path);
+  return fmt::format(
+      "{} is not written to: the disk below can't be read everywhere. Copy it (ddrescue) and go on with "
+      "the copy",
+      path);
 }
 
 Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wanted& wanted,

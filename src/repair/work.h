@@ -111,7 +111,8 @@ class Work {
   // References that were there in `before` and aren't any more went on purpose: refcounts fall with them, by as much.
   void let_go_since(check::Result before) { before_.emplace(std::move(before)); }
   std::uint64_t let_go(ClusterIndex cluster) const {
-    const std::uint64_t was = before_ ? before_->references(cluster) : 0, is = before_ ? result_.references(cluster) : 0;
+    const std::uint64_t was = before_ ? before_->references(cluster) : 0,
+                        is = before_ ? result_.references(cluster) : 0;
     return was - std::min(was, is);
   }
   void let_go_no_more() { before_.reset(); }

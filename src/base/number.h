@@ -1,0 +1,13 @@
+// Numbers as people write them.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string_view>
+
+namespace qd {
+
+// "1234", "0x4d2", and with a unit of 2^10, 2^20, 2^30 or 2^40: "64k". Nothing: it is none, or more than 64 bits.
+std::optional<std::uint64_t> parse_number(std::string_view text);
+
+}  // namespace qd
