@@ -130,11 +130,11 @@ class Trial:
         real = self.ours("-R", "all")
         new = folders.digests(self.after)
         self.repaired = new[IMAGE] != self.old[IMAGE]
-        self.counts["repaired"] += self.repaired
+        self.counts["changed by the repair"] += self.repaired
         self.judge_plan(dry, real)
         self.judge_files(new, real)
         if not first["problems"]:
-            self.counts["healthy"] += 1
+            self.counts["without any finding"] += 1
             self.need(new == self.old, "healthy", f"nothing was found, but changed: {self.changed(self.old, new)}")
         self.judge_left(real)
         if self.repaired:
@@ -183,7 +183,7 @@ class Trial:
         allowed = BEYOND_REPAIR if real["exit-code"] else (*BEYOND_REPAIR, "leak")
         repairable = sorted({p["code"] for p in problems if p["repair"] not in allowed})
         self.need(refused or not repairable, "left", f"{' '.join(repairable)}: can be repaired, and nothing is refused")
-        self.counts["clean after"] += self.repaired and not errors
+        self.counts["changed, and without error or leak afterwards"] += self.repaired and not errors
         self.counts["with a refusal"] += bool(refused)
         for problem in {(p["code"], p["repair"]) for p in problems if p["severity"] != "warning"}:
             self.left[problem] += 1
@@ -312,7 +312,7 @@ def places(sectors):
 
 def run_one(job):
     """(name, steps to make it, complaints, counts, what is left)"""
-    subject, binary, built, cache, keep = job
+    trial_of, subject, binary, built, cache, keep = job
     with tempfile.TemporaryDirectory(prefix="repair-", dir=scratch()) as parent:
         before, after = os.path.join(parent, "before"), os.path.join(parent, "after")
         try:
@@ -320,7 +320,7 @@ def run_one(job):
             folders.copy(before, after)
         except (qcow2.Unsuitable, ValueError, mkimage.RecipeError) as error:
             return str(subject), subject.steps(), [f"the image can't be made: {error!r}"], Counter(), Counter()
-        trial = Trial(binary, subject, before, after)
+        trial = trial_of(binary, subject, before, after)
         try:
             (trial.in_use if subject.hold else trial.go)()
         except Failure as failure:
@@ -354,18 +354,17 @@ def subjects(options, paths):
 
 
 def tell(counts, left, total, seconds):
-    print(f"{total} images, {counts.pop('healthy', 0)} of them without any finding; {counts.pop('repaired', 0)} "
-          f"changed by the repair, {counts.pop('clean after', 0)} of these without error or leak afterwards; "
-          f"{seconds:.0f} s")
+    print(f"{total} images; {seconds:.0f} s")
     for what, number in sorted(counts.items()):
         if number:
             print(f"{number:7} {what}")
-    print("images left with")
+    if left:
+        print("images left with")
     for (code, repair), number in sorted(left.items(), key=lambda item: (-item[1], item[0])):
         print(f"{number:7} {code} (repair: {repair})")
 
 
-def main():
+def main(trial_of=Trial):
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("binary")
     parser.add_argument("names", nargs="*")
@@ -387,7 +386,7 @@ def main():
         if options.list:
             print("\n".join(map(str, chosen)))
             return 0
-        jobs = [(subject, binary, built, cache, options.keep) for subject in chosen]
+        jobs = [(trial_of, subject, binary, built, cache, options.keep) for subject in chosen]
         for name, steps, wrong, facts, remains in pool.imap(run_one, jobs, chunksize=8):
             counts += facts
             left += remains
