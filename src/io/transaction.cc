@@ -59,6 +59,7 @@ Result<std::size_t> View::read(std::uint64_t offset, std::span<std::byte> into) 
 
 // Puts the pages over what the base holds. A whole check reads through here: where there are none it costs one look.
 Result<void> View::lay_pages(std::uint64_t offset, std::span<std::byte> into) const {
+  if (into.empty()) return {};
   const std::uint64_t end = offset + into.size();
   auto at = plan_.pages.lower_bound(Plan::Key{offset / page_bytes, Stage::fresh});
   while (at != plan_.pages.end() && at->first.number * page_bytes < end) {

@@ -94,6 +94,13 @@ TEST(Transaction, AnEmptyOneTouchesNothing) {
 }
 
 // Any plan at all: the view is what a simple model says, and so is the image after commit and, after undo, before.
+TEST(Transaction, NothingCanBeReadFromAChangedPage) {
+  const auto base = memory_file(zeros(1 * mib));
+  Transaction t(*base);
+  expect_ok(t.write(Stage::fresh, 4096, as_bytes("new")));
+  EXPECT_EQ(t.view()->read(4097, {}), 0u);
+}
+
 TEST(Transaction, IsWhatASimpleModelSays) {
   for (unsigned seed = 0; seed < 200; ++seed) {
     std::mt19937 random(seed);
