@@ -184,8 +184,13 @@ Result<void> Applying::run() {
   if (auto done = mark_bitmaps_dirty(w_, snapshot_.disk_size); !done) return done;
   if (!w_.look()) return {};
   const check::LeakDoubt& doubt = w_.result().leak_doubt;
-  if (!doubt.hidden && !doubt.bitmaps_hidden && (ruined || !lost_snapshot)) w_.free_leaks();
+  const bool may_free = !doubt.hidden && !doubt.bitmaps_hidden && (ruined || !lost_snapshot);
+  if (may_free) w_.free_leaks();
   settle_refcounts(w_);
+  if (const auto kept = w_.count(Code::refcount_leak); kept > 0 && !may_free) {
+    w_.refuse(Code::refcount_leak, fmt::format("{} not freed: other damage, that stays, may hide whose they are",
+                                               report::counted(kept, "leaked cluster is", "leaked clusters are")));
+  }
   repair::clear_marks(w_);
   return {};
 }

@@ -23,10 +23,10 @@ const check::Problem* error_left(const repair::Work& w) {
 Result<void> perform(repair::Work& w, const Mark& mark) {
   const format::Header& h = w.image().header;
   const std::string_view name = mark.bit == format::incompatible::corrupt ? "corrupt" : "dirty";
-  if (h.magic != format::magic || h.version < 3) {
-    return fail(EINVAL,
-                fmt::format("{} has no {} bit: {}; nothing was changed", w.image().file().path(), name,
-                            h.magic != format::magic ? "it is no qcow2 image" : "version 2 knows no feature bits"));
+  if (h.magic != format::magic || h.version < 3 || w.image().header_cut_off()) {
+    return fail(EINVAL, fmt::format("{} has no {} bit: {}; nothing was changed", w.image().file().path(), name,
+                                    h.magic != format::magic || h.version >= 3 ? "it is no qcow2 image"
+                                                                               : "version 2 knows no feature bits"));
   }
   const check::Problem* error = error_left(w);
   if (!mark.set && error && !w.wanted.force) {
