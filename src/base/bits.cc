@@ -2,11 +2,14 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
+
 #include <new>
 
 namespace qd {
 
 void* reserve_bytes(std::uint64_t bytes) {
+  bytes = std::max<std::uint64_t>(bytes, 1);  // of nothing, too
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   // Huge pages would make 2 MiB real for a single bit.
@@ -14,7 +17,7 @@ void* reserve_bytes(std::uint64_t bytes) {
   return memory;
 }
 
-void release_bytes(void* memory, std::uint64_t bytes) { munmap(memory, bytes); }
+void release_bytes(void* memory, std::uint64_t bytes) { munmap(memory, std::max<std::uint64_t>(bytes, 1)); }
 
 std::optional<std::uint64_t> BitSet::next(std::uint64_t from) const {
   while (from < bits_) {

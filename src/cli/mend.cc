@@ -12,6 +12,7 @@
 #include <string_view>
 #include <utility>
 
+#include "io/posix_calls.h"
 #include "io/undo_log.h"
 #include "repair/repair.h"
 #include "report/escape.h"
@@ -140,8 +141,7 @@ Result<std::string> amiss(const UndoLog& log, const File& image, bool forced) {
 
 // The two files of an undo, in whatever way they are opened.
 Result<UndoLog> log_for(const Options& options, const std::string& path, const File& log) {
-  std::error_code unknown;
-  if (std::filesystem::equivalent(options.file, path, unknown)) {
+  if (same_file(options.file, path)) {
     return fail(EINVAL, fmt::format("{} is the image itself, and no undo log", options.file));
   }
   return UndoLog::read(log, options.force);
@@ -198,8 +198,7 @@ Result<repair::Repair> Mending::plan_on(const File& image) {
   const check::Options how{.decompress = false, .backing_chain = !options_->no_backing_chain};
   if (!options_->command) return repair::plan_repair(image, *transaction_, wanted(*options_), how);
   const auto* copy = std::get_if<edit::CopyBytes>(&*options_->command);
-  std::error_code unknown;
-  if (copy && !copy->file.empty() && !std::filesystem::equivalent(copy->file, path_, unknown)) {
+  if (copy && !copy->file.empty() && !same_file(copy->file, path_)) {
     auto opened = open_file(copy->file);
     if (!opened) return tl::unexpected(opened.error());
     source_ = std::move(*opened);

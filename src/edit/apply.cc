@@ -9,14 +9,16 @@
 //
 // With `keep_as`, the present L1 table goes into the snapshot table as it is: nothing is copied, nothing lost.
 //
-// What only the present tables map becomes free. Leaks do, too, since of damaged tables nobody can say what they have
-// mapped; but not as long as other damage, which stays, may hide whose they are.
+// What only the present tables map becomes free. What was leaked before becomes free, too, where it is nothing but
+// that, or where it is what the ruined present tables have lost; but not what may be another snapshot's or the applied
+// one's, nor anything when the present state is to be kept.
 #include <algorithm>
 #include <charconv>
 #include <chrono>
 
 #include "base/checked.h"
 #include "edit/commands.h"
+#include "image/walk.h"
 #include "repair/snapshot_table.h"
 #include "repair/steps.h"
 #include "report/escape.h"
@@ -29,6 +31,10 @@ namespace {
 using check::Code;
 using repair::Work;
 
+struct Voids {
+  bool active = false, snapshot = false;
+};
+
 class Applying {
  public:
   Applying(Work& w, const Apply& wanted, std::size_t number)
@@ -39,10 +45,13 @@ class Applying {
  private:
   Result<void> require_possible() const;
   bool active_damaged() const;
+  Voids find_voids() const;
   Result<void> keep_present_state();
   std::string new_id() const;
   void make_active();
   void tell_what_goes() const;
+  bool may_free(const Voids& voids, bool ruined, bool lost_l1) const;
+  void free_leaks(bool may);
 
   Work& w_;
   const Apply& wanted_;
@@ -50,13 +59,36 @@ class Applying {
   const format::Snapshot snapshot_;  // a copy: the image is looked at anew
 };
 
-// Damage that only the tables can tell: two uses of a cluster are damage of both.
+// Two uses of a cluster are damage of both.
 bool Applying::active_damaged() const {
-  return damaged(w_, check::active_state) ||
-         w_.count(Code::header_l1_offset) + w_.count(Code::header_l1_size) + w_.count(Code::cluster_reuse) +
-                 w_.count(Code::cluster_on_metadata) + w_.count(Code::cluster_compressed_overlap) +
-                 w_.count(Code::metadata_overlap) >
-             0;
+  const auto disputed = [&](const check::Owner& o) {
+    return o.state == check::active_state && w_.was_disputed(o.cluster);
+  };
+  return damaged(w_, check::active_state) || w_.count(Code::header_l1_offset) + w_.count(Code::header_l1_size) > 0 ||
+         !w_.result().owners_complete || std::ranges::any_of(w_.result().owners, disputed);
+}
+
+// L2 tables that map nothing, and none where snapshots have one. That may be so; or they were lost.
+Voids Applying::find_voids() const {
+  Voids found;
+  image::walk<Voids>(
+      w_.image(), w_.result().states,
+      [&](const image::Group& group, Voids& into) {
+        bool active = false, snapshot = false;
+        for (const image::Table& table : group.tables) {
+          const bool full = std::ranges::any_of(table.words, [](std::uint64_t word) { return word != 0; });
+          for (const image::L1Entry& e : table.entries) {
+            if (full) (e.state == 0 ? active : snapshot) = true;
+            if (!full && table.offset.value != 0) (e.state == 0 ? into.active : into.snapshot) = true;
+          }
+        }
+        into.active |= snapshot && !active;
+      },
+      [&](Voids&& part) {
+        found.active |= part.active;
+        found.snapshot |= part.snapshot;
+      });
+  return found;
 }
 
 Result<void> Applying::require_possible() const {
@@ -77,15 +109,19 @@ Result<void> Applying::require_possible() const {
   return {};
 }
 
-// As QEMU numbers them: one more than the largest.
+// As QEMU numbers them, one more than the largest; but nothing that a snapshot is called already.
 std::string Applying::new_id() const {
-  std::uint64_t largest = 0;
-  for (const format::Snapshot& s : w_.image().snapshots.entries) {
-    std::uint64_t id = 0;
+  const auto& entries = w_.image().snapshots.entries;
+  std::uint32_t largest = 0;
+  for (const format::Snapshot& s : entries) {
+    std::uint32_t id = 0;
     std::from_chars(s.id.data(), s.id.data() + s.id.size(), id);
     largest = std::max(largest, id);
   }
-  return fmt::format("{}", largest + 1);
+  for (std::uint64_t next = std::uint64_t{largest} + 1;; ++next) {
+    const std::string id = fmt::format("{}", next);
+    if (std::ranges::none_of(entries, [&](const format::Snapshot& s) { return s.id == id || s.name == id; })) return id;
+  }
 }
 
 Result<void> Applying::keep_present_state() {
@@ -105,6 +141,9 @@ Result<void> Applying::keep_present_state() {
   }
   if (table.stop || table.missing > 0 || table.entries.size() >= format::max_snapshots) {
     return refused("--keep-as: the snapshot table has no room, or can't be read to its end (-R error)");
+  }
+  if (w_.count(Code::compressed_copied) > 0) {
+    return refused("--keep-as: compressed entries have COPIED, which only -R error takes from the present tables");
   }
   std::vector<repair::SnapshotEntry> entries;
   for (const format::Snapshot& s : table.entries) entries.push_back(repair::read_snapshot(w_, s));
@@ -164,33 +203,51 @@ void Applying::tell_what_goes() const {
           "", ""});
 }
 
+// Of the leaks that are left when refcounts have followed the tables. `lost_l1`: the header has lost the present L1
+// table.
+bool Applying::may_free(const Voids& voids, bool ruined, bool lost_l1) const {
+  const check::LeakDoubt& doubt = w_.result().leak_doubt;
+  if (w_.wanted.force || !doubt.forbids_freeing()) return true;
+  if (doubt.hidden || doubt.bitmaps_hidden || wanted_.keep_as) return false;
+  return (ruined || voids.active) && !voids.snapshot && (lost_l1 || !doubt.lost_snapshot);
+}
+
+void Applying::free_leaks(bool may) {
+  const std::uint64_t left = w_.count(Code::refcount_leak);
+  if (left == 0) return;
+  if (may) {
+    w_.free_leaks();
+    return settle_refcounts(w_);
+  }
+  const check::LeakDoubt& doubt = w_.result().leak_doubt;
+  w_.refuse(
+      Code::refcount_leak,
+      fmt::format(
+          "{} not freed: {}. --force frees them", report::counted(left, "leaked cluster is", "leaked clusters are"),
+          doubt.hidden || doubt.bitmaps_hidden ? "other damage, that stays, may hide whose they are" : doubt.evidence));
+}
+
 Result<void> Applying::run() {
   if (auto possible = require_possible(); !possible) return possible;
-  const bool ruined = active_damaged(), lost_snapshot = w_.result().leak_doubt.lost_snapshot;
+  const bool ruined = active_damaged(), lost_l1 = w_.count(Code::header_l1_offset) + w_.count(Code::header_l1_size) > 0;
+  const Voids voids = w_.count(Code::refcount_leak) > 0 ? find_voids() : Voids();
   if (wanted_.keep_as) {
     if (auto kept = keep_present_state(); !kept) return kept;
   }
+  if (!w_.dubious(check::active_state)) w_.let_go_since(w_.result());
   if (ruined) {
     tell_what_goes();
     set_field(w_, "l1_table_offset", snapshot_.l1_offset.value);
     set_field(w_, "l1_size", snapshot_.l1_size);
     w_.trust(check::active_state);
     w_.look();
-  } else {
-    w_.let_go_since(w_.result());
   }
   if (w_.failed()) return {};
   make_active();
   if (auto done = mark_bitmaps_dirty(w_, snapshot_.disk_size); !done) return done;
   if (!w_.look()) return {};
-  const check::LeakDoubt& doubt = w_.result().leak_doubt;
-  const bool may_free = !doubt.hidden && !doubt.bitmaps_hidden && (ruined || !lost_snapshot);
-  if (may_free) w_.free_leaks();
   settle_refcounts(w_);
-  if (const auto kept = w_.count(Code::refcount_leak); kept > 0 && !may_free) {
-    w_.refuse(Code::refcount_leak, fmt::format("{} not freed: other damage, that stays, may hide whose they are",
-                                               report::counted(kept, "leaked cluster is", "leaked clusters are")));
-  }
+  free_leaks(may_free(voids, ruined, lost_l1));
   repair::clear_marks(w_);
   return {};
 }

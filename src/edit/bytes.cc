@@ -59,9 +59,7 @@ Result<void> set_text(Work& w, const BytePlace& place, const std::string& text) 
     return fail(EINVAL, fmt::format("-V: a text of 1 to {} bytes is wanted", longest));
   }
   if (auto sound = require_sound_tables(w, false); !sound) return sound;
-  if (table.stop || table.missing > 0) {
-    return refused("the snapshot table can't be read to its end: a new one would lose the rest. -R error first");
-  }
+  if (auto whole = require_whole_snapshot_table(w); !whole) return whole;
   const auto& texts = table.entries;
   const auto same = [&](const format::Snapshot& s) { return (id ? s.id : s.name) == text; };
   if (const auto twin = std::ranges::find_if(texts, same); twin != texts.end()) {

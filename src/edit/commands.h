@@ -30,6 +30,9 @@ inline tl::unexpected<Error> refused(const std::string& why) { return fail(EPERM
 // May tables be changed at all? The header and the snapshot table must make sense, and no disk below fails.
 Result<void> require_sound_tables(const repair::Work& work, bool active_may_be_ruined);
 
+// Can a new snapshot table have all that the old one has?
+Result<void> require_whole_snapshot_table(const repair::Work& work);
+
 // Is damage known in the tables of a state?
 bool damaged(const repair::Work& work, std::int32_t snapshot);
 

@@ -101,6 +101,7 @@ Result<BytePlace> Finder::table_entry(const L1& l1) {
   const auto index = take_indexes(rest_, second ? 2 : 1);
   if (!index) return unknown();
   const format::Geometry& g = *image_.geometry;
+  if (l1.at.value >= format::max_host_offset) return missing("its L1 table lies nowhere");
   if ((*index)[0] >= l1.entries) return missing(fmt::format("the L1 table has {} entries", l1.entries));
   const HostOffset l1_entry = l1.at + (*index)[0] * sizeof(be64);
   if (!second) return rest_.empty() ? Result<BytePlace>(entry(PlaceKind::l1_entry, l1_entry)) : unknown();
@@ -164,6 +165,7 @@ Result<BytePlace> Finder::snapshot_field(std::size_t number) {
 Result<BytePlace> Finder::reftable_entry() {
   const auto index = take_indexes(rest_, 1);
   if (!index || !rest_.empty()) return unknown();
+  if (image_.header.refcount_table_offset >= format::max_host_offset) return missing("the refcount table lies nowhere");
   const std::uint64_t entries =
       (std::uint64_t{image_.header.refcount_table_clusters} << image_.geometry->cluster_bits) / sizeof(be64);
   if ((*index)[0] >= entries) return missing(fmt::format("the refcount table has {} entries", entries));
@@ -174,6 +176,7 @@ Result<BytePlace> Finder::refcount() {
   const auto index = take_indexes(rest_, 1);
   if (!index || !rest_.empty()) return unknown();
   const format::Geometry& g = *image_.geometry;
+  if (image_.header.refcount_table_offset >= format::max_host_offset) return missing("the refcount table lies nowhere");
   const std::uint64_t cluster = (*index)[0], block = cluster >> g.refcount_block_bits();
   const std::uint64_t room = std::uint64_t{image_.header.refcount_table_clusters} << g.cluster_bits;
   if (block >= room / sizeof(be64)) return missing("the refcount table ends before");
@@ -182,6 +185,7 @@ Result<BytePlace> Finder::refcount() {
   const HostOffset at(*value & format::reftable_offset_mask);
   if (at.value == 0)
     return missing(fmt::format("refcount table entry {} leads to no block; -R error makes one", block));
+  if (at.value >= format::max_host_offset) return missing(fmt::format("refcount table entry {} leads nowhere", block));
   BytePlace place = entry(PlaceKind::refcount, at);
   place.bits = g.refcount_bits();
   place.bytes = std::max(1u, place.bits / 8);

@@ -6,12 +6,12 @@
 // file is found to be; where nobody looks (-b), the one recorded stays.
 // Specification: "Header extensions", backing_file_offset.
 #include <algorithm>
-#include <filesystem>
 
 #include "base/checked.h"
 #include "base/endian.h"
 #include "edit/commands.h"
 #include "image/chain.h"
+#include "io/posix_calls.h"
 #include "report/escape.h"
 
 namespace qd::edit {
@@ -43,6 +43,7 @@ class Rebasing {
   Result<void> run();
 
  private:
+  bool hidden_extension() const;
   Result<void> require_possible() const;
   Result<void> require_name() const;
   Result<std::string> look_at_chain();
@@ -55,11 +56,28 @@ class Rebasing {
   std::optional<image::Link> old_base_;  // if it can be opened
 };
 
+// The name ends the extensions. Where it does so too early, those behind it are still there.
+bool Rebasing::hidden_extension() const {
+  const image::Image& image = w_.image();
+  if (image.header.backing_file_offset == 0) return false;
+  std::vector<std::byte> first(w_.geometry().cluster_size());
+  if (!image.file().read(0, first)) return true;
+  const auto all = format::parse_extensions(first, image.header.header_length, first.size());
+  return std::ranges::any_of(all.list, [&](const format::Extension& e) {
+    return format::extension_name(e.type) != "unknown" && !image.find_extension(e.type);
+  });
+}
+
 Result<void> Rebasing::require_possible() const {
   const format::Header& h = w_.image().header;
   if (!w_.image().geometry || w_.image().header_cut_off() || h.magic != format::magic ||
       w_.count(Code::header_version) + w_.count(Code::header_length) > 0 || w_.image().extensions.truncated) {
     return refused("the header or its extensions can't be read to their end: what stands there would be lost");
+  }
+  if (hidden_extension()) {
+    return refused(
+        "the backing file's name lies before header extensions, and hides them: they would be overwritten. "
+        "-m edit of header.backing_file_offset (0: no backing file) shows them again");
   }
   if (!wanted_.name.empty() && (h.autoclear_features & format::autoclear::raw_data_file) != 0) {
     return refused("an image whose external data file is raw can't have a backing file");
@@ -114,9 +132,14 @@ Result<std::string> Rebasing::look_at_chain() {
   }
   if (auto size = require_size(base); !size) return tl::unexpected(size.error());
   // What a guest writes to a raw disk must not make it a qcow2 image, only because it moved.
-  std::error_code unknown;
-  const bool moved = old_base_ && std::filesystem::equivalent(old_base_->path, base.path, unknown);
-  return moved && old_format_ ? *old_format_ : base.real_format;
+  if (old_base_ && old_format_ && same_file(old_base_->path, base.path)) return *old_format_;
+  if (old_format_ == "raw" && base.real_format != "raw" && !w_.wanted.force) {
+    return refused(fmt::format(
+        "{} looks like qcow2, but the present backing file is recorded as raw: if this is the same disk, its "
+        "guest may have written that. -b keeps raw; --force records qcow2",
+        report::escape(base.path)));
+  }
+  return base.real_format;
 }
 
 Result<void> Rebasing::write(const std::optional<std::string>& format) {
@@ -157,8 +180,10 @@ Result<void> Rebasing::run() {
   }
   std::optional<std::string> format = wanted_.name.empty() ? std::nullopt : old_format_;
   if (wanted_.name == old_name_.value_or("") && wanted_.unchecked) return {};
-  if (auto done = write(format); !done || w_.failed()) return done;
-  if (!wanted_.name.empty() && !wanted_.unchecked) {
+  const bool looks = !wanted_.name.empty() && !wanted_.unchecked;
+  // What the file is shall tell, not what it was taken for.
+  if (auto done = write(looks ? std::nullopt : format); !done || w_.failed()) return done;
+  if (looks) {
     if (!w_.look()) return {};
     auto found = look_at_chain();
     if (!found) return tl::unexpected(found.error());

@@ -71,10 +71,7 @@ void tell(Work& w, const Numbers& gone, const Numbers& broken) {
 
 Result<void> perform(Work& w, const Remove& remove) {
   if (auto sound = require_sound_tables(w, false); !sound) return sound;
-  const image::SnapshotTable& table = w.image().snapshots;
-  if (table.stop || table.missing > 0) {
-    return refused("the snapshot table can't be read to its end: a new one would lose the rest. -R error first");
-  }
+  if (auto whole = require_whole_snapshot_table(w); !whole) return whole;
   const auto gone = chosen(w.image(), remove);
   if (!gone) return tl::unexpected(gone.error());
   if (gone->empty()) return {};
@@ -97,6 +94,7 @@ Result<void> perform(Work& w, const Remove& remove) {
     auto before = check_without(w, broken);
     if (!before) return tl::unexpected(before.error());
     w.let_go_since(std::move(*before));
+    w.release(HostOffset(w.image().header.snapshots_offset), w.image().snapshots.bytes);
   }
   tell(w, *gone, broken);
   if (write_without(w, *gone) && w.look()) settle_refcounts(w);

@@ -31,6 +31,12 @@ Result<void> require_sound_tables(const Work& w, bool active_may_be_ruined) {
   return {};
 }
 
+Result<void> require_whole_snapshot_table(const Work& w) {
+  const image::SnapshotTable& table = w.image().snapshots;
+  if (!table.stop && table.missing == 0) return {};
+  return refused("the snapshot table can't be read to its end: a new one would lose the rest. -R error first");
+}
+
 bool damaged(const Work& w, std::int32_t snapshot) {
   const image::State* state = w.state(snapshot);
   if (!state || w.dubious(snapshot)) return true;
@@ -39,8 +45,12 @@ bool damaged(const Work& w, std::int32_t snapshot) {
     return f.state == snapshot && check::problem(f.code).severity == check::Severity::error &&
            check::hides(f.code) != check::Hidden::nothing;
   };
+  // A table that has another owner holds somebody else's bytes, perhaps.
+  const auto disputed = [&](const check::Owner& o) {
+    return o.state == snapshot && check::is_metadata(o.kind) && w.was_disputed(o.cluster);
+  };
   return r.l1.unaligned + r.l1.invalid + r.l2.unaligned + r.l2.invalid > 0 ||
-         std::ranges::any_of(w.result().findings.list(), here);
+         std::ranges::any_of(w.result().owners, disputed) || std::ranges::any_of(w.result().findings.list(), here);
 }
 
 void settle_refcounts(Work& w) {

@@ -16,6 +16,15 @@ std::optional<FileId> identify(const std::string& path) {
   return FileId(status.st_dev, status.st_ino);
 }
 
+// Does the header make sense, as far as every program needs it?
+bool can_be_opened(const Image& image) {
+  const format::Header& h = image.header;
+  const bool length = h.version == 2 || (h.header_length >= format::header_bytes_v3 && image.geometry &&
+                                         h.header_length <= image.geometry->cluster_size());
+  return image.geometry && !image.header_cut_off() && (h.version == 2 || h.version == 3) && length &&
+         (h.incompatible_features & ~format::incompatible::known) == 0;
+}
+
 }  // namespace
 
 bool has_protocol(std::string_view name) {
@@ -69,7 +78,11 @@ Chain open_chain(const Image& top) {
       link.error = image.error().message;
       break;
     }
-    const bool qcow2 = image->header.magic == format::magic;
+    const bool qcow2 = image->header.magic == format::magic && format != "raw";
+    if (qcow2 && !can_be_opened(*image)) {
+      link.error = "its header is damaged";
+      break;
+    }
     link.real_format = qcow2 ? "qcow2" : "raw";
     link.disk_bytes = qcow2 ? image->header.size : bytes;
     // A file that is recorded as raw is read as raw, whatever its content looks like.

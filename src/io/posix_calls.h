@@ -37,6 +37,9 @@ inline std::uint64_t within(std::uint64_t size, std::uint64_t offset, std::uint6
 
 constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
 
+// Do both names lead to one file, or to one device? False where one of them leads nowhere.
+bool same_file(const std::string& one, const std::string& other);
+
 // File::modified, next_data and stored_bytes.
 std::int64_t modified_time(int fd, FileKind kind);
 std::uint64_t data_from(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset);

@@ -1,7 +1,7 @@
 // COPIED promises that the refcount is 1, so that a write needs no copy. Now that the refcounts are right, the flag can
 // be made to agree with them. It goes by the walk, not by the findings: they may be millions.
 //
-// The flag goes before a cluster gets another owner (stage point), and comes after it has lost one (stage release): at
+// The flag goes before a cluster gets another owner (stage claim), and comes after it has lost one (stage release): at
 // no time may a writer take a shared cluster for its own.
 #include <fmt/format.h>
 
@@ -139,7 +139,7 @@ void mend_copied(Work& w) {
       [&](Mended&& mended) {
         for (const MendedL1& m : mended.l1) {
           const bool sets = (m.value & format::copied_flag) != 0;
-          const Stage stage = sets ? Stage::release : Stage::point;
+          const Stage stage = sets ? Stage::release : Stage::claim;
           if (w.sums()) {
             w.write64(stage, m.at, m.value);
             continue;
@@ -148,7 +148,7 @@ void mend_copied(Work& w) {
                   fmt::format("L1 entry {}: COPIED {}", m.l1_index, sets ? "set" : "cleared"));
         }
         for (const MendedTable& m : mended.tables) {
-          if (m.clears) w.write(Stage::point, m.at, std::as_bytes(std::span(m.cleared)));
+          if (m.clears) w.write(Stage::claim, m.at, std::as_bytes(std::span(m.cleared)));
           if (m.sets) w.write(Stage::release, m.at, std::as_bytes(std::span(m.words)));
           if (w.sums()) continue;
           w.act({Code::l2_copied, false, m.at, m.entries * w.geometry().l2_entry_bytes(),

@@ -1,6 +1,7 @@
 #include "repair/snapshot_table.h"
 
 #include <algorithm>
+#include <cerrno>
 
 #include "base/checked.h"
 
@@ -31,6 +32,10 @@ std::optional<HostOffset> write_snapshots(Work& w, std::vector<SnapshotEntry>& e
     append(e.extra);
     append(std::as_bytes(std::span(e.id)));
     append(std::as_bytes(std::span(e.name)));
+  }
+  if (table.size() > format::max_snapshot_table_bytes) {
+    w.fail({EFBIG, "the snapshot table would be larger than the 64 MiB that are possible; nothing was changed"});
+    return std::nullopt;
   }
   HostOffset place(0);
   if (!table.empty()) {

@@ -39,6 +39,36 @@ original=damaged target=$image
 touch -r $image damaged
 cannot 255 'present tables are damaged.*nothing was changed' -A second --keep-as old $image
 
+# ---- leaks that may be somebody else's stay, and that is said; --force frees them
+
+# keeps WHAT ARGUMENT…: the leaks are there afterwards.
+keeps() {
+  local what=$1
+  shift
+  cp $image damaged
+  code 1 "$@" $image
+  says out 'refcount.leak: [0-9]+ leaked clusters are not freed'
+  code 1 --json $image
+  json 'd["totals"]["leaks"] >= 4'
+  taken_back $image damaged
+  rm $image.undo
+}
+
+case_of plain
+edit $image 'image.write(image.l2_tables(0)[0][1], bytes(65536))'
+keeps "the applied snapshot's own data" -A first
+code 0 -A first --force $image
+says out 'lossy'
+case_of plain
+edit $image 'image.put(image.snapshots()[1].l1_table_offset, 0)'
+keeps "another snapshot's data" -A first
+case_of plain
+edit $image 'image.put(image.l1_at(0), 0)'
+keeps "the state that is kept" -A first --keep-as kept
+case_of plain
+edit $image 'image["nb_snapshots"] = 1; image.put(image.l2_at(image.l2_tables()[0][1], 3), 0x33)'
+keeps "a lost snapshot's data" -A first
+
 # Damage that isn't the active tables' may hide whose leaks are; they stay.
 case_of plain
 damage $image refcount-leak=20

@@ -39,7 +39,10 @@ for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
   qemu-img convert -q -O qcow2 case/b.raw case/b.qcow2
   all=$(extensions $image)
   for base in raw qcow2; do
-    code 0 -m rebase -F b.$base $image
+    if [[ $kind$base == backingqcow2 ]]; then
+      target=$image cannot 255 'recorded as raw: .* its guest may have written that. -b keeps raw; --force' -m rebase -F b.qcow2 $image
+    fi
+    code 0 -m rebase --force -F b.$base $image
     says out "backing file \"b\.$base\""
     [[ $(backing $image) == "b.$base $base" ]] || fail "$kind: $(backing $image)"
     [[ $(extensions $image) == "$all" ]] || fail "$kind: the extensions are $(extensions $image), not $all"
@@ -52,7 +55,7 @@ for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
     cp -p "$original" $image
   done
   # There and back, and away.
-  code 0 -m rebase -F b.qcow2 $image
+  code 0 -m rebase --force -F b.qcow2 $image
   code 0 -m rebase -F '' $image
   [[ $(backing $image) == 'None None' && $(extensions $image) == "$all" ]] || fail "$kind: $(backing $image) $(extensions $image)"
   clean "$kind" $image
@@ -112,6 +115,26 @@ truncate -s 16M case/evil.raw
 ln case/evil.raw case/moved.raw
 code 0 -m rebase -F moved.raw case/top.qcow2
 [[ $(backing case/top.qcow2) == 'moved.raw raw' ]] || fail "$(backing case/top.qcow2)"
+mv case/moved.raw case/gone.raw
+rm case/evil.raw
+code 255 -m rebase -F gone.raw case/top.qcow2
+says err 'recorded as raw'
+code 0 -m rebase -b -F gone.raw case/top.qcow2
+[[ $(backing case/top.qcow2) == 'gone.raw raw' ]] || fail "$(backing case/top.qcow2)"
+# A base that QEMU can't open is none.
+case_of plain
+original=made/plain/image.qcow2
+qemu-img create -q -f qcow2 case/bad.qcow2 16M
+edit case/bad.qcow2 'image["cluster_bits"] = 99'
+cannot 255 'the chain ends at case/bad\.qcow2: its header is damaged' -m rebase -F bad.qcow2 $image
+# A name that lies before extensions hides them.
+for kind in luks bitmaps; do
+  case_of $kind
+  edit $image 'image["backing_file_offset"] = image.header_length; image["backing_file_size"] = 8'
+  cp -p $image before
+  original=before
+  cannot 255 "hides them: they would be overwritten" -m rebase -b -F other $image
+done
 
 # ---- what fits
 

@@ -78,12 +78,21 @@ TEST(Place, HostileHeadersHarmNobody) {
   tiny.put64(48, ~std::uint64_t{0});  // refcount table
   tiny.put32(56, ~0u);
   const image::Image image = open(std::move(tiny));
+  EXPECT_THAT(place(image, "l1[3]"), HasSubstr("lies nowhere"));  // and not at offset 16
+  EXPECT_THAT(place(image, "refcount_table[2]"), HasSubstr("lies nowhere"));
+  EXPECT_THAT(place(image, "refcount[2]"), HasSubstr("lies nowhere"));
   for (const char* text :
        {"l1[4294967294]", "l2[4294967294,8191]", "refcount[0]", "refcount[0xffffffff]", "refcount_table[0]"}) {
     (void)place(image, text);
   }
   (void)recognise(image, HostOffset(~std::uint64_t{0} - 7), 8);
   (void)recognise(image, HostOffset(0x40000), 8);
+}
+
+TEST(Place, ARefcountBlockMayLieNowhere) {
+  TinyImage tiny;
+  tiny.put64(TinyImage::refcount_table, 0xfffffffffffffe00);
+  EXPECT_THAT(place(open(std::move(tiny)), "refcount[256]"), HasSubstr("leads nowhere"));
 }
 
 TEST(Place, ANumberThatHasANameIsRecognised) {
