@@ -3,7 +3,7 @@
 here=$(cd "$(dirname "$0")" && pwd)
 source "$here/features.bash"
 
-image=case/image.qcow2
+image=case/image.qcow2 target=case/image.qcow2
 
 for kind in "${!kinds[@]}"; do
   of_kind "$kind"
