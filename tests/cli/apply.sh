@@ -54,6 +54,18 @@ qemu-img snapshot -a old $image
 clean plain $image
 [[ $(reads plain $image) == $(reads plain made/plain/image.qcow2) ]] || fail "the old state didn't outlive QEMU's writes"
 
+# A kill at whatever write, and no log: what a guest writes then goes to no snapshot.
+case_of plain
+code 0 -A first --keep-as kept --no-undo $image
+cp $image before.qcow2
+was=$(reads plain before.qcow2 kept)
+for ((write = 1; write <= 12; ++write)); do
+  cp before.qcow2 $image
+  python3 "$here/../tools/stop_at.py" KILL "$write" $image "$QCOW2_DUMP" -A kept --no-undo $image >/dev/null 2>&1 || true
+  qemu-io -f qcow2 -c 'write -q -P 77 0 4k' -c 'write -q -P 77 1M 4k' -c 'write -q -P 77 2200k 4k' $image
+  [[ $(reads plain $image kept) == "$was" ]] || fail "killed at write $write, the guest writes to a snapshot"
+done
+
 # ---- bitmaps: they say that all has changed, so that the next backup misses nothing
 
 of_kind bitmaps

@@ -50,6 +50,23 @@ copied $image "$original" 0x100000 "$original" 0x101000 200000
 cp -p "$original" $image
 rm -f $image.undo* link.qcow2
 
+# So is a device by its own name.
+truncate -s 8M disk
+if device=$(losetup -f --show disk 2>/dev/null); then
+  trap 'losetup -d "$device"; rm -rf "$folder"' EXIT
+  dd if="$original" of="$device" conv=notrunc status=none
+  dd if=bytes of="$device" seek=8 bs=512K conv=notrunc status=none
+  cat "$device" >was
+  for arguments in "-F $device" ''; do
+    # shellcheck disable=SC2086
+    code 0 -m copy -O 0x400800 -S 0x400000 -w 3M $arguments --no-undo "$device"
+    says out 'of the image itself'
+    cat "$device" >now
+    copied now was 0x400800 was 0x400000 3145728
+    dd if=was of="$device" status=none
+  done
+fi
+
 # The file grows by what is put at its end, but not beyond.
 code 0 -m copy -O "$size" -S 0 -w 300000 -F bytes $image
 copied $image "$original" "$size" bytes 0 300000
