@@ -62,7 +62,7 @@ was=$(reads plain before.qcow2 kept)
 for ((write = 1; write <= 12; ++write)); do
   cp before.qcow2 $image
   python3 "$here/../tools/stop_at.py" KILL "$write" $image "$QCOW2_DUMP" -A kept --no-undo $image >/dev/null 2>&1 || true
-  qemu-io -f qcow2 -c 'write -q -P 77 0 4k' -c 'write -q -P 77 1M 4k' -c 'write -q -P 77 2200k 4k' $image
+  qemu-io -f qcow2 -c 'write -q -P 77 0 4k' -c 'write -q -P 77 300k 4k' $image
   [[ $(reads plain $image kept) == "$was" ]] || fail "killed at write $write, the guest writes to a snapshot"
 done
 
