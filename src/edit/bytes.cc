@@ -139,13 +139,7 @@ Result<void> perform(Work& w, const CopyBytes& copy, const File* source) {
                                     report::escape(file.path()), file.size(), copy.bytes, from->value));
   }
   if (auto within = require_within(w, to->at, copy.bytes); !within) return within;
-  // What is overwritten while it is read goes through memory; else it is remembered where bytes come from.
-  const bool overlap = !source && *from < to->at + copy.bytes && to->at.value < *end;
-  if (overlap) {
-    w.write(Stage::point, to->at, w.read(*from, copy.bytes));
-  } else {
-    w.copy_from(Stage::point, to->at, file, *from, copy.bytes);
-  }
+  w.copy_from(Stage::point, to->at, file, *from, copy.bytes);
   act(w, to->at, copy.bytes,
       fmt::format("{} bytes from 0x{:x} of {}", copy.bytes, from->value,
                   source ? report::escape(copy.file) : "the image itself"));

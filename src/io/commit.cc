@@ -275,17 +275,22 @@ Result<void> Commit::apply() {
 }
 
 Result<void> Commit::write_stage(Stage stage) {
-  auto first = plan_.pages.end();
-  std::uint64_t count = 0;
+  struct Run {
+    Plan::Pages::const_iterator first;
+    std::uint64_t pages;
+  };
+  std::vector<Run> runs;
   for (auto page = plan_.pages.begin(); page != plan_.pages.end(); ++page) {
     if (page->first.stage != stage) continue;
-    if (count == piece_bytes / page_bytes || (count > 0 && page->first.number != first->first.number + count)) {
-      if (auto done = write_pages(first, count); !done) return done;
-      count = 0;
-    }
-    if (count++ == 0) first = page;
+    const bool goes_on = !runs.empty() && runs.back().pages < piece_bytes / page_bytes &&
+                         page->first.number == runs.back().first->first.number + runs.back().pages;
+    goes_on ? void(++runs.back().pages) : runs.push_back({page, 1});
   }
-  return count > 0 ? write_pages(first, count) : Result<void>();
+  if (plan_.backwards) std::ranges::reverse(runs);
+  for (const auto& [first, pages] : runs) {
+    if (auto done = write_pages(first, pages); !done) return done;
+  }
+  return {};
 }
 
 // `count` pages in a row, all of the stage of the first one.

@@ -139,6 +139,7 @@ Result<void> Transaction::copy(Stage stage, std::uint64_t offset, const File& so
   {
     const std::lock_guard writing(plan_->mutex);
     plan_->size = std::max(plan_->size, offset + length);
+    plan_->backwards |= &source == &plan_->base && from < offset && offset - from < length;
   }
   return for_pages(offset, length, [&](std::uint64_t at, std::uint64_t here) -> Result<void> {
     const CopiedPage place{&source, from + (at - offset)};
@@ -177,6 +178,7 @@ void Transaction::forget() {
   plan_->pages.clear();
   plan_->punched = {};
   plan_->size = plan_->base.size();
+  plan_->backwards = false;
   broken_.reset();
 }
 

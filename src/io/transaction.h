@@ -50,7 +50,8 @@ class Transaction {
   // Error: that of reading the rest of a page from the base, or of writing beyond a device's end (ENOSPC).
   Result<void> write(Stage stage, std::uint64_t offset, std::span<const std::byte> bytes);
   // The same with `length` bytes found at `from` in `source`, which outlives the transaction and isn't changed there by
-  // it. What is behind the end of `source` reads as zeros.
+  // it; or in the base, and then the two may overlap (but of such copies a transaction holds one). What is behind the
+  // end of `source` reads as zeros.
   Result<void> copy(Stage stage, std::uint64_t offset, const File& source, std::uint64_t from, std::uint64_t length);
   // Stage `release`: the range reads as zeros, and its space is given back where that is possible (where it isn't, the
   // zeros are written). What was planned there before is forgotten.

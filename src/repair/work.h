@@ -90,7 +90,7 @@ class Work {
   void write(Stage stage, HostOffset at, std::span<const std::byte> bytes);
   // What lies at `from` now, whatever is planned for that place: data. Or as it will be: tables.
   void copy(HostOffset to, HostOffset from, std::uint64_t bytes);
-  // Bytes of another file, or of the image as it is, where none of them changes. `source` outlives the transaction.
+  // Bytes of another file, or of the image as it is (base()). `source` outlives the transaction.
   void copy_from(Stage stage, HostOffset to, const File& source, HostOffset from, std::uint64_t bytes);
   void copy_planned(HostOffset to, HostOffset from, std::uint64_t bytes);
   void punch(HostOffset at, std::uint64_t bytes);

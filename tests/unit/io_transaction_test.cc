@@ -164,6 +164,26 @@ TEST(Transaction, IsWhatASimpleModelSays) {
   }
 }
 
+// Several pieces long, so that a wrong direction would copy what was copied.
+TEST(Transaction, CopiesOverItself) {
+  const std::string before = random_bytes(6 * mib);
+  for (const auto& [to, from] : {std::pair(mib + 5000, mib), std::pair(mib, mib + 5000), std::pair(mib + 7, mib + 8),
+                                 std::pair(3 * mib + 1, mib), std::pair(mib + 4096, mib), std::pair(mib, mib)}) {
+    Disk disk(before);
+    Transaction transaction(disk.image);
+    expect_ok(transaction.copy(Stage::point, to, disk.image, from, 4 * mib));
+    std::string model = before;
+    if (model.size() < to + 4 * mib) model.resize(to + 4 * mib);
+    model.replace(to, 4 * mib, before.substr(from, 4 * mib));
+    EXPECT_EQ(all_of(*transaction.view()), model) << to;
+    expect_ok(disk.commit(transaction));
+    EXPECT_EQ(disk.image.contents(), model) << to;
+    if (to == from) continue;
+    expect_ok(undo(disk.image, disk.log, nullptr, "image", false, disk.interrupted));
+    EXPECT_EQ(disk.image.contents(), before) << to;
+  }
+}
+
 TEST(Transaction, AnEarlierStageIsSeenByTheLaterOnes) {
   Disk disk(zeros(4096));
   Transaction transaction(disk.image);
