@@ -13,7 +13,7 @@ namespace {
 using check::Code;
 namespace incompatible = format::incompatible;
 
-constexpr HostOffset incompatible_features{72}, compression_type{104};
+constexpr HostOffset incompatible_features{72}, autoclear_features{88}, compression_type{104};
 
 // Some compressed entries of the active tables, as samples.
 std::vector<std::uint64_t> compressed_samples(const Work& w) {
@@ -83,6 +83,13 @@ void mend_compression_type(Work& w) {
 
 void mend_header(Work& w) {
   if (w.count(Code::header_compression_type) > 0 && w.image().header.version >= 3) mend_compression_type(w);
+}
+
+// Before anything changes: the mark must not outlive what it stood for.
+void clear_unknown_features(Work& w) {
+  if (w.transaction().empty() || w.count(Code::header_autoclear) == 0) return;
+  w.put64(Stage::claim, autoclear_features, w.image().header.autoclear_features & format::autoclear::known,
+          Code::header_autoclear, "unknown autoclear bits cleared: what they vouch for may not fit the image any more");
 }
 
 // QEMU opens a corrupt image read-only, and repairs a dirty one by itself, leaks included. So the marks go as soon as

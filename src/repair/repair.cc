@@ -94,6 +94,7 @@ void repair_in_steps(Work& w) {
   }
   if (wanted.error) step(w, clear_marks);
   if (wanted.discard) step(w, discard_free_space);
+  step(w, clear_unknown_features);
   explain_kept_leaks(w);
   explain_rest(w);
 }

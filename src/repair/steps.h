@@ -31,6 +31,10 @@ void mend_copied(Work& work);
 // These two, until references, refcounts and COPIED agree; the image is looked at again after each.
 void mend_counts(Work& work);
 
+// The header vouches for nothing that this program doesn't know, if anything is changed. Specification: "Header",
+// autoclear_features.
+void clear_unknown_features(Work& work);
+
 // The header doesn't say dirty or corrupt any more, if no error is left.
 void clear_marks(Work& work);
 

@@ -127,6 +127,14 @@ edit $image '
 shared = [c for c in range(image.length >> 16) if image.refcount(c) > 0]
 assert len(shared) > 16, shared'
 
+# What nobody knows may have referred to it.
+case_of plain
+damage $image autoclear-bit=5
+code 0 -D first $image
+tr -s '\n ' ' ' <out >line
+says line 'unknown autoclear bits cleared'
+edit $image 'assert image["autoclear_features"] == 0'
+
 # ---- no room, another writer
 
 case_of 512
