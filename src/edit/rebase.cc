@@ -54,6 +54,7 @@ class Rebasing {
   const Rebase& wanted_;
   const std::optional<std::string> old_name_, old_format_;
   std::optional<image::Link> old_base_;  // if it can be opened
+  bool shorter_ = false;                 // the new one's disk ends before this one's
 };
 
 // The name ends the extensions. Where it does so too early, those behind it are still there.
@@ -131,6 +132,7 @@ Result<std::string> Rebasing::look_at_chain() {
                     report::escape(base.path), *base.foreign));
   }
   if (auto size = require_size(base); !size) return tl::unexpected(size.error());
+  shorter_ = base.disk_bytes < w_.image().header.size;
   // What a guest writes to a raw disk must not make it a qcow2 image, only because it moved.
   if (old_base_ && old_format_ && same_file(old_base_->path, base.path)) return *old_format_;
   if (old_format_ == "raw" && base.real_format != "raw" && !w_.wanted.force) {
@@ -198,7 +200,9 @@ Result<void> Rebasing::run() {
   act(w_, HostOffset(0), w_.geometry().cluster_size(),
       fmt::format("backing file {} (format {}) instead of {} (format {}){}", quoted(name), quoted(format),
                   quoted(old_name_), quoted(old_format_),
-                  name ? "" : ": what isn't allocated in this image reads as zeros"));
+                  !name      ? ": what isn't allocated in this image reads as zeros"
+                  : shorter_ ? ": its disk is the shorter one, what isn't allocated behind its end reads as zeros"
+                             : ""));
   return {};
 }
 
