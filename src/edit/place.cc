@@ -209,26 +209,38 @@ Result<BytePlace> Finder::find() {
   return unknown();
 }
 
-std::string flags(std::uint64_t raw, const std::string& what) {
-  return what + (raw & format::copied_flag ? ", COPIED" : "");
+// An entry with all that stands beside its offset: its flag, and what it shouldn't have.
+std::string entry_text(const format::Geometry& g, std::string what, std::uint64_t raw, std::uint64_t reserved) {
+  if (raw & format::copied_flag) what += ", COPIED";
+  if (g.offset_in_cluster(raw & format::offset_mask) != 0) what += ", not cluster-aligned";
+  if (raw & reserved) what += fmt::format(", reserved bits 0x{:x}", raw & reserved);
+  return what;
+}
+
+std::string l1_meaning(const format::Geometry& g, std::uint64_t raw) {
+  const std::uint64_t offset = raw & format::offset_mask;
+  const std::string what = offset == 0 ? "no L2 table" : fmt::format("L2 table at 0x{:x}", offset);
+  return entry_text(g, what, raw, format::l1_reserved_mask);
 }
 
 std::string l2_meaning(const format::Geometry& g, std::uint64_t raw) {
   const std::string at = fmt::format("0x{:x}", raw & format::offset_mask);
+  const auto plain = [&](const std::string& what) { return entry_text(g, what, raw, format::l2_reserved_mask); };
   switch (format::cluster_type(g, raw)) {
     case format::ClusterType::unallocated:
-      return flags(raw, "unallocated");
+      return plain("unallocated");
     case format::ClusterType::zero_plain:
-      return flags(raw, "zeros");
+      return plain("zeros");
     case format::ClusterType::zero_allocated:
-      return flags(raw, "zeros, with a cluster at " + at);
+      return plain("zeros, with a cluster at " + at);
     case format::ClusterType::normal:
-      return flags(raw, "data at " + at);
+      return plain("data at " + at);
     case format::ClusterType::compressed:
       break;
   }
   const format::CompressedRange range = g.compressed(raw);
-  return flags(raw, fmt::format("compressed data at 0x{:x}, {} bytes at most", range.offset.value, range.bytes));
+  return fmt::format("compressed data at 0x{:x}, {} bytes at most{}", range.offset.value, range.bytes,
+                     raw & format::copied_flag ? ", COPIED" : "");
 }
 
 }  // namespace
@@ -271,10 +283,8 @@ std::string meaning(const image::Image& image, const BytePlace& place, std::uint
   switch (place.kind) {
     case PlaceKind::header:
       return report::field_meaning(image, *place.field, value);
-    case PlaceKind::l1_entry: {
-      const std::uint64_t offset = value & format::offset_mask;
-      return flags(value, offset == 0 ? "no L2 table" : fmt::format("L2 table at 0x{:x}", offset));
-    }
+    case PlaceKind::l1_entry:
+      return l1_meaning(*image.geometry, value);
     case PlaceKind::l2_entry:
       return l2_meaning(*image.geometry, value);
     case PlaceKind::l2_bitmap:

@@ -7,6 +7,10 @@
 namespace qd::report {
 namespace {
 
+std::string undo_command(const std::string& path, const RepairReport& repair) {
+  return fmt::format("qcow2-dump -m undo -F {} {}", shell_quote(repair.undo_log), shell_quote(path));
+}
+
 std::string_view reason(const repair::Plan& plan, const repair::Action& action) {
   return action.reason ? check::problem(*action.reason).name : plan.asked;
 }
@@ -51,8 +55,14 @@ void print_done(Output& out, const std::string& path, const RepairReport& repair
   if (repair.undo_log.empty()) {
     out.write("There is no undo log: this can't be taken back.\n\n");
   } else {
-    out.print("To take it back: qcow2-dump -m undo -F {} {}\n\n", shell_quote(repair.undo_log), shell_quote(path));
+    out.print("To take it back: {}\n\n", undo_command(path, repair));
   }
+}
+
+void print_way_back(Output& out, const std::string& path, const RepairReport& repair, check::Status now) {
+  if (repair.dry_run || repair.undo_log.empty() || now <= repair.before) return;
+  out.print("\nBefore this change the image was {}. To take it back:\n  {}\n", check::status_name(repair.before),
+            undo_command(path, repair));
 }
 
 void write_repair(Json& json, const RepairReport& repair) {

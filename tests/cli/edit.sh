@@ -100,6 +100,21 @@ code 0 -m edit --force -O $((size + 4096)) -V 1 -w 1 $image
 taken_back $image "$original"
 rm -f $image.undo*
 
+# Who has made it worse is told the way back once more, at the end.
+code 6 -m edit -O 'l1[0]' -V 7 $image
+tail -2 out >end
+says end 'Before this change the image was good. To take it back:'
+says end "^  qcow2-dump -m undo -F $image.undo $image$"
+code 6 --dry-run -m edit -O 'l1[0]' -V 15 $image
+says_not out 'Before this change'
+bash -c "$(sed -n '$s/qcow2-dump/"$QCOW2_DUMP"/p' end) --no-undo" >out
+same $image "$original"
+rm -f $image.undo*
+code 0 -m edit -O 0x13ff00 -V 1 $image
+says_not out 'Before this change'
+taken_back $image "$original"
+rm -f $image.undo*
+
 # ---- what makes the header unreadable
 
 for edit in 'header.magic 0' 'header.version 4' 'header.cluster_bits 30' 'header.l1_table_offset 0x123' 'header.l1_size 0' \

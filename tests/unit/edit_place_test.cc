@@ -113,6 +113,9 @@ TEST(Place, ValuesHaveAMeaning) {
   };
   EXPECT_EQ(says("l1[0]", 0x8000000000040000), "L2 table at 0x40000, COPIED");
   EXPECT_EQ(says("l1[0]", 0), "no L2 table");
+  EXPECT_EQ(says("l1[0]", 7), "no L2 table, reserved bits 0x7");
+  EXPECT_EQ(says("l2[0,0]", 0x8100000000050200),
+            "data at 0x50200, COPIED, not cluster-aligned, reserved bits 0x100000000000000");
   EXPECT_EQ(says("l2[0,0]", 0x50000), "data at 0x50000");
   EXPECT_EQ(says("l2[0,0]", 1), "zeros");
   EXPECT_EQ(says("l2[0,0]", 0x50001), "zeros, with a cluster at 0x50000");
