@@ -43,9 +43,12 @@ class Applying {
   Result<void> run();
 
  private:
+  Result<void> require_undamaged(std::int32_t state) const;
   Result<void> require_possible() const;
   bool active_damaged() const;
   Voids find_voids() const;
+  bool of_a_snapshot(const check::Owner& owner) const;
+  bool active_table_named() const;
   Result<void> keep_present_state();
   std::string new_id() const;
   void make_active();
@@ -57,6 +60,7 @@ class Applying {
   const Apply& wanted_;
   const std::size_t number_;
   const format::Snapshot snapshot_;  // a copy: the image is looked at anew
+  bool misplaced_ = false;           // entries that stay have named clusters which may not be theirs
 };
 
 // Two uses of a cluster are damage of both.
@@ -91,22 +95,43 @@ Voids Applying::find_voids() const {
   return found;
 }
 
+// Is the entry in a table that some snapshot has?
+bool Applying::of_a_snapshot(const check::Owner& owner) const {
+  if (owner.state != check::active_state) return true;
+  const auto table = w_.l2_table(check::active_state, owner.l1_index);
+  return table && std::ranges::any_of(w_.result().states, [&](const image::State& s) {
+           return s.snapshot >= 0 && w_.l2_table(s.snapshot, owner.l1_index) == table;
+         });
+}
+
+// Does an entry that stays name a table of the active state? With that table goes all that shows it.
+bool Applying::active_table_named() const {
+  using enum check::OwnerKind;
+  const auto table = [](const check::Owner& o) {
+    return o.state == check::active_state && (o.kind == l1_table || o.kind == l2_table);
+  };
+  return std::ranges::any_of(w_.result().owners, [&](const check::Owner& o) {
+    return (o.kind == data || o.kind == compressed) && std::ranges::any_of(w_.result().owners_of(o.cluster), table) &&
+           of_a_snapshot(o);
+  });
+}
+
+Result<void> Applying::require_undamaged(std::int32_t state) const {
+  if (w_.wanted.force || !damaged(w_, state)) return {};
+  return refused(
+      fmt::format("the tables of {} are damaged (-m error -s snapshot[{}] tells where). --force makes them active as "
+                  "they are",
+                  snapshot_text(w_, number_), number_));
+}
+
 Result<void> Applying::require_possible() const {
   if (w_.geometry().data_file) {
     return refused("an image with an external data file can't go back: the data there is that of the active disk");
   }
-  if (w_.wanted.force) return {};
-  const auto number = static_cast<std::int32_t>(number_);
-  if (damaged(w_, number)) {
-    return refused(
-        fmt::format("the tables of {} are damaged (-m error -s snapshot[{}] tells where). --force makes them "
-                    "active as they are",
-                    snapshot_text(w_, number_), number_));
-  }
-  if (snapshot_.disk_size == 0) {
+  if (snapshot_.disk_size == 0 && !w_.wanted.force) {
     return refused(fmt::format("{} says that its disk has no bytes. --force believes it", snapshot_text(w_, number_)));
   }
-  return {};
+  return require_undamaged(static_cast<std::int32_t>(number_));
 }
 
 // As QEMU numbers them, one more than the largest; but nothing that a snapshot is called already.
@@ -207,8 +232,9 @@ void Applying::tell_what_goes() const {
 // table.
 bool Applying::may_free(const Voids& voids, bool ruined, bool lost_l1) const {
   const check::LeakDoubt& doubt = w_.result().leak_doubt;
+  if (misplaced_ || doubt.hidden || doubt.bitmaps_hidden) return false;
   if (w_.wanted.force || !doubt.forbids_freeing()) return true;
-  if (doubt.hidden || doubt.bitmaps_hidden || wanted_.keep_as) return false;
+  if (wanted_.keep_as) return false;
   return (ruined || voids.active) && !voids.snapshot && (lost_l1 || !doubt.lost_snapshot);
 }
 
@@ -220,16 +246,20 @@ void Applying::free_leaks(bool may) {
     return settle_refcounts(w_);
   }
   const check::LeakDoubt& doubt = w_.result().leak_doubt;
-  w_.refuse(
-      Code::refcount_leak,
-      fmt::format(
-          "{} not freed: {}. --force frees them", report::counted(left, "leaked cluster is", "leaked clusters are"),
-          doubt.hidden || doubt.bitmaps_hidden ? "other damage, that stays, may hide whose they are" : doubt.evidence));
+  const std::string count = report::counted(left, "leaked cluster is", "leaked clusters are");
+  if (misplaced_ || doubt.hidden || doubt.bitmaps_hidden) {
+    return w_.refuse(Code::refcount_leak,
+                     fmt::format("{} not freed: other damage, that stays, may hide whose they are. -R leak --force "
+                                 "frees them",
+                                 count));
+  }
+  w_.refuse(Code::refcount_leak, fmt::format("{} not freed: {}. --force frees them", count, doubt.evidence));
 }
 
 Result<void> Applying::run() {
   if (auto possible = require_possible(); !possible) return possible;
   const bool ruined = active_damaged(), lost_l1 = w_.count(Code::header_l1_offset) + w_.count(Code::header_l1_size) > 0;
+  misplaced_ = active_table_named();
   const Voids voids = w_.count(Code::refcount_leak) > 0 ? find_voids() : Voids();
   if (wanted_.keep_as) {
     if (auto kept = keep_present_state(); !kept) return kept;
@@ -240,12 +270,16 @@ Result<void> Applying::run() {
     set_field(w_, "l1_table_offset", snapshot_.l1_offset.value);
     set_field(w_, "l1_size", snapshot_.l1_size);
     w_.trust(check::active_state);
-    w_.look();
+    if (!w_.look()) return {};
+    // What is wrong with tables that both have, a check blames on the active ones.
+    if (auto sound = require_undamaged(check::active_state); !sound) return sound;
   }
   if (w_.failed()) return {};
   make_active();
   if (auto done = mark_bitmaps_dirty(w_, snapshot_.disk_size); !done) return done;
   if (!w_.look()) return {};
+  // What is mended below shows no more that entries have named clusters of others.
+  misplaced_ |= w_.result().leak_doubt.misplaced;
   settle_refcounts(w_);
   free_leaks(may_free(voids, ruined, lost_l1));
   repair::clear_marks(w_);

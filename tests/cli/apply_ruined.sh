@@ -69,6 +69,35 @@ case_of plain
 edit $image 'image["nb_snapshots"] = 1; image.put(image.l2_at(image.l2_tables()[0][1], 3), 0x33)'
 keeps "a lost snapshot's data" -A first
 
+# So do those that an entry of the snapshot should have named, whoever is blamed for what it names.
+shared='
+tables = dict(image.l2_tables())
+shared = [table for index, table in image.l2_tables(0) if tables.get(index) == table]
+places = [image.l2_at(table, i) for table in shared for i in range(image.l2_entries)]
+data = [place for place in places if image.kind(image.get(place)) == "normal"]
+assert len(data) > 6'
+shared() {
+  rm -f $image*
+  qemu-img create -q -f qcow2 -o cluster_size=512 $image 4M
+  qemu-io -f qcow2 -c 'write -q 0 1M' $image
+  qemu-img snapshot -c first $image
+  qemu-io -f qcow2 -c 'write -q 512k 1M' $image
+}
+shared
+edit $image "$shared"'
+for place, table in zip(data[:6], set(tables.values()) - set(shared)): image.put(place, table)'
+keeps "what the applied snapshot should name" -A first
+shared
+edit $image "$shared"'
+image.put(data[0], image["refcount_table_offset"])'
+cp -p $image damaged
+original=damaged target=$image
+cannot 255 'tables of snapshot 1 \("first"\) are damaged.*--force makes them active as they are' -A first $image
+rm -f $image.undo*
+code 1 -A first --force $image
+says out 'refcount.leak: 1 leaked cluster is not freed: other damage'
+taken_back $image damaged
+
 # Damage that isn't the active tables' may hide whose leaks are; they stay.
 case_of plain
 damage $image refcount-leak=20
