@@ -31,11 +31,13 @@ class Judge {
   bool wanted(Repair repair) const { return wanted_[static_cast<std::size_t>(repair)]; }
   bool lazy_dirty() const;
   bool only_header() const;
+  bool state_damaged(std::size_t state) const;
 
   std::string what() const;
   std::string whether() const;
   void explain_by_row(std::vector<Advice>& to) const;
   void rescue(std::vector<Advice>& to) const;
+  void go_back(std::vector<Advice>& to) const;
   std::string_view repair_text() const;
   void repair(std::vector<Advice>& to) const;
   std::string repair_command(std::string_view mode) const { return fmt::format("qcow2-dump -R {} {}", mode, path_); }
@@ -90,6 +92,15 @@ bool Judge::lazy_dirty() const {
 // Is the header alone what -R recover is wanted for?
 bool Judge::only_header() const {
   return wanted(Repair::recover) && count_of("l1") + count_of("l2") == 0 && count(Code::header_l1_offset) == 0;
+}
+
+bool Judge::state_damaged(std::size_t state) const {
+  const check::StateReport& r = result_.reports[state];
+  const std::int32_t snapshot = result_.states[state].snapshot;
+  return r.l1.unaligned + r.l1.invalid + r.l2.unaligned + r.l2.invalid > 0 ||
+         std::ranges::any_of(result_.findings.list(), [&](const check::Finding& f) {
+           return f.state == snapshot && check::hides(f.code) == check::Hidden::data;
+         });
 }
 
 // The image's state in figures, the worst first.
@@ -182,6 +193,21 @@ void Judge::rescue(std::vector<Advice>& to) const {
                 repair_command("recover")});
 }
 
+// Where the active tables are damaged, the newest snapshot whose tables aren't.
+void Judge::go_back(std::vector<Advice>& to) const {
+  if (result_.reports.empty() || !state_damaged(0) || (image_.geometry && image_.geometry->data_file)) return;
+  for (std::size_t state = result_.reports.size(); --state > 0;) {
+    if (state_damaged(state)) continue;
+    const auto number = static_cast<std::size_t>(result_.states[state].snapshot);
+    to.push_back(
+        {fmt::format("Or go back: the tables of snapshot {} are whole. What was written since is dropped, and "
+                     "this shows the plan.",
+                     result_.snapshot_names[number]),
+         fmt::format("qcow2-dump -A {} --dry-run {}", shell_quote(fmt::format("snapshot[{}]", number)), path_)});
+    return;
+  }
+}
+
 std::string_view Judge::repair_text() const {
   const std::uint64_t overlaps = count_of("cluster") + count_of("metadata") + count(Code::data_file_reuse);
   if (lazy_dirty()) {
@@ -257,6 +283,7 @@ Verdict Judge::verdict() const {
   explain_by_row(v.advice);
   rescue(v.advice);
   repair(v.advice);
+  go_back(v.advice);
   return v;
 }
 

@@ -87,6 +87,17 @@ TEST_F(Judge, AdvisesACopyWhereDamageHidesLeakedData) {
               testing::ElementsAre("cp --sparse=always a.qcow2 a.qcow2.copy", "qcow2-dump -R recover a.qcow2"));
 }
 
+// A table of the active disk alone, or one that the snapshot has as well.
+TEST_F(Judge, ASoundSnapshotIsAWayBack) {
+  const auto last_command = [](std::uint64_t entry) {
+    const auto image = open_image(ImageBytes().put<std::uint64_t>(entry, 0x7000'0000).bytes());
+    return commands(judge(image, check::check(image))).back();
+  };
+  EXPECT_EQ(last_command(3 * ImageBytes::cluster), "qcow2-dump -A 'snapshot[0]' --dry-run a.qcow2");
+  EXPECT_THAT(last_command(4 * ImageBytes::cluster), Not(HasSubstr("-A")));
+  EXPECT_THAT(last_command(8 * ImageBytes::cluster), Not(HasSubstr("-A")));
+}
+
 TEST_F(Judge, LostBitmapsAreNoLostData) {
   const Verdict v = judged(with({{Code::bitmaps_directory, 1}, {Code::refcount_leak, 20}}));
   EXPECT_THAT(v.text, HasSubstr("it can be repaired"));
