@@ -369,7 +369,9 @@ Error Commit::recover(Error why) const {
     return why;
   }
   if (!log_) {
-    why.message += fmt::format("; {} is half changed, and no undo log was kept: repeat the command", image_.path());
+    why.message += fmt::format("; {} is half changed, and no undo log was kept: {}", image_.path(),
+                               plan_.overlapping ? "part of what it copies is overwritten, so don't repeat the command"
+                                                 : "repeat the command");
     return why;
   }
   const auto taken_back = UndoLog::read(*log_).and_then([&](const UndoLog& log) { return log.take_back(image_); });

@@ -139,7 +139,10 @@ Result<void> Transaction::copy(Stage stage, std::uint64_t offset, const File& so
   {
     const std::lock_guard writing(plan_->mutex);
     plan_->size = std::max(plan_->size, offset + length);
-    plan_->backwards |= &source == &plan_->base && from < offset && offset - from < length;
+    const bool overlapping =
+        &source == &plan_->base && from != offset && std::max(from, offset) - std::min(from, offset) < length;
+    plan_->overlapping |= overlapping;
+    plan_->backwards |= overlapping && from < offset;
   }
   return for_pages(offset, length, [&](std::uint64_t at, std::uint64_t here) -> Result<void> {
     const CopiedPage place{&source, from + (at - offset)};
@@ -178,7 +181,7 @@ void Transaction::forget() {
   plan_->pages.clear();
   plan_->punched = {};
   plan_->size = plan_->base.size();
-  plan_->backwards = false;
+  plan_->overlapping = plan_->backwards = false;
   broken_.reset();
 }
 

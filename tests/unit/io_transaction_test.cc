@@ -385,6 +385,19 @@ TEST(TransactionTrouble, ADiskThatFailsForGoodLeavesTheLog) {
   EXPECT_EQ(later.image.contents(), before);
 }
 
+TEST(TransactionTrouble, ACopyThatHasOverwrittenItsSourceIsNotToBeRepeated) {
+  for (const std::uint64_t to : {mib / 2, mib * 3 / 2}) {
+    Disk disk(random_bytes(6 * mib));
+    disk.fate.fail_at(2, EIO);
+    Transaction transaction(disk.image);
+    expect_ok(transaction.copy(Stage::point, to, disk.image, mib, 4 * mib));
+    const auto done = transaction.commit(disk.image, nullptr, "image", disk.interrupted);
+    ASSERT_FALSE(done);
+    EXPECT_THAT(done.error().message, HasSubstr("IMAGE is half changed, and no undo log was kept: part of what it "
+                                                "copies is overwritten, so don't repeat the command"));
+  }
+}
+
 TEST(TransactionTrouble, WithoutALogTheUserIsTold) {
   Disk disk(image_before());
   disk.fate.fail_at(3, EIO);
@@ -392,7 +405,7 @@ TEST(TransactionTrouble, WithoutALogTheUserIsTold) {
   plan_all(transaction, true);
   const auto done = transaction.commit(disk.image, nullptr, "image", disk.interrupted);
   ASSERT_FALSE(done);
-  EXPECT_THAT(done.error().message, HasSubstr("IMAGE is half changed, and no undo log was kept"));
+  EXPECT_THAT(done.error().message, HasSubstr("IMAGE is half changed, and no undo log was kept: repeat the command"));
 }
 
 struct Found {
