@@ -127,7 +127,7 @@ Result<int> Look::at(const std::string& path) {
   Progress progress(o_.progress);
   const check::Result result = check(*image, in_use, progress);
   print(*image, result, *selection, mending ? &mending->report() : nullptr, progress);
-  if (mending && !o_.json) report::print_way_back(out_, path, mending->report(), result.status());
+  if (mending && !o_.json) report::print_way_back(out_, path, mending->report());
   if (o_.kernel_log) log_to_kernel(report::summary_line(*image, result));
   return static_cast<int>(result.status());
 }

@@ -193,12 +193,16 @@ void Judge::rescue(std::vector<Advice>& to) const {
                 repair_command("recover")});
 }
 
-// Where the active tables are damaged, the newest snapshot whose tables aren't.
+// Where the active tables are damaged, the newest snapshot whose tables aren't. With clusters used twice, or a header
+// that may give entries another meaning, nobody knows which are.
 void Judge::go_back(std::vector<Advice>& to) const {
-  if (result_.reports.empty() || !state_damaged(0) || (image_.geometry && image_.geometry->data_file)) return;
+  if (result_.reports.empty() || (image_.geometry && image_.geometry->data_file)) return;
+  const std::uint64_t lost_l1 = count(Code::header_l1_offset) + count(Code::header_l1_size);
+  const bool disputed = result_.claims && !result_.claims->conflict.empty();
+  if (disputed || count_of("header") > lost_l1 || (lost_l1 == 0 && !state_damaged(0))) return;
   for (std::size_t state = result_.reports.size(); --state > 0;) {
-    if (state_damaged(state)) continue;
     const auto number = static_cast<std::size_t>(result_.states[state].snapshot);
+    if (state_damaged(state) || image_.snapshots.entries[number].disk_size == 0) continue;
     to.push_back(
         {fmt::format("Or go back: the tables of snapshot {} are whole. What was written since is dropped, and "
                      "this shows the plan.",

@@ -59,8 +59,9 @@ void print_done(Output& out, const std::string& path, const RepairReport& repair
   }
 }
 
-void print_way_back(Output& out, const std::string& path, const RepairReport& repair, check::Status now) {
-  if (repair.dry_run || repair.undo_log.empty() || now <= repair.before) return;
+void print_way_back(Output& out, const std::string& path, const RepairReport& repair) {
+  // As planned: the check that follows may look further, with -c.
+  if (repair.dry_run || repair.undo_log.empty() || repair.after <= repair.before) return;
   out.print("\nBefore this change the image was {}. To take it back:\n  {}\n", check::status_name(repair.before),
             undo_command(path, repair));
 }

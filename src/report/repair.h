@@ -27,8 +27,8 @@ struct RepairReport {
 void print_plan(Output& out, const RepairReport& repair, const Style& style);
 // What was done, and how to take it back.
 void print_done(Output& out, const std::string& path, const RepairReport& repair);
-// At the end of everything: if it made things worse, the way back once more. `now`: what a fresh check says.
-void print_way_back(Output& out, const std::string& path, const RepairReport& repair, check::Status now);
+// At the end of everything: if it made things worse, the way back once more.
+void print_way_back(Output& out, const std::string& path, const RepairReport& repair);
 
 void write_repair(Json& json, const RepairReport& repair);
 
