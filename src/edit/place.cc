@@ -209,23 +209,32 @@ Result<BytePlace> Finder::find() {
   return unknown();
 }
 
+struct EntryBits {
+  std::uint64_t offset, reserved;
+};
+constexpr EntryBits l1_bits{format::offset_mask, format::l1_reserved_mask};
+constexpr EntryBits reftable_bits{format::reftable_offset_mask, format::reftable_reserved_mask};
+
 // An entry with all that stands beside its offset: its flag, and what it shouldn't have.
-std::string entry_text(const format::Geometry& g, std::string what, std::uint64_t raw, std::uint64_t reserved) {
-  if (raw & format::copied_flag) what += ", COPIED";
-  if (g.offset_in_cluster(raw & format::offset_mask) != 0) what += ", not cluster-aligned";
-  if (raw & reserved) what += fmt::format(", reserved bits 0x{:x}", raw & reserved);
+std::string entry_text(const format::Geometry& g, std::string what, std::uint64_t raw, const EntryBits& bits) {
+  if (raw & format::copied_flag & ~bits.offset) what += ", COPIED";
+  if (g.offset_in_cluster(raw & bits.offset) != 0) what += ", not cluster-aligned";
+  if (raw & bits.reserved) what += fmt::format(", reserved bits 0x{:x}", raw & bits.reserved);
   return what;
 }
 
-std::string l1_meaning(const format::Geometry& g, std::uint64_t raw) {
-  const std::uint64_t offset = raw & format::offset_mask;
-  const std::string what = offset == 0 ? "no L2 table" : fmt::format("L2 table at 0x{:x}", offset);
-  return entry_text(g, what, raw, format::l1_reserved_mask);
+std::string table_meaning(const format::Geometry& g, std::string_view leads_to, std::uint64_t raw,
+                          const EntryBits& bits) {
+  const std::uint64_t offset = raw & bits.offset;
+  const std::string what = offset == 0 ? fmt::format("no {}", leads_to) : fmt::format("{} at 0x{:x}", leads_to, offset);
+  return entry_text(g, what, raw, bits);
 }
 
-std::string l2_meaning(const format::Geometry& g, std::uint64_t raw) {
+std::string l2_meaning(const format::Geometry& g, std::uint32_t version, std::uint64_t raw) {
   const std::string at = fmt::format("0x{:x}", raw & format::offset_mask);
-  const auto plain = [&](const std::string& what) { return entry_text(g, what, raw, format::l2_reserved_mask); };
+  const bool no_zero_flag = version < 3 || g.extended_l2;
+  const EntryBits bits{format::offset_mask, format::l2_reserved_mask | (no_zero_flag ? format::zero_flag : 0)};
+  const auto plain = [&](const std::string& what) { return entry_text(g, what, raw, bits); };
   switch (format::cluster_type(g, raw)) {
     case format::ClusterType::unallocated:
       return plain("unallocated");
@@ -239,8 +248,9 @@ std::string l2_meaning(const format::Geometry& g, std::uint64_t raw) {
       break;
   }
   const format::CompressedRange range = g.compressed(raw);
-  return fmt::format("compressed data at 0x{:x}, {} bytes at most{}", range.offset.value, range.bytes,
-                     raw & format::copied_flag ? ", COPIED" : "");
+  return fmt::format("compressed data at 0x{:x}, {} bytes at most{}{}", range.offset.value, range.bytes,
+                     raw & format::copied_flag ? ", COPIED" : "",
+                     range.offset.value >= format::max_host_offset ? ", past 2^56" : "");
 }
 
 }  // namespace
@@ -284,14 +294,14 @@ std::string meaning(const image::Image& image, const BytePlace& place, std::uint
     case PlaceKind::header:
       return report::field_meaning(image, *place.field, value);
     case PlaceKind::l1_entry:
-      return l1_meaning(*image.geometry, value);
+      return table_meaning(*image.geometry, "L2 table", value, l1_bits);
     case PlaceKind::l2_entry:
-      return l2_meaning(*image.geometry, value);
+      return l2_meaning(*image.geometry, image.header.version, value);
     case PlaceKind::l2_bitmap:
       return fmt::format("{} subclusters with data, {} of zeros", std::popcount(value & 0xffffffff),
                          std::popcount(value >> 32));
     case PlaceKind::reftable_entry:
-      return value == 0 ? "no block" : fmt::format("block at 0x{:x}", value & format::reftable_offset_mask);
+      return table_meaning(*image.geometry, "block", value, reftable_bits);
     default:
       return fmt::format("{}", value);
   }

@@ -121,6 +121,9 @@ TEST(Place, ValuesHaveAMeaning) {
   EXPECT_EQ(says("l2[0,0]", 0x50001), "zeros, with a cluster at 0x50000");
   EXPECT_EQ(says("l2[0,0]", 0), "unallocated");
   EXPECT_THAT(says("l2[0,0]", 0x4000000000050123), HasSubstr("compressed data at 0x50123"));
+  EXPECT_EQ(says("refcount_table[0]", 0), "no block");
+  EXPECT_EQ(says("refcount_table[0]", 0x8000000000020301),
+            "block at 0x8000000000020200, not cluster-aligned, reserved bits 0x101");
   EXPECT_EQ(says("header.cluster_bits", 16), "16 (64.00K)");
   EXPECT_EQ(says("refcount[0]", 3), "3");
 }
