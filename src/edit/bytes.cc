@@ -8,6 +8,7 @@
 #include "edit/commands.h"
 #include "edit/place.h"
 #include "repair/snapshot_table.h"
+#include "repair/steps.h"
 #include "report/escape.h"
 #include "report/text.h"
 
@@ -75,6 +76,7 @@ Result<void> set_text(Work& w, const BytePlace& place, const std::string& text) 
       fmt::format("{}: \"{}\" becomes \"{}\"", place.name, report::short_name(old), report::short_name(text)));
   w.let_go_since(w.result());
   if (repair::write_snapshots(w, entries) && w.look()) settle_refcounts(w);
+  repair::clear_unknown_features(w);
   return {};
 }
 

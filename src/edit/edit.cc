@@ -74,9 +74,7 @@ Result<repair::Repair> plan_edit(const File& image, Transaction& transaction, co
   // Of bytes, nobody knows what they are good for.
   const bool bytes = std::holds_alternative<SetValue>(command) || std::holds_alternative<CopyBytes>(command);
   if (auto done = perform_any(w, command, source); !done) return tl::unexpected(done.error());
-  if (std::holds_alternative<Apply>(command) || std::holds_alternative<Remove>(command)) {
-    repair::clear_unknown_features(w);
-  }
+  if (!bytes && !std::holds_alternative<Mark>(command)) repair::clear_unknown_features(w);
   if (w.changed()) w.look();
   if (w.growth_refused()) {
     return refused(fmt::format(

@@ -171,6 +171,12 @@ code 0 -m rebase -b -F over.there $image
 [[ $(extensions $image) == "$all" ]] || fail "$(extensions $image)"
 undone $image $image.undo before
 
+# What nobody knows may not fit the image any more.
+case_of plain
+damage $image autoclear-bit=5
+code 0 -m rebase -b -F over.there $image
+edit $image 'assert image["autoclear_features"] == 0'
+
 # ---- no room, another writer
 
 case_of plain
