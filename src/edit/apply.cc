@@ -18,6 +18,7 @@
 
 #include "base/checked.h"
 #include "edit/commands.h"
+#include "edit/misplaced.h"
 #include "image/walk.h"
 #include "repair/snapshot_table.h"
 #include "repair/steps.h"
@@ -47,8 +48,6 @@ class Applying {
   Result<void> require_possible() const;
   bool active_damaged() const;
   Voids find_voids() const;
-  bool of_a_snapshot(const check::Owner& owner) const;
-  bool active_table_named() const;
   Result<void> keep_present_state();
   std::string new_id() const;
   void make_active();
@@ -93,27 +92,6 @@ Voids Applying::find_voids() const {
         found.snapshot |= part.snapshot;
       });
   return found;
-}
-
-// Is the entry in a table that some snapshot has?
-bool Applying::of_a_snapshot(const check::Owner& owner) const {
-  if (owner.state != check::active_state) return true;
-  const auto table = w_.l2_table(check::active_state, owner.l1_index);
-  return table && std::ranges::any_of(w_.result().states, [&](const image::State& s) {
-           return s.snapshot >= 0 && w_.l2_table(s.snapshot, owner.l1_index) == table;
-         });
-}
-
-// Does an entry that stays name a table of the active state? With that table goes all that shows it.
-bool Applying::active_table_named() const {
-  using enum check::OwnerKind;
-  const auto table = [](const check::Owner& o) {
-    return o.state == check::active_state && (o.kind == l1_table || o.kind == l2_table);
-  };
-  return std::ranges::any_of(w_.result().owners, [&](const check::Owner& o) {
-    return (o.kind == data || o.kind == compressed) && std::ranges::any_of(w_.result().owners_of(o.cluster), table) &&
-           of_a_snapshot(o);
-  });
 }
 
 Result<void> Applying::require_undamaged(std::int32_t state) const {
@@ -248,10 +226,11 @@ void Applying::free_leaks(bool may) {
   const check::LeakDoubt& doubt = w_.result().leak_doubt;
   const std::string count = report::counted(left, "leaked cluster is", "leaked clusters are");
   if (misplaced_ || doubt.hidden || doubt.bitmaps_hidden) {
-    return w_.refuse(Code::refcount_leak,
-                     fmt::format("{} not freed: other damage, that stays, may hide whose they are. -R leak --force "
-                                 "frees them",
-                                 count));
+    const std::string_view why = misplaced_ ? "entries that stay have named clusters of others, so these may be theirs"
+                                            : "other damage, that stays, may hide whose they are";
+    return w_.refuse(
+        Code::refcount_leak,
+        fmt::format("{} not freed: {}. -R leak frees them, with --force if they look like lost data", count, why));
   }
   w_.refuse(Code::refcount_leak, fmt::format("{} not freed: {}. --force frees them", count, doubt.evidence));
 }
@@ -259,7 +238,14 @@ void Applying::free_leaks(bool may) {
 Result<void> Applying::run() {
   if (auto possible = require_possible(); !possible) return possible;
   const bool ruined = active_damaged(), lost_l1 = w_.count(Code::header_l1_offset) + w_.count(Code::header_l1_size) > 0;
-  misplaced_ = active_table_named();
+  const Misplaced misplaced = find_misplaced(w_, static_cast<std::int32_t>(number_), wanted_.keep_as.has_value());
+  if (misplaced.applied && !w_.wanted.force) {
+    return refused(
+        fmt::format("the tables of {} name clusters that are others' (-m error tells which). --force makes "
+                    "them active as they are",
+                    snapshot_text(w_, number_)));
+  }
+  misplaced_ = misplaced.any;
   const Voids voids = w_.count(Code::refcount_leak) > 0 ? find_voids() : Voids();
   if (wanted_.keep_as) {
     if (auto kept = keep_present_state(); !kept) return kept;

@@ -88,7 +88,11 @@ shared() {
 shared
 edit $image "$shared"'
 for place, table in zip(data[:6], set(tables.values()) - set(shared)): image.put(place, table)'
-keeps "what the applied snapshot should name" -A first
+cp -p $image damaged
+original=damaged target=$image
+cannot 255 'tables of snapshot 1 \("first"\) name clusters that are others.*--force makes them active as they are' -A first $image
+rm -f $image.undo*
+keeps "what the applied snapshot should name" -A first --force
 shared
 edit $image "$shared"'
 image.put(data[0], image["refcount_table_offset"])'
@@ -97,8 +101,76 @@ original=damaged target=$image
 cannot 255 'tables of snapshot 1 \("first"\) are damaged.*--force makes them active as they are' -A first $image
 rm -f $image.undo*
 code 1 -A first --force $image
-says out 'refcount.leak: 1 leaked cluster is not freed: other damage'
+says out 'refcount.leak: 1 leaked cluster is not freed: entries that stay have'
 taken_back $image damaged
+
+# With tables of its own, the snapshot is as damaged where what it names is somebody's data; and so is another snapshot,
+# that stays. It may name what a bitmap or the snapshot table has, too, which go.
+own() {
+  rm -f $image*
+  qemu-img create -q -f qcow2 -o cluster_size=512 $image 4M
+  for k in $(seq 0 255); do printf 'write -q -P %d %dk 4k\n' "$k" $((k * 4)); done >commands
+  qemu-io $image <commands
+  qemu-img snapshot -c first $image
+  qemu-io -c 'write -q -P 44 512k 512k' $image
+  qemu-img snapshot -c second $image
+  qemu-img bitmap --add $image daily
+  qemu-io -c 'write -q -P 33 512k 1M' $image
+}
+# garble COUNT FROM TO: so many entries of the first snapshot's, from a guest offset on, name what the active ones of
+# another guest offset name. Or what there is at a host offset.
+garble() {
+  edit $image "
+active, first = dict(image.l2_tables()), dict(image.l2_tables(0))
+entry = lambda tables, at: image.l2_at(tables[at // 512 // 64], at // 512 % 64)
+for i in range($1):
+    mask, place = 0x00fffffffffffe00, entry(first, $2 + i * 512)
+    other = $3 if '$3'.startswith('image') else image.get(entry(active, $3 + i * 512)) & mask
+    image.put(place, image.get(place) & ~mask | other)"
+}
+for from in 600 800; do
+  own
+  garble 1 $((from * 1024)) $(((1400 - from) * 1024))
+  code 4 $image
+  says_not out 'Or go back'
+  cp -p $image damaged
+  rm -f $image.undo*
+  cannot 255 '"first"\) (are damaged|name clusters that are others)' -A first $image
+  for count in 1 20; do
+    own
+    garble $count $((from * 1024)) $(((1400 - from) * 1024))
+    cp $image damaged
+    for state in 'first --force' second; do
+      # shellcheck disable=SC2086
+      code 1 -A $state $image
+      says out "refcount.leak: $count leaked clusters? (is|are) not freed"
+      code 1 --json $image
+      json "d['totals']['leaks'] == $count"
+      taken_back $image damaged
+      rm $image.undo
+    done
+  done
+done
+for place in 'image.bitmaps()[0].table_offset' 'image["snapshots_offset"]'; do
+  own
+  garble 1 614400 "$place"
+  code 1 -A second --keep-as kept $image
+  says out 'refcount.leak: 1 leaked cluster is not freed'
+done
+
+# The way back is offered where it leads somewhere.
+case_of plain
+edit $image 'image["l1_size"] = 0'
+code 6 $image
+says out "^Run:     qcow2-dump -A 'snapshot\[1\]' --dry-run $image$"
+case_of plain
+damage $image l2-table-garbage
+edit $image 'image.put_snapshot_field(1, "disk_size", 0)'
+code 6 $image
+says out "^Run:     qcow2-dump -A 'snapshot\[0\]' --dry-run $image$"
+edit $image 'image["incompatible_features"] = 1 << 40'
+code 6 $image
+says_not out 'Or go back'
 
 # Damage that isn't the active tables' may hide whose leaks are; they stay.
 case_of plain

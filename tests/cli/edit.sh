@@ -114,6 +114,26 @@ code 0 -m edit -O 0x13ff00 -V 1 $image
 says_not out 'Before this change'
 taken_back $image "$original"
 rm -f $image.undo*
+# Only what the change itself has made worse, not what -c finds besides.
+case_of compressed
+edit $image 'at = image.entries("compressed")[0].host; image.write(at, b"\xff" * 64)'
+code 6 -c -M dirty $image
+says out 'compressed.payload'
+says_not out 'Before this change'
+case_of plain
+
+# Bit 0 means zeros, but not everywhere.
+for kind in v2 extended-l2; do
+  case_of $kind
+  code 6 -m edit -O 'l2[0,3]' -V 0x8000000000050001 $image
+  tr -s '\n ' ' ' <out >line
+  says line 'becomes .* at 0x50000, COPIED, reserved bits 0x1 '
+done
+case_of 512
+code 6 -m edit -O 'l2[0,3]' -V 0x5100000000000000 $image
+tr -s '\n ' ' ' <out >line
+says line 'becomes compressed data at 0x1100000000000000, 512 bytes at most, past 2\^56 '
+case_of plain
 
 # ---- what makes the header unreadable
 
@@ -150,6 +170,12 @@ for kind in plain v2 512 luks; do
   [[ $(snapshots $image) == *"('77', 'first'"* ]] || fail "$(snapshots $image)"
   clean "$kind" $image
 done
+
+# What nobody knows may not fit the new table.
+case_of plain
+damage $image autoclear-bit=5
+code 0 -m edit -O 'snapshot[0].name' -V renamed $image
+edit $image 'assert image["autoclear_features"] == 0'
 
 # ---- the known manual rescue: three entries of garbage between good neighbours, which tell what they were
 

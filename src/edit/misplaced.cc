@@ -1,0 +1,151 @@
+// Looks at each cluster that has several owners, some of which go. Metadata is never what an entry means: then the
+// entry was garbled. Of two entries it is the one that doesn't fit its neighbours; if these don't tell, it may be
+// either.
+#include "edit/misplaced.h"
+
+#include <algorithm>
+#include <map>
+#include <span>
+#include <utility>
+
+namespace qd::edit {
+namespace {
+
+using repair::Work;
+
+using GuestPlace = std::pair<std::uint32_t, std::uint32_t>;  // L1 index, L2 index
+GuestPlace place_of(const check::Owner& o) { return {o.l1_index, o.l2_index}; }
+
+bool is_entry(const check::Owner& o) { return !check::is_metadata(o.kind); }
+
+bool is_packed(const check::Owner& o) { return o.kind == check::OwnerKind::compressed; }
+
+// Of one cluster, the owners that go. States share a cluster lawfully at one guest offset, and compressed data packed
+// into it anywhere.
+struct Rivals {
+  bool metadata = false, packed = false, packed_fits = false;
+  std::map<GuestPlace, bool> plain;  // does the entry fit its neighbours?
+  std::size_t plain_fits = 0;
+
+  void add(const check::Owner& o, bool fits) {
+    if (!is_entry(o)) {
+      metadata = true;
+    } else if (is_packed(o)) {
+      packed = true;
+      packed_fits |= fits;
+    } else if (plain.emplace(place_of(o), fits).second) {
+      plain_fits += fits;
+    }
+  }
+  const bool* same_place(const check::Owner& o) const {
+    const auto found = is_packed(o) ? plain.end() : plain.find(place_of(o));
+    return found == plain.end() ? nullptr : &found->second;
+  }
+  bool dispute(const check::Owner& o) const {
+    return metadata || (packed && !is_packed(o)) || plain.size() > (same_place(o) ? 1u : 0u);
+  }
+  bool fit(const check::Owner& o) const {
+    const bool* same = same_place(o);
+    return (packed_fits && !is_packed(o)) || plain_fits > (same && *same ? 1u : 0u);
+  }
+};
+
+class Search {
+ public:
+  Search(Work& w, std::int32_t applied, bool new_snapshot_table)
+      : w_(w), applied_(applied), new_snapshot_table_(new_snapshot_table) {}
+  Misplaced run();
+
+ private:
+  bool snapshot_has(const check::Owner& owner);
+  bool goes(const check::Owner& owner);
+  bool in_sequence(const check::Owner& entry);
+  void look_at(std::span<const check::Owner> owners);
+
+  Work& w_;
+  const std::int32_t applied_;
+  const bool new_snapshot_table_;
+  Misplaced found_;
+  std::map<std::uint32_t, bool> shared_;  // by L1 index, does a snapshot have the active L2 table?
+};
+
+// Is the L2 table, or the entry in it, one that some snapshot has?
+bool Search::snapshot_has(const check::Owner& owner) {
+  if (owner.state != check::active_state) return true;
+  const auto [known, fresh] = shared_.try_emplace(owner.l1_index, false);
+  const auto table = fresh ? w_.l2_table(check::active_state, owner.l1_index) : std::nullopt;
+  if (table) {
+    known->second = std::ranges::any_of(w_.result().states, [&](const image::State& s) {
+      return s.snapshot >= 0 && w_.l2_table(s.snapshot, owner.l1_index) == table;
+    });
+  }
+  return known->second;
+}
+
+bool Search::goes(const check::Owner& owner) {
+  using enum check::OwnerKind;
+  switch (owner.kind) {
+    case l1_table:
+      return owner.state == check::active_state;
+    case l2_table:
+    case data:
+    case compressed:
+      return !snapshot_has(owner);
+    case snapshot_table:
+      return new_snapshot_table_;
+    default:
+      return owner.kind == bitmap_table || owner.kind == bitmap_data;
+  }
+}
+
+// Does the entry go on where the one before it ends, or the next one where it ends?
+bool Search::in_sequence(const check::Owner& entry) {
+  const format::Geometry& g = w_.geometry();
+  const auto table = w_.l2_table(entry.state, entry.l1_index);
+  if (!table) return false;
+  const bool packed = entry.kind == check::OwnerKind::compressed;
+  const auto at = [&](std::uint64_t index) -> std::uint64_t {
+    const std::uint64_t raw = index < g.l2_entries() ? w_.read64(w_.l2_entry(*table, index)) : 0;
+    if ((format::cluster_type(g, raw) == format::ClusterType::compressed) != packed) return 0;
+    return packed ? g.compressed(raw).offset.value : raw & format::offset_mask;
+  };
+  // Compressed data takes up to a cluster.
+  const auto follows = [&](std::uint64_t first, std::uint64_t next) {
+    return first != 0 && next > first && next - first <= g.cluster_size();
+  };
+  const std::uint64_t here = at(entry.l2_index);
+  return follows(here, at(std::uint64_t{entry.l2_index} + 1)) ||
+         (entry.l2_index > 0 && follows(at(entry.l2_index - 1), here));
+}
+
+// The owners of one cluster.
+void Search::look_at(std::span<const check::Owner> owners) {
+  Rivals rivals;
+  for (const check::Owner& o : owners) {
+    if (goes(o)) rivals.add(o, is_entry(o) && in_sequence(o));
+  }
+  for (const check::Owner& o : owners) {
+    if (!is_entry(o) || goes(o) || !rivals.dispute(o)) continue;
+    const bool fits = in_sequence(o), rival_fits = rivals.fit(o);
+    const bool garbled = rivals.metadata || (!fits && rival_fits), sound = !rivals.metadata && fits && !rival_fits;
+    found_.any |= !sound;
+    found_.applied |= garbled && w_.l2_table(o.state, o.l1_index) == w_.l2_table(applied_, o.l1_index);
+  }
+}
+
+Misplaced Search::run() {
+  const BitSet& conflicts = w_.claims().conflict;
+  for (auto c = conflicts.next(0); c; c = conflicts.next(*c + 1)) {
+    look_at(w_.result().owners_of(ClusterIndex(*c)));
+    found_.any |= !w_.result().owners_complete;
+  }
+  return found_;
+}
+
+}  // namespace
+
+Misplaced find_misplaced(Work& w, std::int32_t applied, bool new_snapshot_table) {
+  return Search(w, applied, new_snapshot_table).run();
+}
+
+}  // namespace qd::edit
