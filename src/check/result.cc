@@ -44,6 +44,14 @@ std::string_view owner_name(OwnerKind kind) {
   return names[static_cast<std::size_t>(kind)];
 }
 
+bool Result::damaged(std::size_t state) const {
+  const TableCounts &l1 = reports[state].l1, &l2 = reports[state].l2;
+  return l1.unaligned + l1.invalid + l2.unaligned + l2.invalid > 0 ||
+         std::ranges::any_of(findings.list(), [&](const Finding& f) {
+           return f.state == states[state].snapshot && hides(f.code) == Hidden::data;
+         });
+}
+
 std::span<const Owner> Result::owners_of(ClusterIndex cluster) const {
   const auto first = std::ranges::lower_bound(owners, cluster, {}, &Owner::cluster);
   const auto last = std::ranges::upper_bound(owners, cluster, {}, &Owner::cluster);

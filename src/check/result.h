@@ -96,6 +96,8 @@ struct Result {
   std::shared_ptr<const Claims> claims;
 
   Status status() const { return findings.status(); }
+  // Has one of the states, by its place in that list, entries that lead nowhere, or damage that hides what they refer to?
+  bool damaged(std::size_t state) const;
   // Who holds a suspect cluster; empty if too many were found to keep them all.
   std::span<const Owner> owners_of(ClusterIndex cluster) const;
   // How many references the mapping has to a cluster.

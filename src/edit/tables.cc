@@ -40,17 +40,12 @@ Result<void> require_whole_snapshot_table(const Work& w) {
 bool damaged(const Work& w, std::int32_t snapshot) {
   const image::State* state = w.state(snapshot);
   if (!state || w.dubious(snapshot)) return true;
-  const check::StateReport& r = w.result().reports[static_cast<std::size_t>(state - w.result().states.data())];
-  const auto here = [&](const check::Finding& f) {
-    return f.state == snapshot && check::problem(f.code).severity == check::Severity::error &&
-           check::hides(f.code) != check::Hidden::nothing;
-  };
   // A table that has another owner holds somebody else's bytes, perhaps.
   const auto disputed = [&](const check::Owner& o) {
     return o.state == snapshot && check::is_metadata(o.kind) && w.was_disputed(o.cluster);
   };
-  return r.l1.unaligned + r.l1.invalid + r.l2.unaligned + r.l2.invalid > 0 ||
-         std::ranges::any_of(w.result().owners, disputed) || std::ranges::any_of(w.result().findings.list(), here);
+  return w.result().damaged(static_cast<std::size_t>(state - w.result().states.data())) ||
+         std::ranges::any_of(w.result().owners, disputed);
 }
 
 void settle_refcounts(Work& w) {

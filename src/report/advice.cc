@@ -31,7 +31,6 @@ class Judge {
   bool wanted(Repair repair) const { return wanted_[static_cast<std::size_t>(repair)]; }
   bool lazy_dirty() const;
   bool only_header() const;
-  bool state_damaged(std::size_t state) const;
 
   std::string what() const;
   std::string whether() const;
@@ -92,15 +91,6 @@ bool Judge::lazy_dirty() const {
 // Is the header alone what -R recover is wanted for?
 bool Judge::only_header() const {
   return wanted(Repair::recover) && count_of("l1") + count_of("l2") == 0 && count(Code::header_l1_offset) == 0;
-}
-
-bool Judge::state_damaged(std::size_t state) const {
-  const check::StateReport& r = result_.reports[state];
-  const std::int32_t snapshot = result_.states[state].snapshot;
-  return r.l1.unaligned + r.l1.invalid + r.l2.unaligned + r.l2.invalid > 0 ||
-         std::ranges::any_of(result_.findings.list(), [&](const check::Finding& f) {
-           return f.state == snapshot && check::hides(f.code) == check::Hidden::data;
-         });
 }
 
 // The image's state in figures, the worst first.
@@ -199,10 +189,10 @@ void Judge::go_back(std::vector<Advice>& to) const {
   if (result_.reports.empty() || (image_.geometry && image_.geometry->data_file)) return;
   const std::uint64_t lost_l1 = count(Code::header_l1_offset) + count(Code::header_l1_size);
   const bool disputed = result_.claims && !result_.claims->conflict.empty();
-  if (disputed || count_of("header") > lost_l1 || (lost_l1 == 0 && !state_damaged(0))) return;
+  if (disputed || count_of("header") > lost_l1 || (lost_l1 == 0 && !result_.damaged(0))) return;
   for (std::size_t state = result_.reports.size(); --state > 0;) {
     const auto number = static_cast<std::size_t>(result_.states[state].snapshot);
-    if (state_damaged(state) || image_.snapshots.entries[number].disk_size == 0) continue;
+    if (result_.damaged(state) || image_.snapshots.entries[number].disk_size == 0) continue;
     to.push_back(
         {fmt::format("Or go back: the tables of snapshot {} are whole. What was written since is dropped, and "
                      "this shows the plan.",
