@@ -10,7 +10,6 @@ namespace {
 using repair::Work;
 
 constexpr std::uint64_t all_ones = 1;
-constexpr std::uint64_t longest_bitmap = 512 << 20;  // bytes of bits; QEMU opens no image with a longer one
 
 // Clusters that hold the bits of a disk, one for each 2^granularity_bits bytes.
 std::uint64_t table_entries(const format::Geometry& g, std::uint64_t disk_size, unsigned granularity_bits) {
@@ -21,7 +20,7 @@ std::uint64_t table_entries(const format::Geometry& g, std::uint64_t disk_size, 
 Result<void> mark_dirty(Work& w, const format::Bitmap& b, std::uint64_t disk_size) {
   const format::Geometry& g = w.geometry();
   const std::uint64_t entries = table_entries(g, disk_size, b.granularity_bits);
-  if (entries == 0 || entries > longest_bitmap >> g.cluster_bits) {
+  if (entries == 0 || entries > format::max_bitmap_bytes >> g.cluster_bits) {
     return refused(
         fmt::format("bitmap \"{}\" can't describe a disk of {} bytes", report::short_name(b.name), disk_size));
   }

@@ -29,6 +29,7 @@ inline constexpr std::uint64_t max_snapshot_extra_bytes = 1024;
 inline constexpr std::uint64_t max_bitmaps = 65535;
 inline constexpr std::uint64_t max_bitmap_directory_bytes = 1024 * max_bitmaps;
 inline constexpr std::uint64_t max_bitmap_table_entries = 0x8000000;
+inline constexpr std::uint64_t max_bitmap_bytes = 512ULL << 20;  // of one, its bits
 
 struct CompressedRange {
   HostOffset offset;    // first byte, not aligned
