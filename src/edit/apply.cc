@@ -46,14 +46,15 @@ class Applying {
  private:
   Result<void> require_undamaged(std::int32_t state) const;
   Result<void> require_possible() const;
+  bool l1_lost() const;
   bool active_damaged() const;
   Voids find_voids() const;
   Result<void> keep_present_state();
   std::string new_id() const;
   void make_active();
   void tell_what_goes() const;
-  bool may_free(const Voids& voids, bool ruined, bool lost_l1) const;
-  void free_leaks(bool may);
+  std::string why_kept(const Voids& voids, bool ruined, bool lost_l1) const;
+  void free_leaks(const std::string& why_not);
 
   Work& w_;
   const Apply& wanted_;
@@ -62,13 +63,15 @@ class Applying {
   bool misplaced_ = false;           // entries that stay have named clusters which may not be theirs
 };
 
+bool Applying::l1_lost() const { return w_.count(Code::header_l1_offset) + w_.count(Code::header_l1_size) > 0; }
+
 // Two uses of a cluster are damage of both.
 bool Applying::active_damaged() const {
   const auto disputed = [&](const check::Owner& o) {
     return o.state == check::active_state && w_.was_disputed(o.cluster);
   };
-  return damaged(w_, check::active_state) || w_.count(Code::header_l1_offset) + w_.count(Code::header_l1_size) > 0 ||
-         !w_.result().owners_complete || std::ranges::any_of(w_.result().owners, disputed);
+  return damaged(w_, check::active_state) || l1_lost() || !w_.result().owners_complete ||
+         std::ranges::any_of(w_.result().owners, disputed);
 }
 
 // L2 tables that map nothing, and none where snapshots have one. That may be so; or they were lost.
@@ -206,38 +209,37 @@ void Applying::tell_what_goes() const {
           "", ""});
 }
 
-// Of the leaks that are left when refcounts have followed the tables. `lost_l1`: the header has lost the present L1
-// table.
-bool Applying::may_free(const Voids& voids, bool ruined, bool lost_l1) const {
+// Why the leaks that are left when refcounts have followed the tables stay; nothing if they needn't. `lost_l1`: the
+// header has lost the present L1 table.
+std::string Applying::why_kept(const Voids& voids, bool ruined, bool lost_l1) const {
   const check::LeakDoubt& doubt = w_.result().leak_doubt;
-  if (misplaced_ || doubt.hidden || doubt.bitmaps_hidden) return false;
-  if (w_.wanted.force || !doubt.forbids_freeing()) return true;
-  if (wanted_.keep_as) return false;
-  return (ruined || voids.active) && !voids.snapshot && (lost_l1 || !doubt.lost_snapshot);
+  constexpr std::string_view later = "-R leak frees them, with --force if they look like lost data";
+  if (misplaced_) {
+    return fmt::format("entries that stay have named clusters of others, so these may be theirs. {}", later);
+  }
+  if (doubt.hidden || doubt.bitmaps_hidden) {
+    return fmt::format("other damage, that stays, may hide whose they are. {}", later);
+  }
+  if (w_.wanted.force || !doubt.forbids_freeing()) return {};
+  const bool of_the_present = (ruined || voids.active) && !voids.snapshot && (lost_l1 || !doubt.lost_snapshot);
+  if (of_the_present && !wanted_.keep_as) return {};
+  return doubt.evidence + ". --force frees them";
 }
 
-void Applying::free_leaks(bool may) {
+void Applying::free_leaks(const std::string& why_not) {
   const std::uint64_t left = w_.count(Code::refcount_leak);
   if (left == 0) return;
-  if (may) {
-    w_.free_leaks();
-    return settle_refcounts(w_);
+  if (!why_not.empty()) {
+    const std::string count = report::counted(left, "leaked cluster is", "leaked clusters are");
+    return w_.refuse(Code::refcount_leak, fmt::format("{} not freed: {}", count, why_not));
   }
-  const check::LeakDoubt& doubt = w_.result().leak_doubt;
-  const std::string count = report::counted(left, "leaked cluster is", "leaked clusters are");
-  if (misplaced_ || doubt.hidden || doubt.bitmaps_hidden) {
-    const std::string_view why = misplaced_ ? "entries that stay have named clusters of others, so these may be theirs"
-                                            : "other damage, that stays, may hide whose they are";
-    return w_.refuse(
-        Code::refcount_leak,
-        fmt::format("{} not freed: {}. -R leak frees them, with --force if they look like lost data", count, why));
-  }
-  w_.refuse(Code::refcount_leak, fmt::format("{} not freed: {}. --force frees them", count, doubt.evidence));
+  w_.free_leaks();
+  settle_refcounts(w_);
 }
 
 Result<void> Applying::run() {
   if (auto possible = require_possible(); !possible) return possible;
-  const bool ruined = active_damaged(), lost_l1 = w_.count(Code::header_l1_offset) + w_.count(Code::header_l1_size) > 0;
+  const bool ruined = active_damaged(), lost_l1 = l1_lost();
   const Misplaced misplaced = find_misplaced(w_, static_cast<std::int32_t>(number_), wanted_.keep_as.has_value());
   if (misplaced.applied && !w_.wanted.force) {
     return refused(
@@ -267,7 +269,7 @@ Result<void> Applying::run() {
   // What is mended below shows no more that entries have named clusters of others.
   misplaced_ |= w_.result().leak_doubt.misplaced;
   settle_refcounts(w_);
-  free_leaks(may_free(voids, ruined, lost_l1));
+  free_leaks(why_kept(voids, ruined, lost_l1));
   repair::clear_marks(w_);
   return {};
 }

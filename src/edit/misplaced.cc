@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
+#include <set>
 #include <span>
 #include <utility>
 
@@ -13,41 +15,24 @@ namespace {
 
 using repair::Work;
 
-using GuestPlace = std::pair<std::uint32_t, std::uint32_t>;  // L1 index, L2 index
-GuestPlace place_of(const check::Owner& o) { return {o.l1_index, o.l2_index}; }
+// What may lawfully be of several owners: a guest cluster, in however many states, by its L1 and L2 index; and whatever
+// is compressed, packed into one cluster (nothing).
+using Share = std::optional<std::pair<std::uint32_t, std::uint32_t>>;
+Share share_of(const check::Owner& entry) {
+  if (entry.kind == check::OwnerKind::compressed) return std::nullopt;
+  return std::pair(entry.l1_index, entry.l2_index);
+}
 
-bool is_entry(const check::Owner& o) { return !check::is_metadata(o.kind); }
-
-bool is_packed(const check::Owner& o) { return o.kind == check::OwnerKind::compressed; }
-
-// Of one cluster, the owners that go. States share a cluster lawfully at one guest offset, and compressed data packed
-// into it anywhere.
+// Of one cluster, the owners that go.
 struct Rivals {
-  bool metadata = false, packed = false, packed_fits = false;
-  std::map<GuestPlace, bool> plain;  // does the entry fit its neighbours?
-  std::size_t plain_fits = 0;
+  bool metadata = false;
+  std::set<Share> entries, fitting;  // the latter fit their neighbours
 
-  void add(const check::Owner& o, bool fits) {
-    if (!is_entry(o)) {
-      metadata = true;
-    } else if (is_packed(o)) {
-      packed = true;
-      packed_fits |= fits;
-    } else if (plain.emplace(place_of(o), fits).second) {
-      plain_fits += fits;
-    }
+  static bool beside(const std::set<Share>& rivals, const check::Owner& entry) {
+    return rivals.size() > rivals.count(share_of(entry));
   }
-  const bool* same_place(const check::Owner& o) const {
-    const auto found = is_packed(o) ? plain.end() : plain.find(place_of(o));
-    return found == plain.end() ? nullptr : &found->second;
-  }
-  bool dispute(const check::Owner& o) const {
-    return metadata || (packed && !is_packed(o)) || plain.size() > (same_place(o) ? 1u : 0u);
-  }
-  bool fit(const check::Owner& o) const {
-    const bool* same = same_place(o);
-    return (packed_fits && !is_packed(o)) || plain_fits > (same && *same ? 1u : 0u);
-  }
+  bool dispute(const check::Owner& entry) const { return metadata || beside(entries, entry); }
+  bool fit(const check::Owner& entry) const { return beside(fitting, entry); }
 };
 
 class Search {
@@ -122,10 +107,16 @@ bool Search::in_sequence(const check::Owner& entry) {
 void Search::look_at(std::span<const check::Owner> owners) {
   Rivals rivals;
   for (const check::Owner& o : owners) {
-    if (goes(o)) rivals.add(o, is_entry(o) && in_sequence(o));
+    if (!goes(o)) continue;
+    if (check::is_metadata(o.kind)) {
+      rivals.metadata = true;
+    } else {
+      rivals.entries.insert(share_of(o));
+      if (in_sequence(o)) rivals.fitting.insert(share_of(o));
+    }
   }
   for (const check::Owner& o : owners) {
-    if (!is_entry(o) || goes(o) || !rivals.dispute(o)) continue;
+    if (check::is_metadata(o.kind) || goes(o) || !rivals.dispute(o)) continue;
     const bool fits = in_sequence(o), rival_fits = rivals.fit(o);
     const bool garbled = rivals.metadata || (!fits && rival_fits), sound = !rivals.metadata && fits && !rival_fits;
     found_.any |= !sound;
@@ -135,10 +126,8 @@ void Search::look_at(std::span<const check::Owner> owners) {
 
 Misplaced Search::run() {
   const BitSet& conflicts = w_.claims().conflict;
-  for (auto c = conflicts.next(0); c; c = conflicts.next(*c + 1)) {
-    look_at(w_.result().owners_of(ClusterIndex(*c)));
-    found_.any |= !w_.result().owners_complete;
-  }
+  found_.any = !conflicts.empty() && !w_.result().owners_complete;
+  for (auto c = conflicts.next(0); c; c = conflicts.next(*c + 1)) look_at(w_.result().owners_of(ClusterIndex(*c)));
   return found_;
 }
 
