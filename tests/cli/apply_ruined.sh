@@ -85,21 +85,22 @@ shared() {
   qemu-img snapshot -c first $image
   qemu-io -f qcow2 -c 'write -q 512k 1M' $image
 }
+# refuses PATTERN: to make it active.
+refuses() {
+  cp -p $image damaged
+  rm -f $image.undo*
+  original=damaged target=$image
+  cannot 255 "$1" -A first $image
+}
 shared
 edit $image "$shared"'
 for place, table in zip(data[:6], set(tables.values()) - set(shared)): image.put(place, table)'
-cp -p $image damaged
-original=damaged target=$image
-cannot 255 'tables of snapshot 1 \("first"\) name clusters that are others.*--force makes them active as they are' -A first $image
-rm -f $image.undo*
+refuses 'tables of snapshot 1 \("first"\) name clusters that are others.*--force makes them active as they are'
 keeps "what the applied snapshot should name" -A first --force
 shared
 edit $image "$shared"'
 image.put(data[0], image["refcount_table_offset"])'
-cp -p $image damaged
-original=damaged target=$image
-cannot 255 'tables of snapshot 1 \("first"\) are damaged.*--force makes them active as they are' -A first $image
-rm -f $image.undo*
+refuses 'tables of snapshot 1 \("first"\) are damaged.*--force makes them active as they are'
 code 1 -A first --force $image
 says out 'refcount.leak: 1 leaked cluster is not freed: entries that stay have'
 taken_back $image damaged
@@ -133,9 +134,7 @@ for from in 600 800; do
   garble 1 $((from * 1024)) $(((1400 - from) * 1024))
   code 4 $image
   says_not out 'Or go back'
-  cp -p $image damaged
-  rm -f $image.undo*
-  cannot 255 '"first"\) (are damaged|name clusters that are others)' -A first $image
+  refuses '"first"\) (are damaged|name clusters that are others)'
   for count in 1 20; do
     own
     garble $count $((from * 1024)) $(((1400 - from) * 1024))
