@@ -286,7 +286,7 @@ Result<void> Commit::write_stage(Stage stage) {
                          page->first.number == runs.back().first->first.number + runs.back().pages;
     goes_on ? void(++runs.back().pages) : runs.push_back({page, 1});
   }
-  if (plan_.backwards) std::ranges::reverse(runs);
+  if (plan_.self_copy == Plan::SelfCopy::up) std::ranges::reverse(runs);
   for (const auto& [first, pages] : runs) {
     if (auto done = write_pages(first, pages); !done) return done;
   }
@@ -370,8 +370,9 @@ Error Commit::recover(Error why) const {
   }
   if (!log_) {
     why.message += fmt::format("; {} is half changed, and no undo log was kept: {}", image_.path(),
-                               plan_.overlapping ? "part of what it copies is overwritten, so don't repeat the command"
-                                                 : "repeat the command");
+                               plan_.self_copy != Plan::SelfCopy::none
+                                   ? "part of what it copies is overwritten, so don't repeat the command"
+                                   : "repeat the command");
     return why;
   }
   const auto taken_back = UndoLog::read(*log_).and_then([&](const UndoLog& log) { return log.take_back(image_); });

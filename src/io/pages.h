@@ -67,8 +67,8 @@ struct Plan {
   std::uint64_t size;
   Pages pages;
   Ranges punched;  // within the base
-  // A copy within the base goes into what it reads; if up, the last page is written first.
-  bool overlapping = false, backwards = false;
+  // A copy within the base that goes into what it reads. If upwards, the last page is written first.
+  enum class SelfCopy { none, down, up } self_copy = SelfCopy::none;
   // A walk over the view goes on while what it found is planned.
   mutable std::shared_mutex mutex;
 

@@ -141,8 +141,7 @@ Result<void> Transaction::copy(Stage stage, std::uint64_t offset, const File& so
     plan_->size = std::max(plan_->size, offset + length);
     const bool overlapping =
         &source == &plan_->base && from != offset && std::max(from, offset) - std::min(from, offset) < length;
-    plan_->overlapping |= overlapping;
-    plan_->backwards |= overlapping && from < offset;
+    if (overlapping) plan_->self_copy = from < offset ? Plan::SelfCopy::up : Plan::SelfCopy::down;
   }
   return for_pages(offset, length, [&](std::uint64_t at, std::uint64_t here) -> Result<void> {
     const CopiedPage place{&source, from + (at - offset)};
@@ -181,7 +180,7 @@ void Transaction::forget() {
   plan_->pages.clear();
   plan_->punched = {};
   plan_->size = plan_->base.size();
-  plan_->overlapping = plan_->backwards = false;
+  plan_->self_copy = Plan::SelfCopy::none;
   broken_.reset();
 }
 
