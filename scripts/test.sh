@@ -7,12 +7,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 jobs=$(nproc)
 passed=0 failed=0
 
-# run_tests FOLDER [ctest arguments]: shows CTest's report and adds up its figures.
+# run_tests FOLDER [ctest arguments]: shows what fails, and CTest's summary, and adds up its figures.
 run_tests() {
   local folder=$root/$1 status=0 bad of
   shift
+  say "testing: ${folder##*/} $* ..."
   ctest --test-dir "$folder" --output-on-failure --no-tests=error -j "$jobs" "$@" 2>&1 </dev/null |
-    tee "$folder/ctest.log" || status=$?
+    tee "$folder/ctest.log" | { grep --line-buffered -vE '^ +Start +[0-9]+: | Passed +[0-9.]+ sec$' || true; } || status=$?
   read -r bad of < <(sed -nE 's/.*tests passed, ([0-9]+) tests? failed out of ([0-9]+)$/\1 \2/p' "$folder/ctest.log") ||
     { say "no test was run"; bad=1 of=1; }
   ((status == 0 || bad > 0)) || bad=1

@@ -36,11 +36,13 @@ image() {
   shift
   qemu-img create -q -f qcow2 "$@" "$name" 64M
   qemu-io -f qcow2 -c "write -P 17 0 1M" -c "write -c -P 18 5M 64k" -c "write -P 19 33M 512k" "$name" >qemu-io.log
+  sync "$name"
 }
-snapshot() { qemu-img snapshot -c "$2" "$1"; }
+# Files are synced once they are made: a file system may allot blocks late, and the disk size that is reported follows.
+snapshot() { qemu-img snapshot -c "$2" "$1" && sync "$1"; }
 
 # damage IMAGE NAME[=ARG]: one of tests/tools/damage.py --list.
-damage() { python3 "$here/../tools/damage.py" "$1" "$2" >codes; }
+damage() { python3 "$here/../tools/damage.py" "$1" "$2" >codes && sync "$1"; }
 
 # poke FILE OFFSET HEXBYTES
 poke() {

@@ -41,6 +41,7 @@ suspicious() {
     [[ $what == error || $what == reuse ]] || says out "$3"
     kept image.qcow2 before all
     (($(stat -c %s image.qcow2) >= $(stat -c %s before))) || fail "-R $what has cut the file"
+    sync image.qcow2 before  # a file system may allot blocks late
     (($(stat -c %b image.qcow2) >= $(stat -c %b before))) || fail "-R $what has given space back"
     kept_by_writers image.qcow2 before all
     rm -f image.qcow2*

@@ -81,6 +81,12 @@ class Nobody:
     __enter__ = __exit__ = lambda *_: None
 
 
+def settle(path):
+    """A file system may allot blocks long after they were written; from now on they stay as they are."""
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+
+
 def fingerprint(path):
     info = os.stat(path)
     return info.st_size, info.st_blocks, info.st_mtime_ns, info.st_ctime_ns
@@ -92,6 +98,7 @@ def run_one(name, binary, cache, update):
         with tempfile.TemporaryDirectory(prefix="images-") as folder:
             recipe = mkimage.Recipe.load(os.path.join(HERE, name, "recipe"))
             image = recipe.build(folder, cache)
+            settle(image)
             before = fingerprint(image)
             with qemu.Writer(folder) if recipe.hold else Nobody():
                 code, output = check(binary, recipe.arguments, folder)
