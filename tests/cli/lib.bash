@@ -30,7 +30,8 @@ code() {
 says() { grep -qE -- "$2" "$1" || fail "no line of $1 matches: $2"; }
 says_not() { ! grep -qE -- "$2" "$1" || fail "a line of $1 matches: $2"; }
 
-# image NAME [qemu-img create options]: 64 MiB with some data, a compressed cluster and zeros.
+# image NAME [qemu-img create options]: 64 MiB with some data, a compressed cluster and zeros. It is synced, as it is
+# after a snapshot or damage: a file system may allot blocks late, and the disk size that is reported follows.
 image() {
   local name=$1
   shift
@@ -38,7 +39,6 @@ image() {
   qemu-io -f qcow2 -c "write -P 17 0 1M" -c "write -c -P 18 5M 64k" -c "write -P 19 33M 512k" "$name" >qemu-io.log
   sync "$name"
 }
-# Files are synced once they are made: a file system may allot blocks late, and the disk size that is reported follows.
 snapshot() { qemu-img snapshot -c "$2" "$1" && sync "$1"; }
 
 # damage IMAGE NAME[=ARG]: one of tests/tools/damage.py --list.

@@ -8,7 +8,7 @@ qemu-io -c 'write -P 21 100k 200k' vm.qcow2 >/dev/null
 for what in l2-dup refcount-zero=3 l2-copied-flip=2 refcount-leak=2 corrupt-bit; do damage vm.qcow2 $what; done
 touch -d '2001-02-03 04:05:06' vm.qcow2
 cp -p vm.qcow2 original
-state() { stat -c '%Y %Z %s %i %a' vm.qcow2; }
+state() { stat -c '%Y %Z %s %b %i %a' vm.qcow2; }
 before=$(state)
 touch files out err planned
 ls >files
