@@ -46,24 +46,34 @@ struct StateReport {
 };
 
 struct RefcountCounts {
-  std::uint64_t error = 0, leak = 0;    // clusters whose refcount is too low, too high
-  std::uint64_t unused = 0, used = 0;   // clusters of the file with refcount zero, not zero
+  std::uint64_t error = 0, leak = 0;   // clusters whose refcount is too low, too high
+  std::uint64_t unused = 0, used = 0;  // clusters of the file with refcount zero, not zero
 };
 
 // Clusters of the file, by who uses them.
 struct Usage {
-  std::uint64_t active = 0;    // data of the active disk only
-  std::uint64_t shared = 0;    // data of the active disk and of snapshots
-  std::uint64_t inactive = 0;  // data of snapshots only
-  std::uint64_t used = 0;      // all that anything refers to
-  std::uint64_t free = 0;      // the rest, with refcount 0
+  std::uint64_t active = 0;             // data of the active disk only
+  std::uint64_t shared = 0;             // data of the active disk and of snapshots
+  std::uint64_t inactive = 0;           // data of snapshots only
+  std::uint64_t used = 0;               // all that anything refers to
+  std::uint64_t free = 0;               // the rest, with refcount 0
   std::uint64_t discardable_bytes = 0;  // of the free clusters, what the file system still stores
 };
 
 // Somebody's claim on a suspect cluster.
 enum class OwnerKind : std::uint8_t {
-  header, l1_table, l2_table, refcount_table, refcount_block, snapshot_table, bitmap_directory, bitmap_table,
-  bitmap_data, crypt_header, data, compressed
+  header,
+  l1_table,
+  l2_table,
+  refcount_table,
+  refcount_block,
+  snapshot_table,
+  bitmap_directory,
+  bitmap_table,
+  bitmap_data,
+  crypt_header,
+  data,
+  compressed
 };
 std::string_view owner_name(OwnerKind kind);
 inline bool is_metadata(OwnerKind kind) { return kind < OwnerKind::data; }
@@ -73,22 +83,22 @@ struct Owner {
   OwnerKind kind{};
   std::int32_t state = no_state;  // l1_table, l2_table, data
   std::uint32_t l1_index = 0, l2_index = 0;
-  std::uint64_t raw = 0;          // the entry
-  std::uint64_t index = 0;        // of a refcount block in its table, of a bitmap
+  std::uint64_t raw = 0;    // the entry
+  std::uint64_t index = 0;  // of a refcount block in its table, of a bitmap
 };
 
 struct Result {
   Findings findings;
   Totals totals;
-  std::vector<image::State> states;          // the active one first, then by number the snapshots that can be read
-  std::vector<StateReport> reports;          // as states
+  std::vector<image::State> states;  // the active one first, then by number the snapshots that can be read
+  std::vector<StateReport> reports;  // as states
   TableCounts refcount_table;
   RefcountCounts refcounts;
   Usage usage;
-  std::vector<Owner> owners;                 // of suspect clusters, sorted by place; not all if there are very many
+  std::vector<Owner> owners;  // of suspect clusters, sorted by place; not all if there are very many
   bool owners_complete = true;
-  std::vector<std::string> snapshot_names;   // by number: "ID (NAME)"
-  LeakDoubt leak_doubt;                      // may what looks leaked be freed?
+  std::vector<std::string> snapshot_names;  // by number: "ID (NAME)"
+  LeakDoubt leak_doubt;                     // may what looks leaked be freed?
   double seconds = 0;
 
   // For whoever prints refcounts next to references; null where the image has no readable geometry.
@@ -96,7 +106,7 @@ struct Result {
   std::shared_ptr<const Claims> claims;
 
   Status status() const { return findings.status(); }
-  // Has one of the states, by its place in that list, entries that lead nowhere, or damage that hides what they refer to?
+  // Has the state at that place of the list entries that lead nowhere, or damage that hides what they refer to?
   bool damaged(std::size_t state) const;
   // Who holds a suspect cluster; empty if too many were found to keep them all.
   std::span<const Owner> owners_of(ClusterIndex cluster) const;
