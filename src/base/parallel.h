@@ -17,11 +17,11 @@ inline std::size_t results_in_flight() {
 // next() makes an item (nothing at the end) and merge(Result&&) takes a result, both in order; work(Item&, Result&)
 // runs in parallel.
 template <class Item, class Result, class Next, class Work, class Merge>
-void ordered_parallel(Next&& next, Work&& work, Merge&& merge) {
+void ordered_parallel(Next&& next, Work&& work, Merge&& merge, std::size_t in_flight = results_in_flight()) {
   using tbb::filter_mode;
   // Pipelines carry pointers best; ownership is taken up again at once on the other side.
   tbb::parallel_pipeline(
-      results_in_flight(),
+      in_flight,
       tbb::make_filter<void, Item*>(filter_mode::serial_in_order,
                                     [&](tbb::flow_control& control) -> Item* {
                                       std::unique_ptr<Item> item = next();

@@ -53,16 +53,20 @@ class File {
   // For progress and statistics; may be asked while other threads read.
   std::uint64_t bytes_read() const { return bytes_read_.load(std::memory_order_relaxed); }
   std::uint64_t reads() const { return reads_.load(std::memory_order_relaxed); }
+  // Reads whose bytes were not all in memory.
+  std::uint64_t waits() const { return waits_.load(std::memory_order_relaxed); }
 
  protected:
-  void count(std::size_t bytes) const {
+  void count(std::size_t bytes, bool waited = false) const {
     bytes_read_.fetch_add(bytes, std::memory_order_relaxed);
     reads_.fetch_add(1, std::memory_order_relaxed);
+    if (waited) waits_.fetch_add(1, std::memory_order_relaxed);
   }
 
  private:
   mutable std::atomic<std::uint64_t> bytes_read_ = 0;
   mutable std::atomic<std::uint64_t> reads_ = 0;
+  mutable std::atomic<std::uint64_t> waits_ = 0;
 };
 
 // Opens a regular file or a block device for reading. Not a byte of it is changed, nor its times beyond atime

@@ -1,10 +1,11 @@
 // Files and block devices, read with pread. Two ways lead to the bytes:
-//   buffered  straight into the caller's memory;
-//   direct    O_DIRECT wants place, length and memory aligned, so whole blocks go through a buffer of the thread's own,
-//             and the part that was asked for is copied out.
+//   buffered  straight into the caller's memory; first what the page cache has, to know whether reads have to wait;
+//   direct    O_DIRECT wants place, length and memory aligned. Where they aren't, whole blocks go through a buffer of
+//             the thread's own, and the part that was asked for is copied out.
 // A file system that turns out to have no O_DIRECT, at open or at the first read, is read buffered; then the pages are
 // dropped after each read, and the kernel is told not to read ahead, since nobody would drop those pages.
 #include <fcntl.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,7 +37,17 @@ std::byte* aligned_buffer() {
   return buffer ? buffer->bytes : nullptr;  // NOLINT(clang-analyzer-*): it takes thread_local for a local
 }
 
+bool aligned(std::uint64_t offset, std::span<const std::byte> into) {
+  return (offset | into.size() | reinterpret_cast<std::uintptr_t>(into.data())) % block == 0;
+}
+
 ReadOutcome read_direct(int fd, std::uint64_t offset, std::span<std::byte> into) {
+  if (aligned(offset, into)) {
+    // Whatever comes short ends within a block: the file's last one, or one that goes through the buffer then.
+    const ssize_t n = pread_again(fd, into.data(), into.size(), offset);
+    if (n < 0) return {0, errno};
+    if (static_cast<std::size_t>(n) == into.size()) return {into.size(), 0};
+  }
   std::byte* const buffer = aligned_buffer();
   if (!buffer) return {0, ENOMEM};
   std::size_t done = 0;
@@ -53,6 +64,13 @@ ReadOutcome read_direct(int fd, std::uint64_t offset, std::span<std::byte> into)
     done += useful;
   }
   return {done, 0};
+}
+
+// The part of a read that needs no waiting. Where the file system can't tell, that is nothing.
+std::size_t read_cached(int fd, std::uint64_t offset, std::span<std::byte> into) {
+  const iovec whole{into.data(), into.size()};
+  const ssize_t n = ::preadv2(fd, &whole, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  return n < 0 ? 0 : static_cast<std::size_t>(n);
 }
 
 class PosixFile final : public File {
@@ -83,6 +101,7 @@ class PosixFile final : public File {
   }
 
  private:
+  ReadOutcome read_either_way(std::uint64_t offset, std::span<std::byte> into, bool& waited) const;
   void stop_direct() const;
   void drop_pages(std::uint64_t offset, std::uint64_t length) const;
   void advise(std::uint64_t offset, std::uint64_t length, int advice) const {
@@ -100,17 +119,25 @@ class PosixFile final : public File {
 
 Result<std::size_t> PosixFile::read(std::uint64_t offset, std::span<std::byte> into) const {
   const std::span<std::byte> wanted = into.first(static_cast<std::size_t>(within(size_, offset, into.size())));
-  const int fd = descriptor_.get();
-
-  const bool direct = direct_;
-  ReadOutcome got = direct ? read_direct(fd, offset, wanted) : read_buffered(fd, offset, wanted);
-  if (direct && got.error == EINVAL) {
-    stop_direct();
-    got = read_buffered(fd, offset, wanted);
-  }
+  bool waited = false;
+  const ReadOutcome got = read_either_way(offset, wanted, waited);
   if (spare_cache_ && !direct_ && !wanted.empty()) drop_pages(offset, wanted.size());
-  count(got.error == 0 ? got.done : 0);
+  count(got.error == 0 ? got.done : 0, waited);
   return finish_read(got, offset, into, path_);
+}
+
+ReadOutcome PosixFile::read_either_way(std::uint64_t offset, std::span<std::byte> into, bool& waited) const {
+  const int fd = descriptor_.get();
+  if (direct_) {
+    const ReadOutcome got = read_direct(fd, offset, into);
+    if (got.error != EINVAL) return got;
+    stop_direct();
+  }
+  const std::size_t cached = read_cached(fd, offset, into);
+  if (cached == into.size()) return {cached, 0};
+  waited = true;
+  const ReadOutcome rest = read_buffered(fd, offset + cached, into.subspan(cached));
+  return {cached + rest.done, rest.error};
 }
 
 // Any thread may find out first, and several may: each step is harmless when repeated.
