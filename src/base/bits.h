@@ -27,6 +27,7 @@ class LazyArray {
 
   std::uint64_t size() const { return count_; }
   std::atomic_ref<T> operator[](std::uint64_t i) const { return std::atomic_ref<T>(data_[i]); }
+  void prefetch(std::uint64_t i) const { __builtin_prefetch(data_ + i, 1); }
   T read(std::uint64_t i) const { return std::atomic_ref<T>(data_[i]).load(std::memory_order_relaxed); }
 
  private:
@@ -40,7 +41,10 @@ class BitSet {
 
   std::uint64_t size() const { return bits_; }
   bool test(std::uint64_t bit) const { return words_.read(bit / 64) >> (bit % 64) & 1; }
-  std::uint64_t word(std::uint64_t index) const { return words_.read(index); }
+  // Doesn't look at memory that was never touched: a look would make it real.
+  std::uint64_t word(std::uint64_t index) const { return touched(index * 64 / page_bits) ? words_.read(index) : 0; }
+
+  void prefetch(std::uint64_t bit) const { words_.prefetch(bit / 64); }
 
   void set(std::uint64_t bit) { set_range(bit, 1, [](std::uint64_t, std::uint64_t) {}); }
 
@@ -82,10 +86,12 @@ class BitSet {
  private:
   static constexpr std::uint64_t page_bits = 4096 * 8;
 
+  bool touched(std::uint64_t page) const { return summary_.read(page / 64) >> (page % 64) & 1; }
+
   void touch(std::uint64_t word) {
     const std::uint64_t page = word * 64 / page_bits;
     const std::uint64_t bit = std::uint64_t{1} << (page % 64);
-    if (!(summary_.read(page / 64) & bit)) summary_[page / 64].fetch_or(bit, std::memory_order_relaxed);
+    if (!touched(page)) summary_[page / 64].fetch_or(bit, std::memory_order_relaxed);
   }
 
   LazyArray<std::uint64_t> words_;

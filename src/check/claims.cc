@@ -20,25 +20,20 @@ std::uint64_t Tally::get(std::uint64_t cluster) const {
   return low + (high == high_.end() ? 0 : high->second * 256);
 }
 
-RunRefcount Claims::claim(ClusterIndex first, std::uint64_t count, std::uint64_t references) {
-  owned.set_range(first.value, count, [&](std::uint64_t word, std::uint64_t twice) {
-    for (; twice != 0; twice &= twice - 1) {
-      const std::uint64_t cluster = word * 64 + static_cast<unsigned>(std::countr_zero(twice));
-      conflict.set(cluster);
-      suspect.set(cluster);
-    }
-  });
-  if (!refcounts_) return {};
-
-  const RunRefcount run = run_refcount(*refcounts_, first, count);
-  if (run) {
-    if (*run != references) suspect.set_range(first.value, count, [](std::uint64_t, std::uint64_t) {});
-    return run;
+// `clusters`: those of a word of 64.
+void Claims::claimed_twice(std::uint64_t word, std::uint64_t clusters) {
+  for (; clusters != 0; clusters &= clusters - 1) {
+    const std::uint64_t cluster = word * 64 + static_cast<unsigned>(std::countr_zero(clusters));
+    conflict.set(cluster);
+    suspect.set(cluster);
   }
+}
+
+void Claims::refcounts_differ(ClusterIndex first, std::uint64_t count, std::uint64_t references, RunRefcount run) {
+  if (run) return suspect.set_range(first.value, count, [](std::uint64_t, std::uint64_t) {});
   for (std::uint64_t c = first.value; c < first.value + count; ++c) {
     if (refcounts_->get(ClusterIndex(c)) != references) suspect.set(c);
   }
-  return run;
 }
 
 void Claims::reach(ClusterIndex first, std::uint64_t count) {

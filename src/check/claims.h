@@ -25,13 +25,7 @@
 
 namespace qd::check {
 
-// The refcount that all clusters of a run have. Nothing: it takes a look at each.
-using RunRefcount = std::optional<std::uint64_t>;
-
-inline RunRefcount run_refcount(const image::Refcounts& refcounts, ClusterIndex first, std::uint64_t count) {
-  const std::uint64_t value = refcounts.get(first);
-  return refcounts.all_equal(first, count, value) ? RunRefcount(value) : std::nullopt;
-}
+using image::RunRefcount;
 
 // Counts that are mostly zero and mostly small: a byte each, and what overflows in a table beside.
 class Tally {
@@ -62,7 +56,18 @@ class Claims {
   std::uint64_t clusters() const { return owned.size(); }
 
   // Clusters [first, first + count), each used `references` times, by one owner.
-  RunRefcount claim(ClusterIndex first, std::uint64_t count, std::uint64_t references);
+  RunRefcount claim(ClusterIndex first, std::uint64_t count, std::uint64_t references) {
+    owned.set_range(first.value, count,
+                    [this](std::uint64_t word, std::uint64_t twice) { claimed_twice(word, twice); });
+    if (!refcounts_) return {};
+    const RunRefcount run = refcounts_->run(first, count);
+    if (run != references) refcounts_differ(first, count, references, run);
+    return run;
+  }
+  // Soon clusters hereabouts will be claimed.
+  void prefetch(ClusterIndex cluster) const {
+    if (cluster.value < clusters()) owned.prefetch(cluster.value);
+  }
 
   // A garbage reference (unaligned, or from a table that is none) to these clusters. It counts, as it does for QEMU,
   // but makes nobody an owner: else one bad entry would accuse the rightful owners of all it happens to name.
@@ -92,6 +97,9 @@ class Claims {
   BitSet dangling;    // behind the file's end, counted from there
 
  private:
+  void claimed_twice(std::uint64_t word, std::uint64_t clusters);
+  void refcounts_differ(ClusterIndex first, std::uint64_t count, std::uint64_t references, RunRefcount run);
+
   static constexpr std::uint64_t most_growth = 1ULL << 32;  // clusters; no repair needs more room than this
   const image::Refcounts* refcounts_;
 };

@@ -59,7 +59,7 @@ class Looker {
 bool Looker::empty(const image::Table& table, const Stretch& stretch, std::uint64_t first) const {
   const std::uint64_t end = std::min<std::uint64_t>(first + stretch.count, g_.l2_entries());
   for (std::uint64_t i = first; i < end; ++i) {
-    if (table.words[i * g_.l2_words()] != 0) return false;
+    if (table.l2.raw(i) != 0) return false;
   }
   return true;
 }
@@ -73,10 +73,10 @@ void Looker::look(const image::Group& group, const image::Table& table, std::spa
   for (std::size_t i = 0; i < stretches_.size(); ++i) {
     if (g_.cluster(table.offset) + 1 != stretches_[i].first) continue;
     found(i, Neighbours::table, 0);
-    into[i].behind_void = std::ranges::all_of(table.words, [](std::uint64_t word) { return word == 0; });
+    into[i].behind_void = std::ranges::all_of(table.l2.words(), [](std::uint64_t word) { return word == 0; });
   }
-  image::for_runs(g_, table.words, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t n) {
-    const std::uint64_t raw = table.words[first * g_.l2_words()];
+  image::for_runs(g_, table.l2, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t n) {
+    const std::uint64_t raw = table.l2.raw(first);
     if (raw & format::compressed_flag) return;
     const ClusterIndex cluster = g_.cluster(HostOffset(raw & format::offset_mask));
     for (std::size_t i = 0; i < stretches_.size(); ++i) {
@@ -146,7 +146,7 @@ std::vector<Place> places_of(const image::Image& image, const Result& result, st
         part.neighbours.resize(stretches.size());
         for (const image::Table& table : group.tables) {
           // A ruined L1 entry has no table either.
-          if (table.offset.value == 0 || table.offset.value >= image.size() || table.words.empty()) continue;
+          if (table.offset.value == 0 || table.offset.value >= image.size() || table.l2.empty()) continue;
           part.used.push_back(group.l1_index);
           looker.look(group, table, part.neighbours);
         }

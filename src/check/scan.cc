@@ -15,21 +15,16 @@ using format::Geometry;
 using image::Group;
 using image::Table;
 
-// One L2 table on its way through the scan.
+// One L2 table, or a piece of it, on its way through the scan.
 class TableScan {
  public:
-  TableScan(const Context& context, const Group& group, const Table& table, Scan& scan)
-      : c_(context), g_(context.geometry()), group_(group), table_(table), scan_(scan) {
-    state_ = context.result.states[table.entries.front().state].snapshot;
-    active_ = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
-    end_of_disk_ = first_index_beyond_disk();
-    garbage_ = context.is_garbage(table);
-  }
+  TableScan(const Context& context, const Group& group, const Table& table, Scan& scan);
 
-  // The L1 entries that name this table, and the table's own cluster.
+  // The L1 entries that name this table, and the table's own cluster. With the table's first piece.
   void judge_l1_entries();
-  // L2 entries [begin, end), which as a whole are shared as `sharing` says.
-  void judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing);
+  // L2 entries [begin, end), which as a whole are shared as `sharing` says. Returns how many of them have a cluster.
+  // `leader`: the table that is judged first of those that share.
+  std::uint64_t judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing, const TableScan& leader);
   // Adds the table's figures to those of every state that has it.
   void finish();
 
@@ -42,7 +37,11 @@ class TableScan {
     scan_.findings.add(std::move(finding));
   }
 
-  void judge_run(std::uint64_t first, std::uint64_t count, const Sharing& sharing);
+  void judge_l1_entry(const image::L1Entry& entry);
+  bool copied_means_something(const image::L1Entry& entry) const;
+  bool ordinary(std::uint64_t first, std::uint64_t count, std::uint64_t raw) const;
+  void judge_ordinary(std::uint64_t first, std::uint64_t count, std::uint64_t raw, const Sharing& sharing);
+  void judge_odd(std::uint64_t first, std::uint64_t count, const Sharing& sharing);
   void judge_flags(std::uint64_t first, std::uint64_t count, std::uint64_t raw);
   void judge_allocated(std::uint64_t first, std::uint64_t count, const Sharing& sharing);
   void judge_data_file(std::uint64_t first, std::uint64_t count);
@@ -51,10 +50,7 @@ class TableScan {
   void count_fragments(std::uint64_t offset, std::uint64_t count);
   void try_decompressing(std::uint64_t index, std::uint64_t raw);
 
-  std::uint64_t word(std::uint64_t index) const { return table_.words[index * g_.l2_words()]; }
-  std::uint64_t subclusters(std::uint64_t index) const {
-    return g_.extended_l2 ? table_.words[index * 2 + 1] : 0;
-  }
+  std::uint64_t word(std::uint64_t index) const { return table_.l2.raw(index); }
 
   const Context& c_;
   const Geometry& g_;
@@ -66,9 +62,27 @@ class TableScan {
   bool check_copied_ = false;
   bool garbage_ = false;
   std::uint64_t end_of_disk_ = 0;
-  std::uint64_t next_contiguous_ = 0;
+  std::uint64_t odd_bits_ = 0;     // an entry with none of them is ordinary
+  std::uint64_t end_of_file_ = 0;  // of its last whole cluster
+  std::uint64_t stretch_ = 0;      // entries with a cluster, of those that were judged last
+  bool plain_stretch_ = false;     // all of those were ordinary
+  Fragments fragments_;
   StateReport figures_;
 };
+
+TableScan::TableScan(const Context& context, const Group& group, const Table& table, Scan& scan)
+    : c_(context), g_(context.geometry()), group_(group), table_(table), scan_(scan) {
+  state_ = context.result.states[table.entries.front().state].snapshot;
+  active_ = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
+  check_copied_ =
+      std::ranges::any_of(table.entries, [this](const image::L1Entry& e) { return copied_means_something(e); });
+  end_of_disk_ = first_index_beyond_disk();
+  garbage_ = context.is_garbage(table);
+  odd_bits_ = garbage_ || g_.data_file || g_.extended_l2
+                  ? ~std::uint64_t{0}
+                  : ~(format::copied_flag | (format::offset_mask & ~(g_.cluster_size() - 1)));
+  end_of_file_ = context.size() & ~(g_.cluster_size() - 1);
+}
 
 // VM state lies behind the disk's end, from the next L1 entry on. A table that several states share is measured by the
 // most generous of them.
@@ -99,74 +113,123 @@ Finding TableScan::at(Code code, std::uint64_t l2_index, std::uint64_t count, st
 
 void TableScan::judge_l1_entries() {
   const std::uint64_t offset = table_.offset.value;
-  const bool unaligned = g_.offset_in_cluster(offset) != 0, past_end = offset >= c_.size();
-  for (const image::L1Entry& e : table_.entries) {
-    Finding f;
-    f.state = c_.result.states[e.state].snapshot;
-    f.l1_index = group_.l1_index;
-    f.guest = g_.guest(group_.l1_index, 0);
-    f.found = e.raw;
-    const auto found = [&](Code code, std::uint64_t value, std::optional<std::uint64_t> expected = {}) {
-      f.code = code;
-      f.found = value;
-      f.expected = expected;
-      report(f, 1);
-    };
-    const bool reserved = (e.raw & format::l1_reserved_mask) != 0;
-    if (reserved) found(Code::l1_reserved, e.raw);
-    if (offset == 0 && !reserved) found(Code::l1_no_offset, e.raw);
-    if (past_end) found(Code::l1_past_end, offset, c_.size());
-    if (unaligned) found(Code::l1_unaligned, offset);
+  for (const image::L1Entry& e : table_.entries) judge_l1_entry(e);
+  if (offset >= c_.size()) return c_.claim_beyond(table_.offset, g_.cluster_size());
 
-    TableCounts& counts = scan_.reports[e.state].l1;
-    ++(reserved || past_end || offset == 0 ? counts.invalid : unaligned ? counts.unaligned : counts.used);
-
-    const ClusterIndex cluster = g_.cluster(table_.offset);
-    if (e.state != 0 || offset == 0 || !c_.image.refcounts_readable || !c_.refcounts->readable(cluster)) continue;
-    check_copied_ = true;
-    const std::uint64_t refcount = c_.refcounts->get(cluster);
-    if ((refcount == 1) == ((e.raw & format::copied_flag) != 0)) continue;
-    ++scan_.reports[0].l1_copied_errors;
-    f.code = Code::l1_copied;
-    f.found = e.raw;
-    f.expected = refcount;
+  const ClusterIndex first = g_.cluster(table_.offset);
+  if (garbage_) {
+    c_.claims->reach(first, g_.offset_in_cluster(offset) != 0 ? 2 : 1);
+  } else {
+    c_.claims->claim(first, 1, references());
+  }
+  if (table_.error || c_.cut_off(table_.offset, g_.cluster_size())) {
+    Finding f = at(table_.error ? Code::l2_unreadable : Code::l2_truncated, 0, 1, offset);
+    f.l2_index.reset();
     f.host = table_.offset;
-    f.detail = refcount == 1 ? "clear" : "set";
+    f.expected = c_.image.file().size();
+    if (table_.error) f.detail = *table_.error;
     report(f, 1);
   }
-  if (past_end) {
-    c_.claim_beyond(table_.offset, g_.cluster_size());
-  } else {
-    const ClusterIndex first = g_.cluster(table_.offset);
-    if (garbage_) {
-      c_.claims->reach(first, unaligned ? 2 : 1);
-    } else {
-      c_.claims->claim(first, 1, references());
-    }
-    if (table_.error || c_.cut_off(table_.offset, g_.cluster_size())) {
-      Finding f = at(table_.error ? Code::l2_unreadable : Code::l2_truncated, 0, 1, offset);
-      f.l2_index.reset();
-      f.host = table_.offset;
-      f.expected = c_.image.file().size();
-      if (table_.error) f.detail = *table_.error;
-      report(f, 1);
-    }
+}
+
+void TableScan::judge_l1_entry(const image::L1Entry& e) {
+  const std::uint64_t offset = table_.offset.value;
+  const bool unaligned = g_.offset_in_cluster(offset) != 0, past_end = offset >= c_.size();
+  Finding f;
+  f.state = c_.result.states[e.state].snapshot;
+  f.l1_index = group_.l1_index;
+  f.guest = g_.guest(group_.l1_index, 0);
+  f.found = e.raw;
+  const auto found = [&](Code code, std::uint64_t value, std::optional<std::uint64_t> expected = {}) {
+    f.code = code;
+    f.found = value;
+    f.expected = expected;
+    report(f, 1);
+  };
+  const bool reserved = (e.raw & format::l1_reserved_mask) != 0;
+  if (reserved) found(Code::l1_reserved, e.raw);
+  if (offset == 0 && !reserved) found(Code::l1_no_offset, e.raw);
+  if (past_end) found(Code::l1_past_end, offset, c_.size());
+  if (unaligned) found(Code::l1_unaligned, offset);
+
+  TableCounts& counts = scan_.reports[e.state].l1;
+  ++(reserved || past_end || offset == 0 ? counts.invalid : unaligned ? counts.unaligned : counts.used);
+
+  if (!copied_means_something(e)) return;
+  const std::uint64_t refcount = c_.refcounts->get(g_.cluster(table_.offset));
+  if ((refcount == 1) == ((e.raw & format::copied_flag) != 0)) return;
+  ++scan_.reports[0].l1_copied_errors;
+  f.host = table_.offset;
+  f.detail = refcount == 1 ? "clear" : "set";
+  found(Code::l1_copied, e.raw, refcount);
+}
+
+// Only the active tables keep the promise, and only a refcount that can be read can break it.
+bool TableScan::copied_means_something(const image::L1Entry& e) const {
+  return e.state == 0 && table_.offset.value != 0 && c_.image.refcounts_readable &&
+         c_.refcounts->readable(g_.cluster(table_.offset));
+}
+
+// Tables of other snapshots mostly hold what the leader's holds: then its figures are theirs. The active table has more
+// to be looked at.
+std::uint64_t TableScan::judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing,
+                                       const TableScan& leader) {
+  if (!sharing.claims && sharing.identical && leader.plain_stretch_ && !active_ && !garbage_ &&
+      end_of_disk_ >= leader.end_of_disk_) {
+    figures_.data_clusters += leader.stretch_;
+    figures_.l2.used += leader.stretch_;
+    return leader.stretch_;
   }
+  constexpr std::uint64_t ahead = 16;  // entries; by then the memory has arrived
+  stretch_ = 0;
+  plain_stretch_ = true;
+  image::for_runs(g_, table_.l2, begin, end, [&](std::uint64_t first, std::uint64_t count) {
+    ++scan_.runs;
+    const std::uint64_t raw = word(first);
+    if (!ordinary(first, count, raw)) return judge_odd(first, count, sharing);
+    // Scattered clusters are scattered in memory, too.
+    if (count == 1 && first + ahead < end) {
+      c_.claims->prefetch(g_.cluster(HostOffset(word(first + ahead) & format::offset_mask)));
+    }
+    judge_ordinary(first, count, raw, sharing);
+  });
+  return stretch_;
 }
 
-void TableScan::judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing) {
-  image::for_runs(g_, table_.words, begin, end,
-                  [&](std::uint64_t first, std::uint64_t count) { judge_run(first, count, sharing); });
+// Nothing can be said against this run but what the refcounts say.
+bool TableScan::ordinary(std::uint64_t first, std::uint64_t count, std::uint64_t raw) const {
+  const std::uint64_t offset = raw & format::offset_mask;
+  return (raw & odd_bits_) == 0 && offset != 0 && offset + (count << g_.cluster_bits) <= end_of_file_ &&
+         first + count <= end_of_disk_;
 }
 
-void TableScan::judge_run(std::uint64_t first, std::uint64_t count, const Sharing& sharing) {
+void TableScan::judge_ordinary(std::uint64_t first, std::uint64_t count, std::uint64_t raw, const Sharing& sharing) {
+  const std::uint64_t offset = raw & format::offset_mask;
+  const ClusterIndex cluster = g_.cluster(HostOffset(offset));
+  RunRefcount refcount;
+  if (sharing.claims) {
+    refcount = c_.claims->claim(cluster, count, sharing.references);
+    sharing.count_data(count, scan_.usage, scan_.reports);
+  } else if (check_copied_) {
+    refcount = c_.refcounts->run(cluster, count);
+  }
+  if (active_) count_fragments(offset, count);
+  if (check_copied_) judge_copied(first, count, raw, refcount);
+  stretch_ += count;
+  figures_.data_clusters += count;
+  figures_.l2.used += count;
+}
+
+void TableScan::judge_odd(std::uint64_t first, std::uint64_t count, const Sharing& sharing) {
   const std::uint64_t raw = word(first);
   const ClusterType type = format::cluster_type(g_, raw);
+  plain_stretch_ = false;
+  if (type != ClusterType::unallocated && type != ClusterType::zero_plain) stretch_ += count;
   if (type == ClusterType::compressed) return judge_compressed(first, sharing);
 
   judge_flags(first, count, raw);
   const bool reserved = (raw & format::l2_reserved_mask) != 0;
-  const std::uint64_t bitmap = subclusters(first);
+  const std::uint64_t bitmap = table_.l2.bitmap(first);
   if (type == ClusterType::unallocated) {
     if (bitmap & 0xffffffff) report(at(Code::l2_bitmap_unallocated, first, 1, bitmap), references());
     if (reserved || (bitmap & 0xffffffff)) {
@@ -239,17 +302,15 @@ void TableScan::judge_allocated(std::uint64_t first, std::uint64_t count, const 
     }
   }
   if (inside < count || unaligned || garbage_ || !sharing.claims) {
-    refcount = run_refcount(*c_.refcounts, cluster, count);
+    refcount = c_.refcounts->run(cluster, count);
   }
-  if (active_ && check_copied_) judge_copied(first, count, raw, refcount);
+  if (check_copied_) judge_copied(first, count, raw, refcount);
 
   const bool reserved = (raw & format::l2_reserved_mask) != 0;
   figures_.data_clusters += inside;
   figures_.l2.invalid += reserved ? count : count - inside;
   if (reserved) return;
-  (unaligned                 ? figures_.l2.unaligned
-   : raw & format::zero_flag ? figures_.zero_allocated
-                             : figures_.l2.used) += inside;
+  (unaligned ? figures_.l2.unaligned : raw & format::zero_flag ? figures_.zero_allocated : figures_.l2.used) += inside;
 }
 
 // COPIED promises that the refcount is 1. `run` spares the look at each cluster in nearly all cases.
@@ -295,7 +356,7 @@ void TableScan::judge_data_file(std::uint64_t first, std::uint64_t count) {
     f.expected = size;
     report(f, references());
   }
-  if (active_ && check_copied_ && !(raw & format::copied_flag)) {
+  if (check_copied_ && !(raw & format::copied_flag)) {
     Finding f = at(Code::l2_copied, first, count, raw);
     f.host = HostOffset(offset);
     f.expected = 1;
@@ -315,7 +376,7 @@ void TableScan::judge_compressed(std::uint64_t index, const Sharing& sharing) {
   };
   if (raw & format::copied_flag) report(at(Code::compressed_copied, index, 1, raw), references());
   if (g_.data_file) return garbage(Code::compressed_data_file, raw);
-  if (subclusters(index) != 0) return garbage(Code::compressed_bitmap, subclusters(index));
+  if (const std::uint64_t bitmap = table_.l2.bitmap(index)) return garbage(Code::compressed_bitmap, bitmap);
 
   if (active_) {
     ++scan_.totals.allocated_clusters;
@@ -352,16 +413,15 @@ void TableScan::try_decompressing(std::uint64_t index, std::uint64_t raw) {
   }
 }
 
-// As QEMU counts: an allocated cluster that doesn't follow the one before it in its table is a fragment.
 void TableScan::count_fragments(std::uint64_t offset, std::uint64_t count) {
   scan_.totals.allocated_clusters += count;
-  if (next_contiguous_ != 0 && offset != next_contiguous_) ++scan_.totals.fragmented_clusters;
-  next_contiguous_ = offset + (count << g_.cluster_bits);
+  scan_.totals.fragmented_clusters += fragments_.add({offset, offset + (count << g_.cluster_bits)});
 }
 
 void TableScan::finish() {
-  if (table_.words.empty()) return;
-  figures_.l2.unused = g_.l2_entries() - figures_.l2.unaligned - figures_.l2.invalid - figures_.l2.used -
+  if (active_) scan_.totals.fragmented_clusters += scan_.fragments.add_table(fragments_, group_.begin == 0);
+  if (table_.l2.empty()) return;
+  figures_.l2.unused = group_.end - group_.begin - figures_.l2.unaligned - figures_.l2.invalid - figures_.l2.used -
                        figures_.zero_allocated - figures_.zero_plain - figures_.compressed;
   for (const image::L1Entry& e : table_.entries) scan_.reports[e.state] += figures_;
 }
@@ -374,30 +434,38 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
   tables.reserve(group.tables.size());
   for (const Table& table : group.tables) {
     tables.emplace_back(context, group, table, scan);
-    tables.back().judge_l1_entries();
+    if (group.begin == 0) tables.back().judge_l1_entries();
   }
-  for_shared_stretches(context.geometry(), group,
-                       [&](std::size_t table, std::uint64_t begin, std::uint64_t end, const Sharing& sharing) {
-                         tables[table].judge_entries(begin, end, sharing);
-                       });
+  const Predecessors predecessors(group, scan.reports.size());
+  SharedStretches(group).for_each(
+      [&](std::size_t table, std::uint64_t begin, std::uint64_t end, const Sharing& sharing, const Leaders& leaders) {
+        const std::uint64_t clusters = tables[table].judge_entries(begin, end, sharing, tables[leaders[table]]);
+        for (const image::L1Entry& e : group.tables[table].entries) {
+          const std::size_t before = predecessors.before(e.state);
+          if (before == nobody || leaders[before] != leaders[table]) scan.reports[e.state].new_entries += clusters;
+        }
+      });
+  scan.tables += group.tables.size();
   for (TableScan& table : tables) table.finish();
-  count_new_entries(context.geometry(), group, scan.reports);
 }
 
 void scan_mapping(Context& context) {
   Result& result = context.result;
   result.reports.assign(result.states.size(), {});
+  constexpr std::uint64_t few_entries = 64;  // decompressing some megabytes is as much work as reading a hundred tables
+  TableFragments fragments;
   const auto unreadable = image::walk<Scan>(
-      context.image, result.states,
-      [&](const Group& group, Scan& scan) { scan_group(context, group, scan); },
+      context.image, result.states, [&](const Group& group, Scan& scan) { scan_group(context, group, scan); },
       [&](Scan&& scan) {
         result.totals += scan.totals;
+        result.totals.fragmented_clusters += fragments.add(scan.fragments);
         result.findings.append(std::move(scan.findings));
         result.usage.active += scan.usage.active;
         result.usage.shared += scan.usage.shared;
         result.usage.inactive += scan.usage.inactive;
         for (std::size_t s = 0; s < scan.reports.size(); ++s) result.reports[s] += scan.reports[s];
-      });
+      },
+      {.most_entries = context.options.decompress ? few_entries : image::as_fits});
   for (const auto& [state, reason] : unreadable) {
     Finding f;
     f.code = Code::l1_unreadable;

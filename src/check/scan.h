@@ -6,12 +6,46 @@
 
 namespace qd::check {
 
+// As QEMU counts: an allocated cluster that doesn't follow the one before it in its table is a fragment.
+struct Fragments {
+  std::uint64_t first = 0, next = 0;  // where the first cluster lies, and where the last one ends: 0 if there is none
+
+  // Appends what follows; 1 if that is a new fragment.
+  unsigned add(const Fragments& behind) {
+    if (behind.next == 0) return 0;
+    const unsigned fragment = next != 0 && behind.first != next;
+    if (next == 0) first = behind.first;
+    next = behind.next;
+    return fragment;
+  }
+};
+
+// The same for tables in a row, of which the first may have begun before, and the last may go on.
+struct TableFragments {
+  Fragments begun, last;
+  bool has_begin = false;  // of a table: `last` is another one's than `begun`
+
+  unsigned add_table(const Fragments& piece, bool begins) {
+    if (!begins) return (has_begin ? last : begun).add(piece);
+    last = piece;
+    has_begin = true;
+    return 0;
+  }
+  unsigned add(const TableFragments& behind) {
+    const unsigned fragment = add_table(behind.begun, false);
+    if (behind.has_begin) add_table(behind.last, true);
+    return fragment;
+  }
+};
+
 // What scanning some groups has found; added up in the order of the L1 index.
 struct Scan {
   Findings findings{Findings::part_limit};
   Totals totals;
   Usage usage;
   std::vector<StateReport> reports;  // by state
+  TableFragments fragments;          // of the active tables
+  std::uint64_t tables = 0, runs = 0;
 };
 
 // Judges one group. Called from several threads at once, each with a Scan of its own.

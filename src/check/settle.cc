@@ -97,6 +97,11 @@ class Settler {
   }
 
  private:
+  // The usual case: 64 clusters that are used, and as often as their refcounts say.
+  bool all_in_order(std::uint64_t word, std::uint64_t nonzero) const {
+    return nonzero == ~std::uint64_t{0} && claims_.owned.word(word) == ~std::uint64_t{0} &&
+           (claims_.suspect.word(word) | claims_.compressed.word(word)) == 0;
+  }
   const Owner* owner_of(std::uint64_t cluster, Part& part) const;
   void settle_cluster(std::uint64_t cluster, Part& part) const;
   std::uint64_t settle_overflow(std::uint64_t cluster, Part& part) const;
@@ -145,8 +150,14 @@ void Settler::settle_block(std::uint64_t block, Part& part) const {
     return;
   }
   for (std::uint64_t w = 0; w < per_block / 64; ++w) {
-    const std::uint64_t cluster = first + w * 64;
+    const std::uint64_t cluster = first + w * 64, word = cluster / 64;
     const std::uint64_t nonzero = on_disk ? on_disk->nonzero(w) : 0;
+    if (cluster + 64 <= end_ && all_in_order(word, nonzero)) {
+      part.used += 64;
+      part.refcounts.used += 64;
+      part.end = cluster + 64;
+      continue;
+    }
     const std::uint64_t inside = cluster >= end_        ? 0
                                  : end_ - cluster >= 64 ? ~std::uint64_t{0}
                                                         : (std::uint64_t{1} << (end_ - cluster)) - 1;
@@ -155,7 +166,6 @@ void Settler::settle_block(std::uint64_t block, Part& part) const {
       report(part, at(Code::refcount_past_end, lost, refcounts_.get(ClusterIndex(lost)), c_.size()));
     }
     if (inside == 0) continue;
-    const std::uint64_t word = cluster / 64;
     const std::uint64_t used = (claims_.owned.word(word) | claims_.compressed.word(word)) & inside;
     const std::uint64_t counted = (claims_.suspect.word(word) | claims_.compressed.word(word)) & inside;
     const auto bits = [](std::uint64_t set) { return static_cast<std::uint64_t>(std::popcount(set)); };

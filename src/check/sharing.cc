@@ -1,62 +1,91 @@
 #include "check/sharing.h"
 
+#include <utility>
+
+#include "base/wide.h"
+
 namespace qd::check {
 namespace {
 
-using format::ClusterType;
+constexpr std::uint64_t block = 8;  // entries; tables have a multiple of them
 
-bool has_cluster(const format::Geometry& g, std::uint64_t entry) {
-  const ClusterType type = format::cluster_type(g, entry);
-  return type != ClusterType::unallocated && type != ClusterType::zero_plain;
-}
-
-// Do 8 words agree but for COPIED? Tables have a multiple of 8 words.
-bool same_block(const std::uint64_t* a, const std::uint64_t* b) {
-  std::uint64_t different = 0;
-  for (unsigned k = 0; k < 8; ++k) different |= a[k] ^ b[k];
-  return (different & ~format::copied_flag) == 0;
-}
-
-// Entries of `table` with a cluster that `before` (null: no table at all) doesn't have at the same place.
-std::uint64_t new_entries(const format::Geometry& g, const image::Table& table, const image::Table* before) {
-  const unsigned words = g.l2_words();
-  const bool compare = before && !before->words.empty();
-  std::uint64_t count = 0;
-  for (std::uint64_t i = 0; i < table.words.size(); i += words) {
-    if (compare && i % 8 == 0 && same_block(table.words.data() + i, before->words.data() + i)) {
-      i += 8 - words;
-      continue;
-    }
-    const std::uint64_t mine = table.words[i];
-    if (mine == 0 || (compare && key(mine, 0) == key(before->words[i], 0))) continue;
-    count += has_cluster(g, mine);
+// The first block in which the two tables differ by more than COPIED, as a number of words; `count` if there is none.
+QD_WIDE std::uint64_t first_difference(const std::uint64_t* a, const std::uint64_t* b, std::uint64_t count) {
+  std::uint64_t i = 0;
+  for (; i < count; i += block) {
+    std::uint64_t different = 0;
+    for (unsigned k = 0; k < block; ++k) different |= a[i + k] ^ b[i + k];
+    if ((different & ~format::copied_flag) != 0) break;
   }
-  return count;
+  return i;
 }
 
 }  // namespace
 
-void count_new_entries(const format::Geometry& geometry, const image::Group& group,
-                       std::vector<StateReport>& reports) {
-  // Most groups have one table for all states: whoever has a predecessor with the same table has nothing new.
-  std::vector<const image::Table*> table_of(reports.size(), nullptr);
-  for (const image::Table& table : group.tables) {
-    for (const image::L1Entry& e : table.entries) table_of[e.state] = &table;
+SharedStretches::SharedStretches(const image::Group& group)
+    : group_(group), leaders_(group.tables.size(), nobody), next_(leaders_) {
+  for (std::size_t t = 0; t < group.tables.size(); ++t) {
+    if (!group.tables[t].l2.empty()) readable_.push_back(t);
   }
-  const image::Table* last_table = nullptr;
-  const image::Table* last_before = nullptr;
-  std::uint64_t last_count = 0;
-  for (std::size_t s = 0; s < reports.size(); ++s) {
-    if (!table_of[s]) continue;
-    // The active state (0) comes after the last snapshot, snapshot n after snapshot n - 1.
-    const image::Table* before = s == 0 ? (reports.size() > 1 ? table_of.back() : nullptr) : s == 1 ? nullptr : table_of[s - 1];
-    if (before == table_of[s]) continue;
-    if (table_of[s] != last_table || before != last_before) {
-      last_table = table_of[s];
-      last_before = before;
-      last_count = new_entries(geometry, *last_table, last_before);
+  sorted_.resize(readable_.size());
+}
+
+std::uint64_t SharedStretches::key_at(std::size_t table, std::uint64_t index) const {
+  const image::L2Entries& l2 = group_.tables[table].l2;
+  return key(l2.raw(index), l2.bitmap(index));
+}
+
+void SharedStretches::find_leaders(std::uint64_t index, Leaders& into) {
+  for (std::size_t r = 0; r < readable_.size(); ++r) sorted_[r] = {key_at(readable_[r], index), readable_[r]};
+  std::sort(sorted_.begin(), sorted_.end());
+  for (std::size_t k = 0; k < sorted_.size(); ++k) {
+    const bool same = k > 0 && sorted_[k].first == sorted_[k - 1].first;
+    into[sorted_[k].second] = same ? into[sorted_[k - 1].second] : sorted_[k].second;
+  }
+}
+
+// The usual case in long strides: all tables say the same. Where they don't, entry by entry to the end of the block.
+std::uint64_t SharedStretches::stretch_end(std::uint64_t begin) {
+  const image::L2Entries& first = group_.tables[readable_.front()].l2;
+  identical_ = true;
+  for (std::uint64_t i = begin; i < group_.end;) {
+    if (i % block == 0) {
+      std::uint64_t words = (group_.end - i) * first.width();
+      for (const std::size_t t : readable_) {
+        if (t != readable_.front()) words = first_difference(first.at(i), group_.tables[t].l2.at(i), words);
+      }
+      // A block of words holds 8 entries or 4; the keys of the rest are compared one by one.
+      const std::uint64_t same = words / first.width() / block * block;
+      if (same > 0) {
+        for (const std::size_t t : readable_) next_[t] = readable_.front();
+        if (next_ != leaders_) return i;
+        i += same;
+        continue;
+      }
     }
-    reports[s].new_entries += last_count;
+    identical_ = false;
+    const std::uint64_t stop = std::min(group_.end, (i / block + 1) * block);
+    for (; i < stop; ++i) {
+      find_leaders(i, next_);
+      if (next_ != leaders_) return i;
+    }
+  }
+  return group_.end;
+}
+
+Sharing SharedStretches::sharing_of(std::size_t table) const {
+  Sharing sharing;
+  sharing.claims = leaders_[table] == table;
+  sharing.identical = identical_;
+  for (const std::size_t other : readable_) {
+    if (leaders_[other] == leaders_[table]) sharing.add(group_.tables[other]);
+  }
+  return sharing;
+}
+
+Predecessors::Predecessors(const image::Group& group, std::size_t states) : table_of_(states, nobody) {
+  for (std::size_t t = 0; t < group.tables.size(); ++t) {
+    for (const image::L1Entry& e : group.tables[t].entries) table_of_[e.state] = t;
   }
 }
 

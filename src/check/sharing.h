@@ -14,6 +14,7 @@ namespace qd::check {
 // The states that have the very same clusters in a stretch of entries.
 struct Sharing {
   bool claims = true;            // false for all tables but one of those that share: a cluster is claimed once
+  bool identical = false;        // the entries of all tables differ in COPIED at most
   std::uint64_t references = 0;  // how many L1 entries lead here
   bool active = false, inactive = false;
   std::uint32_t only_state = ~0u;  // the one state that has it, if it is one
@@ -31,6 +32,11 @@ struct Sharing {
   }
 };
 
+// By number of a group's tables: the first table whose entries refer to the same clusters in this stretch. Tables that
+// can't be read share with nobody.
+using Leaders = std::vector<std::size_t>;
+inline constexpr std::size_t nobody = ~std::size_t{0};
+
 // What an entry refers to: equal keys, same clusters. 0: nothing. Flags don't matter (a zero flag may be set on a
 // cluster that a snapshot still reads).
 // A compressed entry with a subcluster bitmap is garbage, and refers to nothing either.
@@ -39,84 +45,52 @@ inline std::uint64_t key(std::uint64_t entry, std::uint64_t bitmap) {
   return entry & format::compressed_flag ? entry & ~format::copied_flag : entry & format::offset_mask;
 }
 
-// Cuts a group into stretches of entries within which each table shares with the same others, and calls
-// each(table number, begin, end, sharing) for every table with content.
-template <class Each>
-void for_shared_stretches(const format::Geometry& g, const image::Group& group, Each&& each) {
-  const std::uint64_t entries = g.l2_entries();
-  std::vector<std::size_t> readable;
-  for (std::size_t t = 0; t < group.tables.size(); ++t) {
-    if (!group.tables[t].words.empty()) readable.push_back(t);
+// Cuts a group into stretches of entries within which each table shares with the same others.
+class SharedStretches {
+ public:
+  explicit SharedStretches(const image::Group& group);
+
+  // Calls each(table number, begin, end, sharing, leaders) for every table that can be read.
+  template <class Each>
+  void for_each(Each&& each) {
+    if (readable_.empty()) return;
+    std::uint64_t begin = group_.begin;
+    find_leaders(begin, leaders_);
+    while (begin < group_.end) {
+      const std::uint64_t end = readable_.size() == 1 ? group_.end : stretch_end(begin);
+      for (const std::size_t t : readable_) each(t, begin, end, sharing_of(t), leaders_);
+      begin = end;
+      std::swap(leaders_, next_);
+    }
   }
-  const auto alone = [&](std::size_t t, std::uint64_t begin, std::uint64_t end) {
-    Sharing sharing;
-    sharing.add(group.tables[t]);
-    each(t, begin, end, sharing);
-  };
-  if (readable.size() == 1) return alone(readable[0], 0, entries);
-  if (readable.empty()) return;
 
-  const unsigned words = g.l2_words();
-  const auto key_at = [&](std::size_t r, std::uint64_t i) {
-    const std::uint64_t* word = group.tables[readable[r]].words.data() + i * words;
-    return key(word[0], words == 2 ? word[1] : 0);
-  };
-  // leader[r]: the first table whose entry refers to the same clusters.
-  std::vector<std::size_t> leader(readable.size()), next(readable.size());
-  std::vector<std::pair<std::uint64_t, std::size_t>> sorted(readable.size());
-  const auto leaders_at = [&](std::uint64_t i, std::vector<std::size_t>& into) {
-    for (std::size_t r = 0; r < readable.size(); ++r) sorted[r] = {key_at(r, i), r};
-    std::sort(sorted.begin(), sorted.end());
-    for (std::size_t k = 0; k < sorted.size(); ++k) {
-      const bool same = k > 0 && sorted[k].first == sorted[k - 1].first;
-      into[sorted[k].second] = same ? into[sorted[k - 1].second] : sorted[k].second;
-    }
-  };
-  // The usual case in blocks of 8: all tables say the same.
-  const auto all_same = [&](std::uint64_t i) {
-    std::uint64_t different = 0;
-    const std::uint64_t* first = group.tables[readable[0]].words.data() + i * words;
-    for (std::size_t r = 1; r < readable.size(); ++r) {
-      const std::uint64_t* other = group.tables[readable[r]].words.data() + i * words;
-      for (unsigned k = 0; k < 8 * words; ++k) different |= first[k] ^ other[k];
-    }
-    return (different & ~format::copied_flag) == 0;
-  };
-  const auto emit = [&](std::uint64_t begin, std::uint64_t end) {
-    for (std::size_t r = 0; r < readable.size(); ++r) {
-      Sharing sharing;
-      sharing.claims = leader[r] == r;
-      for (std::size_t other = 0; other < readable.size(); ++other) {
-        if (leader[other] == leader[r]) sharing.add(group.tables[readable[other]]);
-      }
-      each(readable[r], begin, end, sharing);
-    }
-  };
+ private:
+  std::uint64_t key_at(std::size_t table, std::uint64_t index) const;
+  void find_leaders(std::uint64_t index, Leaders& into);
+  std::uint64_t stretch_end(std::uint64_t begin);
+  Sharing sharing_of(std::size_t table) const;
 
-  std::uint64_t begin = 0;
-  leaders_at(0, leader);
-  for (std::uint64_t i = 0; i < entries;) {
-    if (i % 8 == 0 && i + 8 <= entries && all_same(i)) {
-      std::fill(next.begin(), next.end(), 0);
-      if (next == leader) {
-        i += 8;
-        continue;
-      }
-    } else {
-      leaders_at(i, next);
-    }
-    if (next != leader) {
-      if (i > begin) emit(begin, i);
-      begin = i;
-      leader = next;
-    }
-    ++i;
+  const image::Group& group_;
+  std::vector<std::size_t> readable_;  // table numbers
+  Leaders leaders_, next_;             // of this stretch, of the one behind it
+  bool identical_ = true;              // within this stretch
+  std::vector<std::pair<std::uint64_t, std::size_t>> sorted_;
+};
+
+// Which table each state's predecessor has: the active state (0) comes after the last snapshot, snapshot n after
+// snapshot n - 1.
+class Predecessors {
+ public:
+  Predecessors(const image::Group& group, std::size_t states);
+
+  // The number of the table that the state before has, or nobody.
+  std::size_t before(std::uint32_t state) const {
+    if (table_of_.size() == 1 || state == 1) return nobody;
+    return state == 0 ? table_of_.back() : table_of_[state - 1];
   }
-  emit(begin, entries);
-}
 
-// Adds to each state how many of its entries the snapshot before it doesn't share.
-void count_new_entries(const format::Geometry& geometry, const image::Group& group,
-                       std::vector<StateReport>& reports);
+ private:
+  std::vector<std::size_t> table_of_;  // by state
+};
 
 }  // namespace qd::check

@@ -60,23 +60,23 @@ void Counter::count_table(const image::Group& group, const image::Table& table) 
   owner.state = c_.result.states[table.entries.front().state].snapshot;
   owner.l1_index = group.l1_index;
   owner.raw = table.entries.front().raw;
-  if (table.offset.value < c_.size()) {
+  if (group.begin == 0 && table.offset.value < c_.size()) {
     const bool unaligned = g_.offset_in_cluster(table.offset.value) != 0;
     claim(*c_.claims, g_.cluster(table.offset), unaligned ? 2 : 1, table.entries.size(), owner, c_.is_garbage(table));
   }
-  if (table.words.empty()) return;
-  image::for_runs(g_, table.words, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t count) {
+  if (table.l2.empty()) return;
+  image::for_runs(g_, table.l2, group.begin, group.end, [&](std::uint64_t first, std::uint64_t count) {
     count_run(table, owner, first, count);
   });
 }
 
 void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t first, std::uint64_t count) {
-  const std::uint64_t raw = table.words[first * g_.l2_words()];
+  const std::uint64_t raw = table.l2.raw(first);
   const auto type = format::cluster_type(g_, raw);
   owner.kind = OwnerKind::data;
   if (type == format::ClusterType::compressed) {
     const format::CompressedRange range = g_.compressed(raw);
-    const bool has_bitmap = g_.extended_l2 && table.words[first * 2 + 1] != 0;
+    const bool has_bitmap = table.l2.bitmap(first) != 0;
     if (g_.data_file || has_bitmap || c_.past_end(range.offset, range.bytes)) return;
     owner.kind = OwnerKind::compressed;
     owner.l2_index = static_cast<std::uint32_t>(first);
@@ -168,7 +168,8 @@ void count_suspects(Context& c) {
         all.complete &= found.complete;
         keep(all.single, std::move(found.single));
         keep(all.several, std::move(found.several));
-      });
+      },
+      {.most_entries = image::as_fits});
 
   c.result.owners_complete = all.complete;
   c.result.owners = std::move(all.several);

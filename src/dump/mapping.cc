@@ -2,10 +2,8 @@
 // is found out once, and then the digits roll.
 #include "dump/mapping.h"
 
-#include <memory>
-#include <span>
 #include <string_view>
-#include <vector>
+#include <utility>
 
 #include "check/claims.h"
 #include "dump/digits.h"
@@ -18,70 +16,10 @@ namespace {
 
 using format::ClusterType;
 
-// Entries [begin, end) of the one table that a state has in a group. The L1 line goes with entry 0.
-struct Part {
-  const image::Group* group = nullptr;
-  std::uint64_t begin = 0, end = 0;
-};
-
-struct Piece {
-  std::vector<std::shared_ptr<const image::Batch>> batches;  // keep what the parts point to
-  std::vector<Part> parts;
-};
-
-// Cuts what the walk's reader delivers into pieces of equal length. image::walk() itself would hold the text of whole
-// batches, and a batch of 2 MiB of tables makes 30 MiB of text; cut into pieces it needs one.
-class Cutter {
- public:
-  Cutter(const image::Image& image, const image::State& state)
-      : entries_(image.geometry->l2_entries()), reader_(image, {&state, 1}, 0, state.l1_size) {}
-
-  bool next(Piece& piece);
-  const auto& errors() const { return reader_.l1_errors(); }
-
- private:
-  bool have_group();
-
-  const std::uint64_t entries_;
-  image::BatchReader reader_;
-  std::shared_ptr<image::Batch> batch_;
-  std::size_t group_ = 0;
-  std::uint64_t entry_ = 0;
-};
-
-bool Cutter::have_group() {
-  if (batch_ && group_ < batch_->groups.size()) return true;
-  batch_ = reader_.next();
-  if (!batch_) return false;
-  reader_.read(*batch_);
-  group_ = 0;
-  return true;
-}
-
-bool Cutter::next(Piece& piece) {
-  piece.batches.clear();
-  piece.parts.clear();
-  std::uint64_t room = lines_per_piece;
-  while (room > 1 && have_group()) {
-    if (piece.batches.empty() || piece.batches.back() != batch_) piece.batches.push_back(batch_);
-    const image::Group& group = batch_->groups[group_];
-    const std::uint64_t end = group.tables.front().words.empty() ? 0 : entries_;
-    if (entry_ == 0) --room;  // the L1 line
-    const std::uint64_t here = std::min(end - entry_, room);
-    piece.parts.push_back({&group, entry_, entry_ + here});
-    room -= here;
-    entry_ += here;
-    if (entry_ < end) continue;
-    entry_ = 0;
-    ++group_;
-  }
-  return !piece.parts.empty();
-}
-
 // The words of a raw entry in its bracket. Nothing but these and the entry's own digits ever stands there.
 std::string_view flag_words(std::uint64_t raw, bool zero) {
   static constexpr std::string_view words[8] = {
-      "]",         ": ZERO]",         ": COMPRESSED]",        ": COMPRESSED ZERO]",
+      "]",         ": ZERO]",        ": COMPRESSED]",        ": COMPRESSED ZERO]",
       ": COPIED]", ": COPIED ZERO]", ": COPIED COMPRESSED]", ": COPIED COMPRESSED ZERO]"};
   return words[(raw & format::copied_flag ? 4 : 0) + (raw & format::compressed_flag ? 2 : 0) + (zero ? 1 : 0)];
 }
@@ -89,15 +27,20 @@ std::string_view flag_words(std::uint64_t raw, bool zero) {
 class Renderer {
  public:
   Renderer(const image::Image& image, const check::Result& result, const image::State& state, bool flags)
-      : image_(image), g_(*image.geometry), result_(result), flags_(flags),
+      : image_(image),
+        g_(*image.geometry),
+        result_(result),
+        flags_(flags),
         judges_copied_(state.snapshot < 0 && image.refcounts_readable) {}
 
-  char* render(const Piece& piece, char* at) const;
+  // Of the one table that a state has in a group. The L1 line goes with entry 0.
+  char* render(const image::Group& group, char* at) const;
 
  private:
   char* l1_line(const image::Group& group, char* at) const;
-  char* run(const Part& part, std::uint64_t first, std::uint64_t count, char* at) const;
-  char* lines(const Part& part, std::uint64_t first, std::uint64_t count, std::string_view markers, char* at) const;
+  char* run(const image::Group& group, std::uint64_t first, std::uint64_t count, char* at) const;
+  char* lines(const image::Group& group, std::uint64_t first, std::uint64_t count, std::string_view markers,
+              char* at) const;
   bool clean(std::uint64_t raw, std::uint64_t count) const;
   std::string_view markers(std::uint64_t raw, std::uint64_t subclusters) const;
   bool copied_wrong(std::uint64_t raw) const;
@@ -108,12 +51,12 @@ class Renderer {
   const bool flags_, judges_copied_;
 };
 
-char* Renderer::render(const Piece& piece, char* at) const {
-  for (const Part& part : piece.parts) {
-    if (part.begin == 0) at = l1_line(*part.group, at);
-    image::for_runs(g_, part.group->tables.front().words, part.begin, part.end,
-                    [&](std::uint64_t first, std::uint64_t count) { at = run(part, first, count, at); });
-  }
+char* Renderer::render(const image::Group& group, char* at) const {
+  if (group.begin == 0) at = l1_line(group, at);
+  const image::L2Entries& l2 = group.tables.front().l2;
+  if (l2.empty()) return at;
+  image::for_runs(g_, l2, group.begin, group.end,
+                  [&](std::uint64_t first, std::uint64_t count) { at = run(group, first, count, at); });
   return at;
 }
 
@@ -155,16 +98,16 @@ bool Renderer::clean(std::uint64_t raw, std::uint64_t count) const {
   if (offset == 0 || offset >= image_.size() || count > g_.clusters(image_.size() - offset)) return false;
   if (!judges_copied_) return true;
   const ClusterIndex cluster = g_.cluster(HostOffset(offset));
-  const check::RunRefcount refcount = check::run_refcount(*result_.disk_refcounts, cluster, count);
+  const check::RunRefcount refcount = result_.disk_refcounts->run(cluster, count);
   return refcount && (*refcount == 1) == copied;
 }
 
-char* Renderer::run(const Part& part, std::uint64_t first, std::uint64_t count, char* at) const {
-  const std::span<const std::uint64_t> words = part.group->tables.front().words;
-  if (clean(words[first * g_.l2_words()], count)) return lines(part, first, count, {}, at);
+char* Renderer::run(const image::Group& group, std::uint64_t first, std::uint64_t count, char* at) const {
+  const image::L2Entries& l2 = group.tables.front().l2;
+  if (clean(l2.raw(first), count)) return lines(group, first, count, {}, at);
   for (std::uint64_t i = first; i < first + count; ++i) {
-    const std::uint64_t raw = words[i * g_.l2_words()];
-    at = lines(part, i, 1, markers(raw, g_.extended_l2 ? words[i * 2 + 1] : 0), at);
+    const std::uint64_t raw = l2.raw(i);
+    at = lines(group, i, 1, markers(raw, l2.bitmap(i)), at);
   }
   return at;
 }
@@ -180,23 +123,28 @@ std::string_view Renderer::markers(std::uint64_t raw, std::uint64_t subclusters)
   const std::uint64_t offset = raw & format::offset_mask;
   const bool has_cluster = type == ClusterType::normal || type == ClusterType::zero_allocated;
   const bool here = has_cluster && !g_.data_file;
-  const bool impossible = (subclusters >> 32 & subclusters & 0xffffffff) != 0 ||
-                          (!has_cluster && (subclusters & 0xffffffff) != 0);
+  const bool impossible =
+      (subclusters >> 32 & subclusters & 0xffffffff) != 0 || (!has_cluster && (subclusters & 0xffffffff) != 0);
   const bool invalid = (raw & format::l2_reserved_mask) != 0 || impossible || (here && offset >= image_.size());
   const bool unaligned = has_cluster && g_.offset_in_cluster(offset) != 0;
   // In an external data file each cluster counts as used once.
   const bool wrong = here ? copied_wrong(raw) : has_cluster && judges_copied_ && !(raw & format::copied_flag);
-  static constexpr std::string_view texts[8] = {
-      "",             " [error]",             " [invalid]",             " [invalid] [error]",
-      " [unaligned]", " [unaligned] [error]", " [unaligned] [invalid]", " [unaligned] [invalid] [error]"};
+  static constexpr std::string_view texts[8] = {"",
+                                                " [error]",
+                                                " [invalid]",
+                                                " [invalid] [error]",
+                                                " [unaligned]",
+                                                " [unaligned] [error]",
+                                                " [unaligned] [invalid]",
+                                                " [unaligned] [invalid] [error]"};
   return texts[(unaligned ? 4 : 0) + (invalid ? 2 : 0) + (wrong ? 1 : 0)];
 }
 
 // Entries that differ only in counting up: everything else is the same text in every line.
-char* Renderer::lines(const Part& part, std::uint64_t first, std::uint64_t count, std::string_view markers_text,
-                      char* at) const {
-  const std::span<const std::uint64_t> words = part.group->tables.front().words;
-  std::uint64_t raw = words[first * g_.l2_words()], guest = g_.guest(part.group->l1_index, first).value;
+char* Renderer::lines(const image::Group& group, std::uint64_t first, std::uint64_t count,
+                      std::string_view markers_text, char* at) const {
+  const image::L2Entries& l2 = group.tables.front().l2;
+  std::uint64_t raw = l2.raw(first), guest = g_.guest(group.l1_index, first).value;
   const bool compressed = (raw & format::compressed_flag) != 0;
   const std::uint64_t mask = compressed ? (std::uint64_t{1} << g_.compressed_size_shift()) - 1 : format::offset_mask;
   const std::string_view flag_text = flag_words(raw, !compressed && !g_.extended_l2 && (raw & format::zero_flag));
@@ -212,7 +160,7 @@ char* Renderer::lines(const Part& part, std::uint64_t first, std::uint64_t count
     }
     if (g_.extended_l2) {
       at = put(at, " [bitmap: 0x");
-      at = put_hex(at, words[i * 2 + 1]);
+      at = put_hex(at, l2.bitmap(i));
       at = put(at, "]");
     }
     if (!markers_text.empty()) at = put(at, markers_text);
@@ -227,12 +175,20 @@ char* Renderer::lines(const Part& part, std::uint64_t first, std::uint64_t count
 
 void dump_mapping(report::Output& out, const image::Image& image, const check::Result& result,
                   const image::State& state, bool flags) {
-  Cutter cutter(image, state);
   const Renderer renderer(image, result, state, flags);
-  stream<Piece>(
-      out, [&](Piece& piece) { return cutter.next(piece); },
-      [&](const Piece& piece, char* at) { return renderer.render(piece, at); });
-  for (const auto& error : cutter.errors()) out.print("l1 table [unreadable]: {}\n", report::escape(error.second));
+  Stream stream(out);
+  const auto errors = image::walk<Text>(
+      image, {&state, 1},
+      [&](const image::Group& group, Text& text) {
+        stream.prepare(text);
+        text.append([&](char* at) { return renderer.render(group, at); });
+      },
+      [&](Text&& text) { stream.write(std::move(text)); },
+      {.end = state.l1_size,
+       .most_entries = lines_per_piece,
+       .in_flight = Stream::in_flight(),
+       .stop = &stream.stopped()});
+  for (const auto& error : errors) out.print("l1 table [unreadable]: {}\n", report::escape(error.second));
 }
 
 }  // namespace qd::dump

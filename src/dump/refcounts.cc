@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "dump/digits.h"
@@ -42,11 +44,11 @@ std::vector<std::uint64_t> blocks_to_show(const check::Result& result) {
 
 class Cutter {
  public:
-  explicit Cutter(const check::Result& result)
-      : refcounts_(*result.disk_refcounts), blocks_(blocks_to_show(result)) {}
+  explicit Cutter(const check::Result& result) : refcounts_(*result.disk_refcounts), blocks_(blocks_to_show(result)) {}
 
-  bool next(Piece& piece) {
-    piece.clear();
+  // The next piece; nothing at the end.
+  std::unique_ptr<Piece> next() {
+    auto piece = std::make_unique<Piece>();
     std::uint64_t room = lines_per_piece;
     while (room > 64 && block_ < blocks_.size()) {
       const std::uint64_t block = blocks_[block_];
@@ -54,14 +56,14 @@ class Cutter {
       const std::uint64_t end = readable ? refcounts_.block_entries() : 0;
       if (cluster_ == 0) --room;
       const std::uint64_t here = std::min(end - cluster_, room / 64 * 64);  // whole words of the sets of clusters
-      piece.push_back({block, cluster_, cluster_ + here});
+      piece->push_back({block, cluster_, cluster_ + here});
       room -= here;
       cluster_ += here;
       if (cluster_ < end) continue;
       cluster_ = 0;
       ++block_;
     }
-    return !piece.empty();
+    return piece->empty() ? nullptr : std::move(piece);
   }
 
  private:
@@ -167,9 +169,13 @@ char* Renderer::block_lines(const Part& part, char* at) const {
 void dump_refcounts(report::Output& out, const image::Image& image, const check::Result& result) {
   Cutter cutter(result);
   const Renderer renderer(image, result);
-  stream<Piece>(
-      out, [&](Piece& piece) { return cutter.next(piece); },
-      [&](const Piece& piece, char* at) { return renderer.render(piece, at); });
+  Stream stream(out);
+  ordered_parallel<Piece, Text>([&] { return stream.stopped() ? nullptr : cutter.next(); },
+                                [&](const Piece& piece, Text& text) {
+                                  stream.prepare(text);
+                                  text.append([&](char* at) { return renderer.render(piece, at); });
+                                },
+                                [&](Text&& text) { stream.write(std::move(text)); }, Stream::in_flight());
 }
 
 }  // namespace qd::dump

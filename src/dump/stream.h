@@ -1,57 +1,75 @@
-// Renders pieces of a dump in parallel and writes them in order.
+// Pieces of a dump's text, rendered in parallel and written in order. Their memory is used again: fresh pages for each
+// would cost nearly as much as the text.
 #pragma once
-
-#include <oneapi/tbb/global_control.h>
-#include <oneapi/tbb/parallel_pipeline.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cstddef>
 #include <memory>
-#include <string_view>
+#include <mutex>
+#include <utility>
 #include <vector>
 
+#include "base/parallel.h"
 #include "report/output.h"
 
 namespace qd::dump {
 
-inline constexpr std::size_t max_line = 256;            // bytes, of the longest line
-inline constexpr std::size_t lines_per_piece = 8192;    // about 600 KiB of text: one write
-inline constexpr std::size_t max_pieces_in_flight = 16;  // bounds the memory, whatever the number of threads
+inline constexpr std::size_t max_line = 256;          // bytes, of the longest line
+inline constexpr std::size_t lines_per_piece = 8192;  // about 600 KiB of text: one write
 
-// next(Piece&) fills in what comes next, false at the end; one call at a time, in order. render(const Piece&, char*)
-// writes at most lines_per_piece lines and returns the place behind them; many calls at once.
-template <class Piece, class Next, class Render>
-void stream(report::Output& out, Next&& next, Render&& render) {
-  struct Slot {
-    Piece piece;
-    std::unique_ptr<char[]> text = std::make_unique_for_overwrite<char[]>((lines_per_piece + 1) * max_line);
-    std::size_t size = 0;
-  };
-  const std::size_t threads = tbb::global_control::active_value(tbb::global_control::max_allowed_parallelism);
-  // Pieces are finished in order and no more than these are under way, so that each finds its slot free again. What a
-  // slot's text doesn't need of its memory never becomes real.
-  std::vector<Slot> slots(std::min(threads + 2, max_pieces_in_flight));
-  std::size_t number = 0;
-  std::atomic<bool> reader_gone = out.failed();
+// A piece may have more lines than it is meant to: one for each table that its entries are of.
+class Text {
+ public:
+  // Calls render(place to write to), which returns the place behind what it wrote.
+  template <class Render>
+  void append(Render&& render) {
+    size_ = static_cast<std::size_t>(render(memory_.get() + size_) - memory_.get());
+  }
+  std::string_view view() const { return {memory_.get(), size_}; }
 
-  tbb::parallel_pipeline(
-      slots.size(),
-      tbb::make_filter<void, Slot*>(tbb::filter_mode::serial_in_order,
-                                    [&](tbb::flow_control& control) -> Slot* {
-                                      Slot* slot = &slots[number++ % slots.size()];
-                                      if (reader_gone || !next(slot->piece)) control.stop();
-                                      return slot;
-                                    }) &
-          tbb::make_filter<Slot*, Slot*>(tbb::filter_mode::parallel,
-                                         [&](Slot* slot) {
-                                           const char* end = render(slot->piece, slot->text.get());
-                                           slot->size = static_cast<std::size_t>(end - slot->text.get());
-                                           return slot;
-                                         }) &
-          tbb::make_filter<Slot*, void>(tbb::filter_mode::serial_in_order, [&](Slot* slot) {
-            out.write({slot->text.get(), slot->size});
-            if (out.failed()) reader_gone = true;
-          }));
+ private:
+  friend class Stream;
+  // What isn't needed of it never becomes real.
+  static constexpr std::size_t capacity = (lines_per_piece + lines_per_piece / 16) * max_line;
+  std::unique_ptr<char[]> memory_;
+  std::size_t size_ = 0;
+};
+
+class Stream {
+ public:
+  explicit Stream(report::Output& out) : out_(out), stopped_(out.failed()) {}
+
+  // Gives a text that has none yet its memory. Thread-safe.
+  void prepare(Text& text);
+  // Writes a piece; in order.
+  void write(Text&& text);
+  // Nobody reads any more.
+  const std::atomic<bool>& stopped() const { return stopped_; }
+
+  // How many pieces are under way: bounds the memory, whatever the number of threads.
+  static std::size_t in_flight() { return std::min<std::size_t>(results_in_flight() / 2 + 2, 16); }
+
+ private:
+  report::Output& out_;
+  std::atomic<bool> stopped_;
+  std::mutex mutex_;
+  std::vector<std::unique_ptr<char[]>> free_;
+};
+
+inline void Stream::prepare(Text& text) {
+  if (text.memory_) return;
+  const std::lock_guard lock(mutex_);
+  if (free_.empty()) free_.push_back(std::make_unique_for_overwrite<char[]>(Text::capacity));
+  text.memory_ = std::move(free_.back());
+  free_.pop_back();
+}
+
+inline void Stream::write(Text&& text) {
+  out_.write(text.view());
+  if (out_.failed()) stopped_ = true;
+  const std::lock_guard lock(mutex_);
+  if (text.memory_) free_.push_back(std::move(text.memory_));
 }
 
 }  // namespace qd::dump

@@ -1,15 +1,16 @@
 #include "image/refcounts.h"
 
 #include <oneapi/tbb/enumerable_thread_specific.h>
-#include <oneapi/tbb/parallel_for.h>
 
 #include <algorithm>
 #include <cstring>
-#include <mutex>
 
 #include "base/bits.h"
 #include "base/checked.h"
 #include "base/endian.h"
+#include "base/parallel.h"
+#include "io/read_buffer.h"
+#include "io/readahead.h"
 
 namespace qd::image {
 namespace {
@@ -27,11 +28,16 @@ std::uint64_t narrow_entry(const std::byte* raw, std::uint64_t i, unsigned order
 
 std::uint64_t entry(const std::byte* raw, std::uint64_t i, unsigned order) {
   switch (order) {
-    case 3: return static_cast<unsigned>(raw[i]);
-    case 4: return whole_entry<std::uint16_t>(raw, i);
-    case 5: return whole_entry<std::uint32_t>(raw, i);
-    case 6: return whole_entry<std::uint64_t>(raw, i);
-    default: return narrow_entry(raw, i, order);
+    case 3:
+      return static_cast<unsigned>(raw[i]);
+    case 4:
+      return whole_entry<std::uint16_t>(raw, i);
+    case 5:
+      return whole_entry<std::uint32_t>(raw, i);
+    case 6:
+      return whole_entry<std::uint64_t>(raw, i);
+    default:
+      return narrow_entry(raw, i, order);
   }
 }
 
@@ -57,52 +63,80 @@ RefcountBlock::RefcountBlock(std::span<const std::byte> raw, unsigned order, std
 }
 
 void RefcountBlock::load(std::span<const std::byte> raw, unsigned order, std::uint64_t entries) {
+  // Do `count` entries, whole bytes of them, all have the value of the first?
+  const auto uniform = [&](std::uint64_t first, std::uint64_t count) {
+    return is_uniform(raw.subspan((first << order) / 8, (count << order) / 8), order);
+  };
   switch (order) {
-    case 3: return pack(entries, [&](std::uint64_t i) { return std::uint64_t{static_cast<unsigned char>(raw[i])}; });
-    case 4: return pack(entries, [&](std::uint64_t i) { return whole_entry<std::uint16_t>(raw.data(), i); });
-    case 5: return pack(entries, [&](std::uint64_t i) { return whole_entry<std::uint32_t>(raw.data(), i); });
-    case 6: return pack(entries, [&](std::uint64_t i) { return whole_entry<std::uint64_t>(raw.data(), i); });
-    default: return pack(entries, [&](std::uint64_t i) { return narrow_entry(raw.data(), i, order); });
+    case 3:
+      return pack(entries, uniform, [&](std::uint64_t i) { return std::uint64_t{static_cast<unsigned char>(raw[i])}; });
+    case 4:
+      return pack(entries, uniform, [&](std::uint64_t i) { return whole_entry<std::uint16_t>(raw.data(), i); });
+    case 5:
+      return pack(entries, uniform, [&](std::uint64_t i) { return whole_entry<std::uint32_t>(raw.data(), i); });
+    case 6:
+      return pack(entries, uniform, [&](std::uint64_t i) { return whole_entry<std::uint64_t>(raw.data(), i); });
+    default:
+      return pack(entries, uniform, [&](std::uint64_t i) { return narrow_entry(raw.data(), i, order); });
   }
 }
 
-// Finds out how narrow the block can be kept, and keeps it so. Neighbours are mostly equal, which spares the search.
-template <class Value>
-void RefcountBlock::pack(std::uint64_t entries, Value&& value) {
+// Finds out how narrow the block can be kept, and keeps it so. Neighbours are mostly equal: most chunks need one look.
+template <class Uniform, class Value>
+void RefcountBlock::pack(std::uint64_t entries, Uniform&& uniform, Value&& value) {
+  constexpr std::uint64_t chunk = 32;
   unsigned known = 0;  // values of the palette; 5: they are too many
-  std::uint64_t largest = 0, last = 0;
+  std::uint64_t largest = 0;
   for (std::uint64_t i = 0; i < entries; ++i) {
     const std::uint64_t v = value(i);
-    if (v == last && i > 0) continue;
-    last = v;
     largest = std::max(largest, v);
-    if (known > 4 || std::find(palette_, palette_ + known, v) != palette_ + known) continue;
-    if (known < 4) palette_[known] = v;
-    ++known;
-  }
-  kind_ = known <= 4         ? Kind::palette
-          : largest <= 0xff   ? Kind::wide8
-          : largest <= 0xffff ? Kind::wide16
-                              : Kind::wide64;
-  const unsigned bits = kind_ == Kind::palette ? 2 : kind_ == Kind::wide8 ? 8 : kind_ == Kind::wide16 ? 16 : 64;
-  const unsigned per_word = 64 / bits;
-  if (kind_ == Kind::palette) std::fill(palette_ + known, palette_ + 4, palette_[0]);
-
-  words_ = std::make_unique<std::uint64_t[]>(entries / per_word);
-  last = palette_[0];
-  std::uint64_t code = kind_ == Kind::palette ? 0 : last;
-  for (std::uint64_t w = 0; w < entries / per_word; ++w) {
-    std::uint64_t word = 0;
-    for (unsigned k = 0; k < per_word; ++k) {
-      const std::uint64_t v = value(w * per_word + k);
-      if (v != last) {
-        last = v;
-        code = kind_ == Kind::palette ? static_cast<std::uint64_t>(std::find(palette_, palette_ + 4, v) - palette_) : v;
-      }
-      word |= code << (k * bits);
+    if (known <= 4 && std::find(palette_, palette_ + known, v) == palette_ + known) {
+      if (known < 4) palette_[known] = v;
+      ++known;
     }
-    words_[w] = word;
+    if (i % chunk == 0 && uniform(i, chunk)) i += chunk - 1;
   }
+  kind_ = known <= 4 ? Kind::palette : largest <= 0xff ? Kind::wide8 : largest <= 0xffff ? Kind::wide16 : Kind::wide64;
+  if (kind_ == Kind::palette) return pack_palette(entries, known, uniform, value);
+  const unsigned bits = kind_ == Kind::wide8 ? 8 : kind_ == Kind::wide16 ? 16 : 64;
+  const unsigned per_word = 64 / bits;
+  words_ = std::make_unique<std::uint64_t[]>(entries / per_word);
+  for (std::uint64_t i = 0; i < entries; ++i) words_[i / per_word] |= value(i) << (i % per_word * bits);
+}
+
+template <class Uniform, class Value>
+void RefcountBlock::pack_palette(std::uint64_t entries, unsigned known, Uniform&& uniform, Value&& value) {
+  constexpr std::uint64_t chunk = 32;  // a word
+  std::fill(palette_ + known, palette_ + 4, palette_[0]);
+  const auto code = [&](std::uint64_t i) {
+    return static_cast<std::uint64_t>(std::find(palette_, palette_ + 4, value(i)) - palette_);
+  };
+  words_ = std::make_unique_for_overwrite<std::uint64_t[]>(entries / chunk);
+  for (std::uint64_t i = 0; i < entries; i += chunk) {
+    std::uint64_t word = 0;
+    if (uniform(i, chunk)) {
+      word = code(i) * 0x5555555555555555;
+    } else {
+      for (unsigned k = 0; k < chunk; ++k) word |= code(i + k) << (k * 2);
+    }
+    words_[i / chunk] = word;
+  }
+}
+
+std::uint64_t RefcountBlock::look_up(std::uint64_t i) const {
+  switch (kind_) {
+    case Kind::uniform:
+      return palette_[0];
+    case Kind::palette:
+      return palette_[words_[i / 32] >> (i % 32 * 2) & 3];
+    case Kind::wide8:
+      return words_[i / 8] >> (i % 8 * 8) & 0xff;
+    case Kind::wide16:
+      return words_[i / 4] >> (i % 4 * 16) & 0xffff;
+    case Kind::wide64:
+      return words_[i];
+  }
+  return 0;
 }
 
 bool RefcountBlock::all_equal(std::uint64_t first, std::uint64_t count, std::uint64_t value) const {
@@ -117,9 +151,8 @@ bool RefcountBlock::all_equal(std::uint64_t first, std::uint64_t count, std::uin
   if (code == 4) return false;
   const std::uint64_t pattern = code * 0x5555555555555555;
   bool equal = true;
-  BitSet::for_words(first * 2, count * 2, [&](std::uint64_t word, std::uint64_t mask) {
-    equal &= ((words_[word] ^ pattern) & mask) == 0;
-  });
+  BitSet::for_words(first * 2, count * 2,
+                    [&](std::uint64_t word, std::uint64_t mask) { equal &= ((words_[word] ^ pattern) & mask) == 0; });
   return equal;
 }
 
@@ -144,17 +177,14 @@ std::uint64_t RefcountBlock::nonzero(std::uint64_t word) const {
   return bits;
 }
 
-bool Refcounts::all_equal(ClusterIndex first, std::uint64_t count, std::uint64_t value) const {
-  std::uint64_t at = first.value;
-  const std::uint64_t end = at + count;
-  while (at < end) {
-    const std::uint64_t i = at >> block_bits_, within = at & block_mask_;
-    const std::uint64_t here = std::min(end - at, block_mask_ + 1 - within);
-    const RefcountBlock* block = i < entries_.size() ? entries_[i].block : nullptr;
-    if (block ? !block->all_equal(within, here, value) : value != 0) return false;
+RunRefcount Refcounts::run_over_blocks(ClusterIndex first, std::uint64_t count) const {
+  const std::uint64_t value = get(first), end = first.value + count;
+  for (std::uint64_t at = first.value; at < end;) {
+    const std::uint64_t here = std::min(end - at, block_mask_ + 1 - (at & block_mask_));
+    if (run(ClusterIndex(at), here) != value) return {};
     at += here;
   }
-  return true;
+  return value;
 }
 
 // Blocks that several entries name are read once. What the table claims beyond 8 MiB, the most that any writer makes,
@@ -199,26 +229,66 @@ Refcounts Refcounts::load(const Image& image) {
     }
   }
 
-  const std::vector<std::pair<std::uint64_t, std::vector<std::uint64_t>>> blocks(users.begin(), users.end());
-  result.blocks_.resize(blocks.size());
-  std::mutex errors;
-  tbb::enumerable_thread_specific<std::vector<std::byte>> buffers(g.cluster_size());
-  tbb::parallel_for(std::size_t{0}, blocks.size(), [&](std::size_t b) {
-    auto& buffer = buffers.local();
-    const auto& [offset, indexes] = blocks[b];
-    auto read = image.file().read(offset, buffer);
-    if (!read) {
-      const std::lock_guard lock(errors);
-      for (const std::uint64_t i : indexes) {
-        result.entries_[i].state = BlockState::unreadable;
-        result.block_errors_[i] = read.error().message;
-      }
-      return;
-    }
-    result.blocks_[b] = std::make_unique<const RefcountBlock>(buffer, g.refcount_order, g.refcount_block_entries());
-    for (const std::uint64_t i : indexes) result.entries_[i].block = result.blocks_[b].get();
-  });
+  result.load_blocks(image, {users.begin(), users.end()});
   return result;
+}
+
+// In the order of the file, and neighbours at once.
+void Refcounts::load_blocks(const Image& image, const std::vector<BlockUsers>& blocks) {
+  struct Part {
+    std::size_t first, count;  // of the blocks
+  };
+  using Errors = std::vector<std::pair<std::size_t, std::string>>;
+  constexpr std::uint64_t read_bytes = 512u << 10;
+  const format::Geometry& g = *image.geometry;
+  const std::uint64_t cluster = g.cluster_size();
+  const auto neighbours = [&](std::size_t first) {
+    std::size_t n = 1;
+    while (first + n < blocks.size() && n < read_bytes / cluster &&
+           blocks[first + n].first == blocks[first].first + n * cluster) {
+      ++n;
+    }
+    return n;
+  };
+  const auto load = [&](const Part& part, std::span<std::byte> buffer) -> Result<std::size_t> {
+    auto read = image.file().read(blocks[part.first].first, buffer.first(part.count * cluster));
+    for (std::size_t k = 0; read && k < part.count; ++k) {
+      const std::size_t b = part.first + k;
+      blocks_[b] = std::make_unique<const RefcountBlock>(buffer.subspan(k * cluster, cluster), g.refcount_order,
+                                                         g.refcount_block_entries());
+      for (const std::uint64_t i : blocks[b].second) entries_[i].block = blocks_[b].get();
+    }
+    return read;
+  };
+
+  blocks_.resize(blocks.size());
+  tbb::enumerable_thread_specific<ReadBuffer> buffers;
+  Readahead readahead(image.file());
+  std::size_t next = 0;
+  ordered_parallel<Part, Errors>(
+      [&]() -> std::unique_ptr<Part> {
+        if (next == blocks.size()) return nullptr;
+        readahead.reach(next, blocks.size(), Readahead::window / cluster,
+                        [&](std::uint64_t b) { readahead.add(blocks[b].first, cluster); });
+        auto part = std::make_unique<Part>(Part{next, neighbours(next)});
+        next += part->count;
+        return part;
+      },
+      [&](const Part& part, Errors& errors) {
+        const auto buffer = std::as_writable_bytes(buffers.local().words(part.count * cluster / sizeof(std::uint64_t)));
+        if (load(part, buffer)) return;
+        for (std::size_t b = part.first; b < part.first + part.count; ++b) {  // one bad sector must not hide the rest
+          if (auto done = load({b, 1}, buffer); !done) errors.emplace_back(b, done.error().message);
+        }
+      },
+      [&](Errors&& errors) {
+        for (const auto& [b, message] : errors) {
+          for (const std::uint64_t i : blocks[b].second) {
+            entries_[i].state = BlockState::unreadable;
+            block_errors_[i] = message;
+          }
+        }
+      });
 }
 
 }  // namespace qd::image

@@ -19,31 +19,44 @@
 
 namespace qd::image {
 
+// The refcount that all clusters of a run have. Nothing: it takes a look at each. (Not an optional, which g++ passes
+// through memory, and the hot pass waits for that.)
+class RunRefcount {
+ public:
+  RunRefcount() = default;
+  RunRefcount(std::uint64_t value) : value_(value), known_(true) {}
+  explicit operator bool() const { return known_; }
+  std::uint64_t operator*() const { return value_; }
+  bool operator==(std::uint64_t value) const { return known_ && value_ == value; }
+
+ private:
+  std::uint64_t value_ = 0;
+  bool known_ = false;
+};
+
 class RefcountBlock {
  public:
   // `raw`: the block's bytes, `order`: the width of an entry (bits = 1 << order).
   RefcountBlock(std::span<const std::byte> raw, unsigned order, std::uint64_t entries);
 
-  std::uint64_t get(std::uint64_t i) const {
-    switch (kind_) {
-      case Kind::uniform: return palette_[0];
-      case Kind::palette: return palette_[words_[i / 32] >> (i % 32 * 2) & 3];
-      case Kind::wide8: return words_[i / 8] >> (i % 8 * 8) & 0xff;
-      case Kind::wide16: return words_[i / 4] >> (i % 4 * 16) & 0xffff;
-      case Kind::wide64: return words_[i];
-    }
-    return 0;
+  std::uint64_t get(std::uint64_t i) const { return kind_ == Kind::uniform ? palette_[0] : look_up(i); }
+  // What all of [first, first + count) have.
+  RunRefcount run(std::uint64_t first, std::uint64_t count) const {
+    const std::uint64_t value = get(first);
+    return kind_ == Kind::uniform || count == 1 || all_equal(first, count, value) ? RunRefcount(value) : RunRefcount();
   }
-  // Are all of [first, first + count) equal to `value`?
-  bool all_equal(std::uint64_t first, std::uint64_t count, std::uint64_t value) const;
   // Which of the 64 clusters from 64 * `word` on have a refcount other than zero, as bits.
   std::uint64_t nonzero(std::uint64_t word) const;
   bool all_zero() const { return kind_ == Kind::uniform && palette_[0] == 0; }
 
  private:
+  std::uint64_t look_up(std::uint64_t i) const;
+  bool all_equal(std::uint64_t first, std::uint64_t count, std::uint64_t value) const;
   void load(std::span<const std::byte> raw, unsigned order, std::uint64_t entries);
-  template <class Value>
-  void pack(std::uint64_t entries, Value&& value);
+  template <class Uniform, class Value>
+  void pack(std::uint64_t entries, Uniform&& uniform, Value&& value);
+  template <class Uniform, class Value>
+  void pack_palette(std::uint64_t entries, unsigned known, Uniform&& uniform, Value&& value);
 
   enum class Kind : std::uint8_t { uniform, palette, wide8, wide16, wide64 };
   Kind kind_ = Kind::uniform;
@@ -55,8 +68,8 @@ enum class BlockState : std::uint8_t { absent, present, unaligned, unreadable };
 
 class Refcounts {
  public:
-  struct Entry {
-    std::uint64_t raw = 0;  // the refcount table's entry
+  struct alignas(32) Entry {  // a power of two: to count them must not take a division
+    std::uint64_t raw = 0;    // the refcount table's entry
     BlockState state = BlockState::absent;
     const RefcountBlock* block = nullptr;
   };
@@ -74,7 +87,12 @@ class Refcounts {
     const std::uint64_t i = cluster.value >> block_bits_;
     return i >= entries_.size() || entries_[i].state < BlockState::unaligned;
   }
-  bool all_equal(ClusterIndex first, std::uint64_t count, std::uint64_t value) const;
+  RunRefcount run(ClusterIndex first, std::uint64_t count) const {
+    const std::uint64_t i = first.value >> block_bits_, within = first.value & block_mask_;
+    if (within + count > block_mask_ + 1) return run_over_blocks(first, count);
+    const RefcountBlock* block = i < entries_.size() ? entries_[i].block : nullptr;
+    return block ? block->run(within, count) : RunRefcount(0);
+  }
   bool all_readable(ClusterIndex first, std::uint64_t count) const {
     for (std::uint64_t c = first.value; c < first.value + count; c = (c | block_mask_) + 1) {
       if (!readable(ClusterIndex(c))) return false;
@@ -101,9 +119,13 @@ class Refcounts {
   const std::map<std::uint64_t, std::string>& block_errors() const { return block_errors_; }
 
  private:
+  using BlockUsers = std::pair<std::uint64_t, std::vector<std::uint64_t>>;  // offset, entries of the table that name it
+  void load_blocks(const Image& image, const std::vector<BlockUsers>& blocks);
+  RunRefcount run_over_blocks(ClusterIndex first, std::uint64_t count) const;
+
   std::vector<Entry> entries_;
   std::vector<std::unique_ptr<const RefcountBlock>> blocks_;  // each once, however many entries name it
-  std::map<std::uint64_t, std::string> block_errors_;  // by index in the refcount table
+  std::map<std::uint64_t, std::string> block_errors_;         // by index in the refcount table
   std::string table_error_;
   HostOffset table_offset_;
   std::uint64_t table_bytes_ = 0;

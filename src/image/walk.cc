@@ -1,22 +1,59 @@
 #include "image/walk.h"
 
 #include <algorithm>
-#include <numeric>
+#include <bit>
 
 #include "base/endian.h"
+#include "base/wide.h"
 
 namespace qd::image {
 namespace {
 
-constexpr std::uint64_t batch_bytes = 2u << 20;        // of L2 tables
-constexpr std::uint64_t slice_bytes = 8u << 20;        // of L1 tables, over all states
+constexpr std::uint64_t batch_bytes = 512u << 10;  // of L2 tables: half of what lies in a processor's second cache
+constexpr std::uint64_t slice_bytes = 8u << 20;    // of L1 tables, over all states
+constexpr std::uint64_t least_read = 4096;         // bytes of a table that is cut
+
+QD_WIDE void from_big_endian(std::uint64_t* words, std::size_t count) {
+  for (std::size_t i = 0; i < count; ++i) words[i] = qd::from_big_endian(words[i]);
+}
+
+// How many of the entries continue what was expected, up to the block of 8 that doesn't in full.
+QD_WIDE std::uint64_t counting_blocks(const std::uint64_t* entries, std::uint64_t count, std::uint64_t expected,
+                                      std::uint64_t step) {
+  std::uint64_t i = 0;
+  for (; i + 8 <= count; i += 8, expected += 8 * step) {
+    std::uint64_t different = 0;
+    for (unsigned k = 0; k < 8; ++k) different |= entries[i + k] ^ (expected + k * step);
+    if (different != 0) break;
+  }
+  return i;
+}
 
 }  // namespace
 
-BatchReader::BatchReader(const Image& image, std::span<const State> states, std::uint32_t first_index,
-                         std::uint32_t end_index)
-    : image_(image), states_(states), index_(first_index), end_(first_index) {
-  for (const State& state : states) end_ = std::max(end_, std::min(end_index, entries_in_file(state)));
+std::uint64_t run_length(const std::uint64_t* e, std::uint64_t count, std::uint64_t cluster_size) {
+  // Compressed entries and those without an offset stand alone: adding a cluster to them means nothing.
+  if ((e[0] & format::compressed_flag) != 0 || (e[0] & format::offset_mask) == 0) return 1;
+  std::uint64_t i = counting_blocks(e, count, e[0], cluster_size);
+  while (i < count && e[i] == e[0] + i * cluster_size) ++i;
+  // A run that counts into the flags is garbage; its entries are judged one by one.
+  return ((e[i - 1] ^ e[0]) & ~format::offset_mask) == 0 ? i : 1;
+}
+
+std::uint64_t empty_length(const std::uint64_t* e, std::uint64_t count) {
+  std::uint64_t i = counting_blocks(e, count, 0, 0);
+  while (i < count && e[i] == 0) ++i;
+  return i;
+}
+
+BatchReader::BatchReader(const Image& image, std::span<const State> states, const WalkOptions& options)
+    : image_(image),
+      states_(states),
+      options_(options),
+      index_(options.first),
+      end_(options.first),
+      readahead_(image.file(), options.first) {
+  for (const State& state : states) end_ = std::max(end_, std::min(options.end, entries_in_file(state)));
   const std::uint64_t width = slice_bytes / sizeof(std::uint64_t) / std::max<std::size_t>(states.size(), 1);
   slice_width_ = static_cast<std::uint32_t>(std::max<std::uint64_t>(width, 16));
   slice_begin_ = slice_end_ = index_;
@@ -44,89 +81,134 @@ void BatchReader::load_slice() {
       l1_errors_.emplace_back(s, read.error().message);
       slice_[s].clear();
     }
-    for (std::uint64_t& entry : slice_[s]) entry = from_big_endian(entry);
+    from_big_endian(slice_[s].data(), slice_[s].size());
   }
 }
 
-std::unique_ptr<Batch> BatchReader::next() {
-  auto batch = std::make_unique<Batch>();
+void BatchReader::look_ahead() {
   const std::uint64_t cluster = image_.geometry->cluster_size();
-  // A group is never split, so a batch may be larger than planned by one group.
-  while (index_ < end_ && batch->tables_.size() * cluster < batch_bytes) {
+  readahead_.reach(index_, slice_end_, Readahead::window / cluster / states_.size(), [&](std::uint64_t l1_index) {
+    for (const std::vector<std::uint64_t>& entries : slice_) {
+      if (l1_index - slice_begin_ >= entries.size()) continue;
+      const std::uint64_t offset = entries[l1_index - slice_begin_] & format::offset_mask;
+      if (offset != 0) readahead_.add(offset, cluster);
+    }
+  });
+}
+
+std::unique_ptr<Batch> BatchReader::next() {
+  if (options_.stop && *options_.stop) return nullptr;
+  auto batch = std::make_unique<Batch>();
+  // A group that isn't cut is never split, so a batch may be larger than planned by one group.
+  while (index_ < end_ && batch->bytes_ < batch_bytes &&
+         (options_.most_entries == 0 || batch->l2_entries_ < options_.most_entries)) {
     if (index_ == slice_end_) load_slice();
-    add_group(*batch, index_++);
+    if (next_entry_ == 0) {
+      look_ahead();
+      gather(index_);
+    }
+    if (!row_.empty()) add_piece(*batch);
+    if (row_.empty() || next_entry_ == image_.geometry->l2_entries()) {
+      next_entry_ = 0;
+      ++index_;
+    }
   }
   if (batch->pending_.empty()) return nullptr;
   return batch;
 }
 
-void BatchReader::add_group(Batch& batch, std::uint32_t l1_index) {
+// The entries with the next L1 index, sorted by the table they name.
+void BatchReader::gather(std::uint32_t l1_index) {
   row_.clear();
+  counts_.clear();
   for (std::uint32_t s = 0; s < states_.size(); ++s) {
     const std::uint32_t within = l1_index - slice_begin_;
     if (within < slice_[s].size() && slice_[s][within] != 0) row_.push_back({s, slice_[s][within]});
   }
-  if (row_.empty()) return;
   const auto offset = [](const L1Entry& e) { return e.raw & format::offset_mask; };
   std::ranges::stable_sort(row_, {}, offset);
-
-  batch.pending_.push_back({l1_index, static_cast<std::uint32_t>(batch.tables_.size()), 0});
   for (std::size_t i = 0; i < row_.size(); ++i) {
-    if (i == 0 || offset(row_[i]) != offset(row_[i - 1])) {
-      Table table;
-      table.offset = HostOffset(offset(row_[i]));
-      batch.tables_.push_back(table);
-      batch.entry_counts_.push_back(0);
-      ++batch.pending_.back().tables;
-    }
-    ++batch.entry_counts_.back();
-    batch.entries_.push_back(row_[i]);
+    if (i == 0 || offset(row_[i]) != offset(row_[i - 1])) counts_.push_back(0);
+    ++counts_.back();
   }
 }
 
-void BatchReader::read(Batch& batch) const {
-  const std::uint64_t cluster = image_.geometry->cluster_size(), words = cluster / sizeof(std::uint64_t);
-  batch.words_ = std::make_unique_for_overwrite<std::uint64_t[]>(batch.tables_.size() * words);
+// How many entries of each table of the group a batch takes at once.
+std::uint64_t BatchReader::piece_entries() const {
+  const std::uint64_t all = image_.geometry->l2_entries(), entry_bytes = image_.geometry->l2_entry_bytes();
+  if (options_.most_entries == 0) return all;
+  const std::uint64_t fitting = std::bit_floor(std::max(batch_bytes / counts_.size(), least_read)) / entry_bytes;
+  return std::min({all, options_.most_entries, fitting});
+}
 
+void BatchReader::add_piece(Batch& batch) {
+  const std::uint64_t begin = next_entry_, end = begin + piece_entries();
+  batch.pending_.push_back({index_, static_cast<std::uint32_t>(batch.tables_.size()),
+                            static_cast<std::uint32_t>(counts_.size()), begin, end});
   std::size_t entry = 0;
-  for (std::size_t t = 0; t < batch.tables_.size(); ++t) {
-    batch.tables_[t].entries = std::span(batch.entries_).subspan(entry, batch.entry_counts_[t]);
-    entry += batch.entry_counts_[t];
+  for (const std::uint32_t count : counts_) {
+    Table table;
+    table.offset = HostOffset(row_[entry].raw & format::offset_mask);
+    batch.tables_.push_back(table);
+    entry += count;
   }
+  batch.entries_.insert(batch.entries_.end(), row_.begin(), row_.end());
+  batch.entry_counts_.insert(batch.entry_counts_.end(), counts_.begin(), counts_.end());
+  batch.bytes_ += counts_.size() * (end - begin) * image_.geometry->l2_entry_bytes();
+  batch.l2_entries_ += end - begin;
+  next_entry_ = end;
+}
 
-  // In the order of the file, and neighbours at once.
-  std::vector<std::uint32_t> order(batch.tables_.size());
-  std::iota(order.begin(), order.end(), 0u);
-  std::ranges::sort(order, {}, [&](std::uint32_t t) { return batch.tables_[t].offset; });
-  std::uint64_t* into = batch.words_.get();
-  for (std::size_t i = 0; i < order.size();) {
-    std::size_t n = 1;
-    const HostOffset start = batch.tables_[order[i]].offset;
-    while (i + n < order.size() && batch.tables_[order[i + n]].offset == start + n * cluster) ++n;
-    std::span<std::uint64_t> buffer(into, n * words);
-    auto read = image_.file().read(start.value, std::as_writable_bytes(buffer));
-    if (!read && n > 1) {  // one bad sector must not hide the tables beside it
-      n = 1;
-      buffer = buffer.first(words);
-      read = image_.file().read(start.value, std::as_writable_bytes(buffer));
+// In the order of the file, and neighbours at once.
+void BatchReader::read(Batch& batch, ReadBuffer& buffer) const {
+  struct Read {
+    HostOffset from;
+    std::uint64_t words;
+    Table* table;
+    std::uint64_t begin;
+  };
+  const unsigned width = image_.geometry->l2_words();
+  std::vector<Read> order;
+  order.reserve(batch.tables_.size());
+  std::size_t entry = 0, t = 0;
+  for (const Batch::Pending& p : batch.pending_) {
+    for (const std::size_t end = t + p.tables; t < end; ++t) {
+      Table& table = batch.tables_[t];
+      table.entries = std::span(batch.entries_).subspan(entry, batch.entry_counts_[t]);
+      entry += batch.entry_counts_[t];
+      order.push_back(
+          {table.offset + p.begin * width * sizeof(std::uint64_t), (p.end - p.begin) * width, &table, p.begin});
     }
-    if (!read) batch.errors_.push_back(std::make_unique<std::string>(read.error().message));
-    for (std::size_t k = 0; k < n; ++k) {
-      Table& table = batch.tables_[order[i + k]];
-      if (read) {
-        table.words = buffer.subspan(k * words, words);
+    batch.groups.push_back({p.l1_index, p.begin, p.end, std::span(batch.tables_).subspan(p.first_table, p.tables)});
+  }
+  std::ranges::sort(order, {}, &Read::from);
+
+  std::span<std::uint64_t> room = buffer.words(batch.bytes_ / sizeof(std::uint64_t));
+  for (std::size_t i = 0; i < order.size();) {
+    std::size_t n = 0;
+    std::uint64_t words = 0;
+    do words += order[i + n++].words;
+    while (i + n < order.size() && order[i + n].from == order[i].from + words * sizeof(std::uint64_t));
+    const auto read = [&] {
+      return image_.file().read(order[i].from.value, std::as_writable_bytes(room.first(words)));
+    };
+    auto done = read();
+    if (!done && n > 1) {  // one bad sector must not hide the tables beside it
+      n = 1;
+      words = order[i].words;
+      done = read();
+    }
+    if (!done) batch.errors_.push_back(std::make_unique<std::string>(done.error().message));
+    if (done && *done > 0) from_big_endian(room.data(), words);
+    for (; n > 0; --n, ++i) {
+      Table& table = *order[i].table;
+      if (done) {
+        table.l2 = L2Entries(room.first(order[i].words), order[i].begin, width);
       } else {
         table.error = batch.errors_.back().get();
       }
+      room = room.subspan(order[i].words);
     }
-    if (read && *read > 0) {
-      for (std::uint64_t& word : buffer) word = from_big_endian(word);
-    }
-    into += n * words;
-    i += n;
-  }
-  for (const Batch::Pending& p : batch.pending_) {
-    batch.groups.push_back({p.l1_index, std::span(batch.tables_).subspan(p.first_table, p.tables)});
   }
 }
 

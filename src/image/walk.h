@@ -4,21 +4,28 @@
 // The unit is the *group*: everything that maps the same stretch of the guest's disk, that is, the entries with one L1
 // index of all states (the active tables and each snapshot's), and the distinct L2 tables they name. Internal snapshots
 // share clusters only at the same guest offset, so what is lawful sharing and what is damage can be decided within a
-// group, and each L2 table is read once, however many snapshots share it.
+// group, and each L2 table is read once, however many snapshots share it. Where the tables of a group are too many or
+// too large for the memory at hand, it comes in pieces, each with the same entries of all its tables.
 //
-// Groups are gathered into batches of some megabytes of tables. Batches are read and scanned by all threads, and their
+// Groups are gathered into batches that fit a processor's cache. Batches are read and scanned by all threads, and their
 // results handed over in the order of the L1 index: the same for any number of threads. Memory: a few batches.
 #pragma once
 
+#include <oneapi/tbb/enumerable_thread_specific.h>
+
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/parallel.h"
 #include "base/units.h"
 #include "image/image.h"
+#include "io/read_buffer.h"
+#include "io/readahead.h"
 
 namespace qd::image {
 
@@ -26,9 +33,9 @@ namespace qd::image {
 struct State {
   std::int32_t snapshot = -1;
   HostOffset l1_offset;
-  std::uint32_t l1_size = 0;      // entries
-  std::uint64_t disk_size = 0;    // bytes of the guest's disk
-  std::uint64_t vm_state = 0;     // bytes of VM state behind the disk's end, at most
+  std::uint32_t l1_size = 0;    // entries
+  std::uint64_t disk_size = 0;  // bytes of the guest's disk
+  std::uint64_t vm_state = 0;   // bytes of VM state behind the disk's end, at most
 };
 
 // An L1 entry as one state has it.
@@ -37,19 +44,43 @@ struct L1Entry {
   std::uint64_t raw = 0;
 };
 
+// Entries [begin, end) of an L2 table, in the machine's byte order; zeros past the file's end. Empty if they can't be
+// read.
+class L2Entries {
+ public:
+  L2Entries() = default;
+  L2Entries(std::span<const std::uint64_t> words, std::uint64_t begin, unsigned width)
+      : words_(words), begin_(begin), width_(width) {}
+
+  bool empty() const { return words_.empty(); }
+  std::uint64_t begin() const { return begin_; }
+  std::uint64_t end() const { return begin_ + words_.size() / width_; }
+  std::uint64_t raw(std::uint64_t index) const { return words_[(index - begin_) * width_]; }
+  // The second half of an extended entry.
+  std::uint64_t bitmap(std::uint64_t index) const { return width_ == 2 ? words_[(index - begin_) * 2 + 1] : 0; }
+  // From one entry on, with width() words for each.
+  const std::uint64_t* at(std::uint64_t index) const { return words_.data() + (index - begin_) * width_; }
+  unsigned width() const { return width_; }
+  std::span<const std::uint64_t> words() const { return words_; }
+
+ private:
+  std::span<const std::uint64_t> words_;
+  std::uint64_t begin_ = 0;
+  unsigned width_ = 1;
+};
+
 // A distinct L2 table of a group. An entry without an offset names the header: QEMU reads it so, and so do we.
 struct Table {
   HostOffset offset;
   std::span<const L1Entry> entries;  // who refers to it, by state
-  // The table as numbers in the machine's byte order, Geometry::l2_words() for each entry; zeros past the file's end;
-  // empty if it can't be read.
-  std::span<const std::uint64_t> words;
-  const std::string* error = nullptr;
+  L2Entries l2;
+  const std::string* error = nullptr;  // why l2 is empty
 };
 
 struct Group {
   std::uint32_t l1_index = 0;
-  std::span<const Table> tables;  // in the order of their offset
+  std::uint64_t begin = 0, end = 0;  // the L2 entries that are here; all of them unless the walk was told to cut
+  std::span<const Table> tables;     // in the order of their offset
 };
 
 // What a walk passes from its reading to its scanning.
@@ -62,25 +93,37 @@ class Batch {
   struct Pending {
     std::uint32_t l1_index;
     std::uint32_t first_table, tables;
+    std::uint64_t begin, end;
   };
   std::vector<Pending> pending_;
   std::vector<Table> tables_;
   std::vector<L1Entry> entries_;
   std::vector<std::uint32_t> entry_counts_;
-  std::unique_ptr<std::uint64_t[]> words_;
+  std::uint64_t bytes_ = 0, l2_entries_ = 0;
   std::vector<std::unique_ptr<std::string>> errors_;
 };
+
+// What to walk, and in what pieces.
+struct WalkOptions {
+  std::uint32_t first = 0, end = ~std::uint32_t{0};  // L1 indexes
+  // How many L2 indexes a batch covers at most: a power of two, 8 or more. Groups are then cut where they are too large
+  // for a batch. 0: as many as fit, and no group is ever cut.
+  std::uint64_t most_entries = 0;
+  std::size_t in_flight = results_in_flight();  // batches
+  const std::atomic<bool>* stop = nullptr;      // once true, nothing more is read
+};
+inline constexpr std::uint64_t as_fits = 1u << 16;  // most_entries: cut, but only for the memory's sake
 
 // Makes batches out of L1 tables. L1 tables are read in slices, so that thousands of snapshots need no memory for all
 // of them at once.
 class BatchReader {
  public:
-  BatchReader(const Image& image, std::span<const State> states, std::uint32_t first_index, std::uint32_t end_index);
+  BatchReader(const Image& image, std::span<const State> states, const WalkOptions& options);
 
   // The next batch with its tables named but not read; nothing at the end. Not thread-safe.
   std::unique_ptr<Batch> next();
-  // Reads the tables of a batch. Thread-safe.
-  void read(Batch& batch) const;
+  // Reads the tables of a batch into a buffer that must stay as long as they are looked at. Thread-safe.
+  void read(Batch& batch, ReadBuffer& buffer) const;
 
   // L1 tables that could not be read, with the system's reason.
   const std::vector<std::pair<std::uint32_t, std::string>>& l1_errors() const { return l1_errors_; }
@@ -88,74 +131,69 @@ class BatchReader {
  private:
   std::uint32_t entries_in_file(const State& state) const;
   void load_slice();
-  void add_group(Batch& batch, std::uint32_t l1_index);
+  void look_ahead();
+  void gather(std::uint32_t l1_index);
+  void add_piece(Batch& batch);
+  std::uint64_t piece_entries() const;
 
   const Image& image_;
   std::span<const State> states_;
+  const WalkOptions options_;
   std::uint32_t index_, end_;
   std::uint32_t slice_begin_ = 0, slice_end_ = 0, slice_width_;
   std::vector<std::vector<std::uint64_t>> slice_;  // by state
-  std::vector<L1Entry> row_;
+  std::vector<L1Entry> row_;                       // of the group at index_, by table
+  std::vector<std::uint32_t> counts_;              // how many of them name the same table
+  std::uint64_t next_entry_ = 0;                   // of that group
+  Readahead readahead_;
   std::vector<std::pair<std::uint32_t, std::string>> l1_errors_;
 };
 
-// Walks L1 indexes [first, end). scan(const Group&, Result&) runs in parallel, merge(Result&&) in order.
+// Walks the tables of all states. scan(const Group&, Result&) runs in parallel, merge(Result&&) in order.
 template <class Result, class Scan, class Merge>
-std::vector<std::pair<std::uint32_t, std::string>> walk(const Image& image, std::span<const State> states,
-                                                        Scan&& scan, Merge&& merge, std::uint32_t first = 0,
-                                                        std::uint32_t end = ~std::uint32_t{0}) {
-  BatchReader reader(image, states, first, end);
+std::vector<std::pair<std::uint32_t, std::string>> walk(const Image& image, std::span<const State> states, Scan&& scan,
+                                                        Merge&& merge, const WalkOptions& options = {}) {
+  BatchReader reader(image, states, options);
+  tbb::enumerable_thread_specific<ReadBuffer> buffers;
   ordered_parallel<Batch, Result>([&] { return reader.next(); },
                                   [&](Batch& batch, Result& result) {
-                                    reader.read(batch);
+                                    reader.read(batch, buffers.local());
                                     for (const Group& group : batch.groups) scan(group, result);
                                   },
-                                  merge);
+                                  merge, options.in_flight);
   return reader.l1_errors();
 }
+
+// How many of `count` entries, at least one, follow the first one in the file, with its flags.
+std::uint64_t run_length(const std::uint64_t* entries, std::uint64_t count, std::uint64_t cluster_size);
+// How many of `count` entries are all zero, up to the first one that isn't.
+std::uint64_t empty_length(const std::uint64_t* entries, std::uint64_t count);
 
 // Calls each(first, count) for the runs of entries that have the same flags and lie one after the other in the file,
 // for entries [begin, end) of a table. Empty entries (all zero) are skipped.
 template <class Each>
-void for_runs(const format::Geometry& geometry, std::span<const std::uint64_t> words, std::uint64_t begin,
-              std::uint64_t end, Each&& each) {
-  if (geometry.extended_l2) {
+void for_runs(const format::Geometry& geometry, const L2Entries& l2, std::uint64_t begin, std::uint64_t end,
+              Each&& each) {
+  if (l2.width() == 2) {
     for (std::uint64_t i = begin; i < end; ++i) {
-      if ((words[i * 2] | words[i * 2 + 1]) != 0) each(i, std::uint64_t{1});
+      if ((l2.raw(i) | l2.bitmap(i)) != 0) each(i, std::uint64_t{1});
     }
     return;
   }
   const std::uint64_t step = geometry.cluster_size();
-  const std::uint64_t* e = words.data();
-  std::uint64_t i = begin;
-  while (i < end) {
-    if (e[i] == 0) {
-      while (i + 8 <= end && (e[i] | e[i + 1] | e[i + 2] | e[i + 3] | e[i + 4] | e[i + 5] | e[i + 6] | e[i + 7]) == 0) {
-        i += 8;
-      }
-      while (i < end && e[i] == 0) ++i;
+  const std::uint64_t* const first = l2.at(begin);
+  const std::uint64_t count = end - begin;
+  for (std::uint64_t i = 0; i < count;) {
+    const std::uint64_t* const e = first + i;
+    if (*e == 0) {
+      i += empty_length(e, count - i);
       continue;
     }
-    const std::uint64_t first = i++;
-    // Compressed entries and those without an offset stand alone: adding a cluster to them means nothing.
-    const bool runs = (e[first] & format::compressed_flag) == 0 && (e[first] & format::offset_mask) != 0;
-    if (runs) {
-      std::uint64_t expected = e[first] + step;
-      while (i + 8 <= end) {
-        std::uint64_t different = 0;
-        for (unsigned k = 0; k < 8; ++k) different |= e[i + k] ^ (expected + k * step);
-        if (different != 0) break;
-        i += 8;
-        expected += 8 * step;
-      }
-      while (i < end && e[i] == expected) {
-        ++i;
-        expected += step;
-      }
-      // A run that counts into the flags is garbage; its entries are judged one by one.
-      if (((e[i - 1] ^ e[first]) & ~format::offset_mask) != 0) i = first + 1;
-    }
-    each(first, i - first);
+    // Most entries that don't begin a run are told by the next one.
+    const bool alone = i + 1 == count || e[1] != *e + step;
+    const std::uint64_t run = alone ? 1 : run_length(e, count - i, step);
+    each(begin + i, run);
+    i += run;
   }
 }
 

@@ -89,11 +89,12 @@ void CopiedMender::mend_l1(const image::Group& group, const image::Table& table,
 void CopiedMender::mend_table(const image::Group& group, const image::Table& table, Mended& into) const {
   const unsigned step = g_.l2_words();
   MendedTable mended;
-  for (std::size_t i = 0; i < table.words.size(); i += step) {
-    const std::uint64_t entry = table.words[i], now = entry == 0 ? 0 : right(entry);
+  const std::span<const std::uint64_t> words = table.l2.words();
+  for (std::size_t i = 0; i < words.size(); i += step) {
+    const std::uint64_t entry = words[i], now = entry == 0 ? 0 : right(entry);
     if (now == entry) continue;
     if (mended.words.empty()) {
-      mended.words.assign(table.words.begin(), table.words.end());
+      mended.words.assign(words.begin(), words.end());
       mended.cleared = mended.words;
     }
     mended.words[i] = now;
@@ -135,7 +136,8 @@ void mend_copied(Work& w) {
   if (!l1_undisputed(w) || w.dubious(check::active_state)) return;
   const CopiedMender mender(w);
   image::walk<Mended>(
-      w.image(), w.result().states, [&](const image::Group& group, Mended& into) { mender.mend_group(group, into); },
+      w.image(), std::span(w.result().states).first(1),
+      [&](const image::Group& group, Mended& into) { mender.mend_group(group, into); },
       [&](Mended&& mended) {
         for (const MendedL1& m : mended.l1) {
           const bool sets = (m.value & format::copied_flag) != 0;

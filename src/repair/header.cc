@@ -24,8 +24,9 @@ std::vector<std::uint64_t> compressed_samples(const Work& w) {
       w.image(), w.result().states,
       [&](const image::Group& group, Found& found) {
         for (const image::Table& table : group.tables) {
-          for (std::size_t i = 0; i < table.words.size() && found.size() < most; i += w.geometry().l2_words()) {
-            if (table.words[i] & format::compressed_flag) found.push_back(table.words[i]);
+          if (table.l2.empty()) continue;
+          for (std::uint64_t i = table.l2.begin(); i < table.l2.end() && found.size() < most; ++i) {
+            if (table.l2.raw(i) & format::compressed_flag) found.push_back(table.l2.raw(i));
           }
         }
       },

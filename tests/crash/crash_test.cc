@@ -202,12 +202,13 @@ Guest GuestReader::read() {
     if (sure_ && !undisputed(states[i].l1_offset, std::uint64_t{states[i].l1_size} * 8)) doubtful.insert(i);
   }
   const auto table = [&](const image::Group& group, const image::Table& t, Guest& into) {
-    for (std::uint64_t i = 0; i < t.words.size(); i += g().l2_words()) {
-      if (t.words[i] == 0) continue;
-      const auto found = content(t.words[i], g().extended_l2 ? t.words[i + 1] : 0);
+    if (t.l2.empty()) return;
+    for (std::uint64_t i = t.l2.begin(); i < t.l2.end(); ++i) {
+      if (t.l2.raw(i) == 0) continue;
+      const auto found = content(t.l2.raw(i), t.l2.bitmap(i));
       for (const image::L1Entry& e : t.entries) {
         if (doubtful.contains(e.state) || (sure_ && (e.raw & format::l1_reserved_mask)) || !found) continue;
-        into[{name[e.state], g().guest(group.l1_index, i / g().l2_words()).value}] = *found;
+        into[{name[e.state], g().guest(group.l1_index, i).value}] = *found;
       }
     }
   };

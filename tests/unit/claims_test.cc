@@ -84,7 +84,7 @@ TEST_P(RefcountBlockAtWidth, AnswersAsThePlainValuesDo) {
       const std::uint64_t guess = values[first + random() % count];
       const bool equal = std::all_of(values.begin() + static_cast<long>(first), values.begin() + static_cast<long>(first + count),
                                      [&](std::uint64_t v) { return v == guess; });
-      ASSERT_EQ(block.all_equal(first, count, guess), equal);
+      ASSERT_EQ(block.run(first, count) == guess, equal);
     }
   }
 }
