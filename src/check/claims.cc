@@ -3,21 +3,33 @@
 namespace qd::check {
 
 void Tally::add(std::uint64_t cluster, std::uint64_t n) {
-  const auto small = static_cast<std::uint8_t>(n);
-  const std::uint8_t before = low_[cluster].fetch_add(small, std::memory_order_relaxed);
-  const std::uint64_t carry = n / 256 + ((before + small) >> 8);
+  const unsigned shift = static_cast<unsigned>(cluster % per_word) * 2;
+  const auto word = low_[cluster / per_word];
+  std::uint64_t before = word.load(std::memory_order_relaxed), sum = 0;
+  do {
+    sum = (before >> shift & (low_base - 1)) + n % low_base;
+  } while (!word.compare_exchange_weak(before, (before & ~((low_base - 1) << shift)) | (sum % low_base) << shift,
+                                       std::memory_order_relaxed));
+  const std::uint64_t carry = n / low_base + sum / low_base;
   if (carry == 0) return;
+
+  const auto small = static_cast<std::uint8_t>(carry);
+  const std::uint64_t middle = middle_[cluster].fetch_add(small, std::memory_order_relaxed) + small;
+  if (!any_middle_.load(std::memory_order_relaxed)) any_middle_.store(true, std::memory_order_release);
+  const std::uint64_t high = carry / middle_base + middle / middle_base;
+  if (high == 0) return;
   const std::lock_guard lock(mutex_);
-  high_[cluster] += carry;
+  high_[cluster] += high;
   any_high_.store(true, std::memory_order_release);
 }
 
 std::uint64_t Tally::get(std::uint64_t cluster) const {
-  const std::uint64_t low = low_.read(cluster);
-  if (!any_high_.load(std::memory_order_acquire)) return low;
+  std::uint64_t count = low_.read(cluster / per_word) >> (cluster % per_word * 2) & (low_base - 1);
+  if (any_middle_.load(std::memory_order_acquire)) count += middle_.read(cluster) * low_base;
+  if (!any_high_.load(std::memory_order_acquire)) return count;
   const std::lock_guard lock(mutex_);
   const auto high = high_.find(cluster);
-  return low + (high == high_.end() ? 0 : high->second * 256);
+  return count + (high == high_.end() ? 0 : high->second * middle_base * low_base);
 }
 
 // `clusters`: those of a word of 64.

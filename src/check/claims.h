@@ -27,18 +27,22 @@ namespace qd::check {
 
 using image::RunRefcount;
 
-// Counts that are mostly zero and mostly small: a byte each, and what overflows in a table beside.
+// Counts that are mostly small, as numbers of three digits: two bits for each cluster, and where they overflow a byte,
+// and where that overflows a place in a table. A digit takes memory only where it isn't zero.
 class Tally {
  public:
-  explicit Tally(std::uint64_t clusters) : low_(clusters) {}
+  explicit Tally(std::uint64_t clusters) : low_(clusters / per_word + 1), middle_(clusters) {}
   void add(std::uint64_t cluster, std::uint64_t n);
   std::uint64_t get(std::uint64_t cluster) const;
 
  private:
-  LazyArray<std::uint8_t> low_;
-  std::atomic<bool> any_high_ = false;
+  static constexpr std::uint64_t low_base = 4, middle_base = 256, per_word = 32;
+
+  LazyArray<std::uint64_t> low_;
+  LazyArray<std::uint8_t> middle_;
+  std::atomic<bool> any_middle_ = false, any_high_ = false;
   mutable std::mutex mutex_;
-  std::unordered_map<std::uint64_t, std::uint64_t> high_;  // in units of 256
+  std::unordered_map<std::uint64_t, std::uint64_t> high_;
 };
 
 class Claims {

@@ -13,12 +13,14 @@
 #include "image/image.h"
 #include "image/refcounts.h"
 #include "image/walk.h"
+#include "io/profile.h"
 
 namespace qd::check {
 
 struct Options {
   bool decompress = false;   // -c: try every compressed cluster
   bool backing_chain = true; // open the backing chain
+  Profile* profile = nullptr;  // filled in, if there is one
 };
 
 // A piece of metadata that occupies clusters; kept to name it if something else claims them too.
@@ -32,11 +34,12 @@ struct MetadataUse {
 
 struct Context {
   Context(const image::Image& image_, const Options& options_, Result& result_)
-      : image(image_), options(options_), result(result_) {}
+      : image(image_), options(options_), result(result_), profile(options_.profile, image_.file()) {}
 
   const image::Image& image;
   const Options& options;
   Result& result;
+  const ProfilePart profile;
 
   std::shared_ptr<const image::Refcounts> refcounts;
   std::shared_ptr<Claims> claims;              // on clusters of the image file

@@ -445,7 +445,7 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
           if (before == nobody || leaders[before] != leaders[table]) scan.reports[e.state].new_entries += clusters;
         }
       });
-  scan.tables += group.tables.size();
+  if (group.begin == 0) scan.tables += group.tables.size();
   for (TableScan& table : tables) table.finish();
 }
 
@@ -460,6 +460,7 @@ void scan_mapping(Context& context) {
         result.totals += scan.totals;
         result.totals.fragmented_clusters += fragments.add(scan.fragments);
         result.findings.append(std::move(scan.findings));
+        context.profile.count(scan.tables, scan.runs);
         result.usage.active += scan.usage.active;
         result.usage.shared += scan.usage.shared;
         result.usage.inactive += scan.usage.inactive;

@@ -34,13 +34,14 @@ SAFE: these only read; not a byte of the image changes
   -j, --jobs N           threads (all cores)
       --cluster-size N   what you know of an image with a ruined header (64K)
       --progress WHEN    auto, on, off: progress on stderr
+      --stats            what each phase took and read, on stderr and in the JSON
       --explain CODE     all about a problem; list: all codes; all: all texts
   -h, --help             this text
   -v, --version          the version, and the libraries built in
 
   Options for other versions that read: modes map, export, browse; --size N,
   --refcount-bits N, --l1-offset N, --donor-header FILE, --place L2=SLOT,
-  --stats, --metrics FILE, --follow.
+  --metrics FILE, --follow.
 
 DANGEROUS: these write to the image, locked against QEMU, with the old bytes
 in an undo log before the first one changes

@@ -194,8 +194,9 @@ Result<const File*> Mending::open() {
   return writable_.get();
 }
 
-Result<repair::Repair> Mending::plan_on(const File& image) {
-  const check::Options how{.decompress = false, .backing_chain = !options_->no_backing_chain};
+Result<repair::Repair> Mending::plan_on(const File& image, Profile& profile) {
+  const check::Options how{
+      .decompress = false, .backing_chain = !options_->no_backing_chain, .profile = &profile};
   if (!options_->command) return repair::plan_repair(image, *transaction_, wanted(*options_), how);
   const auto* copy = std::get_if<edit::CopyBytes>(&*options_->command);
   if (copy && !copy->file.empty() && !same_file(copy->file, path_)) {
@@ -206,14 +207,17 @@ Result<repair::Repair> Mending::plan_on(const File& image) {
   return edit::plan_edit(image, *transaction_, *options_->command, options_->force, source_.get(), how);
 }
 
-Result<Mending> Mending::plan(const Options& options, const std::string& path, Progress& progress) {
+Result<Mending> Mending::plan(const Options& options, const std::string& path, Progress& progress,
+                              Profile& profile) {
   Mending m(options, path);
   auto opened = m.open();
   if (!opened) return tl::unexpected(opened.error());
   const File* image = *opened;
   m.transaction_ = std::make_unique<Transaction>(*image);
   progress.phase("planning", *image, 0);
-  auto planned = m.plan_on(*image);
+  const ProfilePart part(&profile, *image);
+  part.phase("planning");
+  auto planned = m.plan_on(*image, profile);
   progress.done();
   if (!planned) {
     Error error = planned.error();
@@ -229,7 +233,7 @@ Result<Mending> Mending::plan(const Options& options, const std::string& path, P
   return m;
 }
 
-Result<void> Mending::perform(Progress& progress) {
+Result<void> Mending::perform(Progress& progress, Profile& profile) {
   if (options_->dry_run || report_.nothing) return {};
   const Guard guard;
   std::unique_ptr<MutableFile> log;
@@ -243,6 +247,8 @@ Result<void> Mending::perform(Progress& progress) {
   }
   const std::uint64_t before = writable_->allocated_bytes();
   progress.phase("writing", *writable_, 0);
+  const ProfilePart part(&profile, *writable_);
+  part.phase("writing");
   auto outcome = transaction_->commit(*writable_, log.get(), base_name(path_), interrupted);
   progress.done();
   if (!outcome) return tl::unexpected(give_up(outcome.error(), log.get(), *writable_));

@@ -9,6 +9,7 @@
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "io/mutable_file.h"
+#include "io/profile.h"
 #include "io/transaction.h"
 #include "report/repair.h"
 #include "report/report.h"
@@ -22,10 +23,10 @@ bool changes(const Options& options);
 class Mending {
  public:
   // Opens and locks the image (a dry run only reads), and plans.
-  static Result<Mending> plan(const Options& options, const std::string& path, Progress& progress);
+  static Result<Mending> plan(const Options& options, const std::string& path, Progress& progress, Profile& profile);
 
   // Makes the plan real, unless it is a dry run or there is nothing to do.
-  Result<void> perform(Progress& progress);
+  Result<void> perform(Progress& progress, Profile& profile);
 
   const report::RepairReport& report() const { return report_; }
 
@@ -33,7 +34,7 @@ class Mending {
   Mending(const Options& options, std::string path) : options_(&options), path_(std::move(path)) {}
 
   Result<const File*> open();
-  Result<repair::Repair> plan_on(const File& image);
+  Result<repair::Repair> plan_on(const File& image, Profile& profile);
 
   const Options* options_;
   std::string path_;

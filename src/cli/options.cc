@@ -102,6 +102,7 @@ void Parser::add_safe() {
   app_.add_flag("-K,--dmesg", o_.kernel_log);
   word("-d,--display", written_.display, {"off", "none", "color"});
   app_.add_flag("--json", o_.json);
+  app_.add_flag("--stats", o_.stats);
   app_.add_option("-j,--jobs", o_.jobs)->check(CLI::Range(1, 1024));
   app_.add_option("--cluster-size", written_.cluster_size)->transform(CLI::AsSizeValue(false));
   app_.add_option("--explain", o_.explain);
@@ -128,7 +129,7 @@ void Parser::add_writing() {
 
 void Parser::add_later() {
   written_.later = {dropped("--size"),  dropped("--refcount-bits"), dropped("--l1-offset"), dropped("--donor-header"),
-                    dropped("--place"), app_.add_flag("--stats"),   dropped("--metrics"),   app_.add_flag("--follow")};
+                    dropped("--place"), dropped("--metrics"), app_.add_flag("--follow")};
 }
 
 Result<void> Parser::parse(int argc, const char* const* argv) {

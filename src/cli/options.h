@@ -38,6 +38,7 @@ struct Options {
   std::optional<std::size_t> jobs;
 
   bool json = false;
+  bool stats = false;
   bool kernel_log = false;
   std::optional<bool> color;      // nothing: on a terminal
   std::string progress = "auto";  // auto, on, off

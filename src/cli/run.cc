@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <oneapi/tbb/global_control.h>
 #include <oneapi/tbb/info.h>
+#include <oneapi/tbb/task_arena.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -21,6 +22,7 @@
 #include "io/file.h"
 #include "io/qemu_lock.h"
 #include "report/escape.h"
+#include "report/profile.h"
 #include "report/report.h"
 #include "report/selection.h"
 
@@ -66,13 +68,15 @@ class Look {
  private:
   Result<int> take_back(const std::string& path);
   Result<Mending> mend(const std::string& path);
-  check::Result check(const image::Image& image, bool in_use, Progress& progress) const;
+  check::Result check(const image::Image& image, bool in_use, Progress& progress);
+  void print_stats(const std::string& path);
   void print(const image::Image& image, const check::Result& result, const report::Selection& selection,
              const report::RepairReport* repair, Progress& progress);
 
   const Options& o_;
   Output& out_;
   report::Style style_;
+  Profile profile_;  // of the present image
 };
 
 Result<int> Look::take_back(const std::string& path) {
@@ -85,19 +89,20 @@ Result<int> Look::take_back(const std::string& path) {
 // The plan is shown before it becomes real: whoever watches sees what is going on, whatever comes of it.
 Result<Mending> Look::mend(const std::string& path) {
   Progress progress(o_.progress);
-  auto mending = Mending::plan(o_, path, progress);
+  auto mending = Mending::plan(o_, path, progress, profile_);
   if (!mending) return mending;
   if (!o_.json) {
     report::print_plan(out_, mending->report(), style_);
     (void)out_.flush();
   }
-  if (auto done = mending->perform(progress); !done) return tl::unexpected(done.error());
+  if (auto done = mending->perform(progress, profile_); !done) return tl::unexpected(done.error());
   if (!o_.json) report::print_done(out_, path, mending->report());
   return mending;
 }
 
 // The exit code is that of a fresh check, also after a repair.
 Result<int> Look::at(const std::string& path) {
+  profile_ = {};
   if (o_.mode == "undo") return take_back(path);
   std::optional<ReadLock> lock;
   if (o_.lock && (!changes(o_) || o_.dry_run)) {
@@ -128,13 +133,15 @@ Result<int> Look::at(const std::string& path) {
   const check::Result result = check(*image, in_use, progress);
   print(*image, result, *selection, mending ? &mending->report() : nullptr, progress);
   if (mending && !o_.json) report::print_way_back(out_, path, mending->report());
+  if (o_.stats) print_stats(path);
   if (o_.kernel_log) log_to_kernel(report::summary_line(*image, result));
   return static_cast<int>(result.status());
 }
 
-check::Result Look::check(const image::Image& image, bool in_use, Progress& progress) const {
+check::Result Look::check(const image::Image& image, bool in_use, Progress& progress) {
   progress.phase("checking", image.file(), table_bytes(image));
-  check::Result result = check::check(image, {.decompress = o_.decompress, .backing_chain = !o_.no_backing_chain});
+  check::Result result =
+      check::check(image, {.decompress = o_.decompress, .backing_chain = !o_.no_backing_chain, .profile = &profile_});
   if (in_use) {
     check::Finding finding;
     finding.code = check::Code::image_in_use;
@@ -144,14 +151,24 @@ check::Result Look::check(const image::Image& image, bool in_use, Progress& prog
   return result;
 }
 
+// After what was printed before, wherever both go.
+void Look::print_stats(const std::string& path) {
+  (void)out_.flush();
+  Output errors(STDERR_FILENO);
+  report::print_profile(errors, path, profile_);
+}
+
 void Look::print(const image::Image& image, const check::Result& result, const report::Selection& selection,
                  const report::RepairReport* repair, Progress& progress) {
-  if (o_.json) return report::print_json(out_, image, result, selection, o_.mode, repair);
+  if (o_.json)
+    return report::print_json(out_, image, result, selection, o_.mode, repair, o_.stats ? &profile_ : nullptr);
   if (o_.mode == "info") return report::print_info(out_, image, result, style_);
   if (o_.mode == "dump") {
     enlarge_pipe();
     // On one and the same terminal the dump itself is progress enough.
     if (::isatty(STDOUT_FILENO) != 1) progress.phase("dumping", image.file(), table_bytes(image));
+    const ProfilePart part(&profile_, image.file());
+    part.phase("dumping");
     return dump::print_dump(out_, image, result, selection, {.flags = o_.flags}, style_);
   }
   report::print_check(out_, image, result, selection, o_.mode == "error", style_);
@@ -167,9 +184,9 @@ int complain(const Error& error) {
   return exit_code(error);
 }
 
-int look_at_images(const Options& options, Output& out) {
-  const std::size_t jobs = options.jobs.value_or(static_cast<std::size_t>(tbb::info::default_concurrency()));
-  const tbb::global_control threads(tbb::global_control::max_allowed_parallelism, jobs);
+namespace {
+
+int look_at_each(const Options& options, Output& out) {
   Look look(options, out);
   int worst = 0;
   for (const std::string& path : options.images) {
@@ -186,6 +203,20 @@ int look_at_images(const Options& options, Output& out) {
     if (!out.flush()) break;
   }
   return worst;
+}
+
+}  // namespace
+
+int look_at_images(const Options& options, Output& out) {
+  // Whoever reads without the page cache waits for each read, and only many at once keep a disk busy.
+  constexpr int waiting_threads = 16;
+  const int cores = tbb::info::default_concurrency();
+  const int jobs = options.jobs     ? static_cast<int>(*options.jobs)
+                   : options.direct ? std::max(cores, waiting_threads)
+                                    : cores;
+  const tbb::global_control threads(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(jobs));
+  tbb::task_arena arena(jobs);  // the one that is there by itself has no more threads than cores
+  return arena.execute([&] { return look_at_each(options, out); });
 }
 
 int explain(std::string_view what, Output& out) {

@@ -112,6 +112,7 @@ class Refcounts {
            table_bytes_ <= format::max_reftable_bytes && !image.past_end(table_offset_, table_bytes_);
   }
   const std::vector<Entry>& entries() const { return entries_; }
+  std::size_t blocks() const { return blocks_.size(); }  // that were read
   std::uint64_t block_entries() const { return block_mask_ + 1; }
   HostOffset table_offset() const { return table_offset_; }
   std::uint64_t table_bytes() const { return table_bytes_; }  // as the header says

@@ -5,6 +5,7 @@
 #include "report/blocks.h"
 #include "report/json_image.h"
 #include "report/json_writer.h"
+#include "report/profile.h"
 #include "report/repair.h"
 #include "report/sentences.h"
 #include "report/text.h"
@@ -140,7 +141,7 @@ void write_advice(Json& json, const Verdict& verdict) {
 }  // namespace
 
 void print_json(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-                const std::string& mode, const RepairReport* repair) {
+                const std::string& mode, const RepairReport* repair, const Profile* profile) {
   const Verdict verdict = judge(image, result);
   {
     Json json(out);
@@ -161,6 +162,7 @@ void print_json(Output& out, const image::Image& image, const check::Result& res
       if (mode != "info") write_problems(json, image, result, selection);
       write_advice(json, verdict);
       if (repair) write_repair(json, *repair);
+      if (profile) write_profile(json, *profile);
     });
   }
   out.write("\n");

@@ -39,7 +39,7 @@ class JsonStream {
 // Objects and arrays as nested calls, so that what is opened is closed.
 class Json {
  public:
-  explicit Json(Output& out) : stream_(out), writer_(stream_) {}
+  explicit Json(Output& out) : stream_(out), writer_(stream_) { writer_.SetMaxDecimalPlaces(6); }
 
   template <class Body>
   void object(Body&& body) {
@@ -72,6 +72,10 @@ class Json {
   void value(std::string_view name, std::unsigned_integral auto number) {
     key(name);
     writer_.Uint64(number);
+  }
+  void value(std::string_view name, double number) {
+    key(name);
+    writer_.Double(number);
   }
   // Keys that don't apply are left out.
   template <class T>

@@ -6,6 +6,7 @@
 
 #include "check/result.h"
 #include "image/image.h"
+#include "io/profile.h"
 #include "report/output.h"
 #include "report/selection.h"
 
@@ -40,9 +41,9 @@ void print_info(Output& out, const image::Image& image, const check::Result& res
 void print_check(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
                  bool problems, const Style& style);
 
-// One JSON document (schema 1). `mode`: "info", "check", "error", "dump".
+// One JSON document (schema 1). `mode`: "info", "check", "error", "dump"; `profile`: null unless it is asked for.
 void print_json(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-                const std::string& mode, const RepairReport* repair = nullptr);
+                const std::string& mode, const RepairReport* repair = nullptr, const Profile* profile = nullptr);
 // What has no check to tell: one sentence.
 void print_json_note(Output& out, const std::string& path, const std::string& mode, const std::string& text);
 // The same for an image that could not be opened at all.
