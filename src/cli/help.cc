@@ -31,10 +31,10 @@ SAFE: these only read; not a byte of the image changes
   -d, --display WHAT     off (or none): no colors; color: always.
                          Else on a terminal, unless NO_COLOR is set
       --json             one JSON document an image, nothing else on stdout
-  -j, --jobs N           threads (all cores)
+  -j, --jobs N           threads (all cores; 16 at least with -N)
       --cluster-size N   what you know of an image with a ruined header (64K)
       --progress WHEN    auto, on, off: progress on stderr
-      --stats            what each phase took and read, on stderr and in the JSON
+      --stats            where the time goes: on stderr, and in the JSON
       --explain CODE     all about a problem; list: all codes; all: all texts
   -h, --help             this text
   -v, --version          the version, and the libraries built in

@@ -13,3 +13,11 @@ modest 0 -m dump -f small.qcow2
 qemu-img create -q -f qcow2 sparse.qcow2 1T
 truncate -s 8T sparse.qcow2
 modest 0 -m dump sparse.qcow2
+
+# Many snapshots, each with a table of 2 MiB of its own: 60 MiB that map one stretch of the disk.
+qemu-img create -q -f qcow2 -o cluster_size=2M snapshots.qcow2 100G
+for n in {1..30}; do
+  qemu-io -f qcow2 -c "write -P $n 0 64k" snapshots.qcow2 >qemu-io.log
+  snapshot snapshots.qcow2 "$n"
+done
+modest 0 snapshots.qcow2

@@ -2,6 +2,8 @@
 
 #include <numeric>
 #include <random>
+#include <thread>
+#include <vector>
 
 #include "base/bits.h"
 #include "check/claims.h"
@@ -42,6 +44,21 @@ TEST(Tally, CountsBeyondAByte) {
   EXPECT_EQ(tally.get(0), 0u);
   EXPECT_EQ(tally.get(1), 71000u);
   EXPECT_EQ(tally.get(2), 256u);
+}
+
+TEST(Tally, CountsWithManyThreads) {
+  constexpr std::uint64_t clusters = 100;
+  check::Tally tally(clusters);
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 4; ++t) {
+    threads.emplace_back([&] {
+      for (unsigned round = 0; round < 1000; ++round) {
+        for (std::uint64_t c = 0; c < clusters; ++c) tally.add(c, 1 + c % 7);  // neighbours share a word
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (std::uint64_t c = 0; c < clusters; ++c) EXPECT_EQ(tally.get(c), 4000 * (1 + c % 7)) << c;
 }
 
 // A refcount block of `values` at width 1 << order, as it lies on disk.

@@ -95,7 +95,7 @@ TEST(Options, WhatIsNotBuiltInIsKnownAndRefused) {
   const std::vector<std::vector<const char*>> later{
       {"-R", "recover"},      {"-m", "export"},            {"-m", "map"},            {"-m", "browse"},
       {"--size", "1G"},       {"--refcount-bits", "16"},   {"--l1-offset", "0x30000"}, {"--donor-header", "f"},
-      {"--place", "0x1=2"},   {"--stats"},                 {"--metrics", "f"},       {"--follow"}};
+      {"--place", "0x1=2"},   {"--metrics", "f"},          {"--follow"}};
   for (std::vector<const char*> arguments : later) {
     arguments.push_back("a");
     EXPECT_EQ(error_of(arguments), ENOSYS) << arguments.front() << " " << arguments[1];

@@ -2,14 +2,17 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <random>
+#include <span>
 #include <thread>
 #include <vector>
 
 #include "io/file.h"
+#include "io/read_buffer.h"
 #include "io_testing.h"
 
 namespace qd {
@@ -195,6 +198,50 @@ TEST_F(PosixFile, CountsWhatItReads) {
   read_from(*file, 4096, 4096);
   EXPECT_EQ(file->bytes_read(), 5000u);
   EXPECT_EQ(file->reads(), 2u);
+}
+
+// Can this file system tell that a read would have to wait?
+bool tells_waiting(const std::string& path) {
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  char byte = 0;
+  const iovec into{&byte, 1};
+  const ssize_t n = ::preadv2(fd, &into, 1, 0, RWF_NOWAIT);
+  const bool can = n >= 0 || errno == EAGAIN;
+  ::close(fd);
+  return can;
+}
+
+TEST_F(PosixFile, KnowsWhetherReadsHaveToWait) {
+  const std::string bytes = random_bytes(mib);
+  const std::string path = write_file("image", bytes);
+  if (!tells_waiting(path)) return;  // then every read counts as waiting
+  const auto file = open(path);
+  read_from(*file, 0, mib);
+  const std::uint64_t before = file->waits();
+  EXPECT_EQ(read_from(*file, 4096, 65536), expected_from(bytes, 4096, 65536));
+  EXPECT_EQ(file->waits(), before);  // it was all read a moment ago
+
+  const int fd = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  ::fsync(fd);
+  ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+  ::close(fd);
+  if (pages_cached(path, mib) > 0) return;  // a file system that lives in memory
+  EXPECT_EQ(read_from(*file, 4096, 65536), expected_from(bytes, 4096, 65536));
+  EXPECT_EQ(file->waits(), before + 1);
+}
+
+TEST_F(PosixFile, AlignedDirectReadsEndWithTheFile) {
+  const std::string bytes = random_bytes(3 * 4096 + 700);
+  const auto file = open(write_file("image", bytes), true);
+  ReadBuffer buffer;
+  const auto into = std::as_writable_bytes(buffer.words(2 * 4096 / 8));
+  for (const std::uint64_t offset : {0, 4096, 2 * 4096, 3 * 4096, 4 * 4096}) {
+    std::ranges::fill(into, std::byte{0xee});
+    const auto count = file->read(offset, into);
+    ASSERT_TRUE(count);
+    const Got got{*count, std::string(reinterpret_cast<const char*>(into.data()), into.size())};
+    EXPECT_EQ(got, expected_from(bytes, offset, into.size())) << offset;
+  }
 }
 
 TEST_F(PosixFile, KnowsTheHoles) {

@@ -1,0 +1,62 @@
+#include <gtest/gtest.h>
+
+#include <utility>
+#include <vector>
+
+#include "io/readahead.h"
+
+namespace qd {
+namespace {
+
+// Reads nothing, remembers what was announced, and waits when it is told to.
+class Listener final : public File {
+ public:
+  Result<std::size_t> read(std::uint64_t, std::span<std::byte>) const override { return 0; }
+  std::uint64_t size() const override { return 1 << 30; }
+  std::uint64_t allocated_bytes() const override { return size(); }
+  FileKind kind() const override { return FileKind::memory; }
+  const std::string& path() const override { return path_; }
+  std::uint64_t stored_bytes(std::uint64_t, std::uint64_t length) const override { return length; }
+  std::uint64_t next_data(std::uint64_t offset) const override { return offset; }
+  void will_need(std::uint64_t offset, std::uint64_t length) const override { announced.emplace_back(offset, length); }
+  void wait() { count(0, true); }
+
+  mutable std::vector<std::pair<std::uint64_t, std::uint64_t>> announced;
+
+ private:
+  std::string path_ = "listener";
+};
+
+using Ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
+
+// Items of 10 bytes; item i lies at places[i].
+Ranges reach(Listener& file, Readahead& readahead, std::uint64_t item, const std::vector<std::uint64_t>& places,
+             std::uint64_t width) {
+  file.announced.clear();
+  readahead.reach(item, places.size(), width, [&](std::uint64_t i) { readahead.add(places[i], 10); });
+  return file.announced;
+}
+
+TEST(Readahead, AnnouncesAWindowMoreThanIsRead) {
+  Listener file;
+  Readahead readahead(file);
+  const std::vector<std::uint64_t> places{500, 100, 110, 300, 120, 700, 800, 900};
+  // In the beginning, the window and the next one. Each in the order of the file, neighbours together.
+  EXPECT_EQ(reach(file, readahead, 0, places, 3), (Ranges{{100, 20}, {500, 10}}));
+  EXPECT_TRUE(reach(file, readahead, 2, places, 3).empty());
+}
+
+TEST(Readahead, IsSilentWhileNothingWaits) {
+  Listener file;
+  Readahead readahead(file);
+  const std::vector<std::uint64_t> places{0, 100, 200, 300, 400, 500, 600, 700};
+  EXPECT_EQ(reach(file, readahead, 0, places, 2).size(), 2u);
+  EXPECT_TRUE(reach(file, readahead, 2, places, 2).empty());
+  file.wait();
+  EXPECT_EQ(reach(file, readahead, 4, places, 2), (Ranges{{600, 10}, {700, 10}}));
+  file.wait();
+  EXPECT_TRUE(reach(file, readahead, 7, places, 2).empty());  // nothing is left
+}
+
+}  // namespace
+}  // namespace qd
