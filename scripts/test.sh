@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds with warnings as errors and runs every test; arguments go to ctest (-R NAME, -L unit|cli|images|oracle|repair|crash).
+# Builds with warnings as errors and runs every test; arguments go to ctest (-R NAME; -L unit, cli, images, oracle,
+# repair, crash or speed).
 # With CI=true and no arguments also: clang's warnings, and the unit and image tests under the sanitizers.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -25,7 +26,7 @@ checked_build() {
   build "$@"
 }
 
-install_packages "${build_packages[@]}" libgtest-dev libgmock-dev qemu-utils e2fsprogs python3
+install_packages "${build_packages[@]}" libgtest-dev libgmock-dev qemu-utils e2fsprogs python3 valgrind strace
 checked_build ci build-ci
 if [[ ${CI-} == true && $# == 0 ]]; then
   install_packages clang-14
