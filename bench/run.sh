@@ -342,9 +342,6 @@ forget() {
 
 bench_cold() {
   local image=$dir/inorder.qcow2 i
-  if [[ $(stat -f -c %T "$dir") == tmpfs ]]; then
-    die "$dir: files on tmpfs are never cold; leave out the row \"cold\", or take another --dir"
-  fi
   start_row
   for ((i = 1; i <= pairs; ++i)); do
     pair cold "$i"
@@ -376,6 +373,9 @@ if [[ $dir ]]; then
 else
   dir=$(mktemp -d "${TMPDIR:-/tmp}/qcow2-bench.XXXXXX")
   leftovers+=("$dir")
+fi
+if wanted cold && [[ $(stat -f -c %T "$dir") == tmpfs ]]; then
+  die "$dir: files on tmpfs are never cold; take another --dir, or with --only all rows but \"cold\""
 fi
 make_images
 [[ $images_only == no ]] || exit 0
