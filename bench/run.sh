@@ -351,12 +351,14 @@ bench_cold() {
     take nocache "$ours" -N -j "$jobs" "$image"
     forget "$image"
     take floor "$tools/floor" -j "$jobs" "$image"
+    forget "$image"
+    take wide "$tools/floor" -j 16 "$image"
   done
   cells 'check with a cold cache' "ours -j $jobs, s" 'ours -N, s' 'ratio' 'reading alone, s' 'its share of ours' \
-    'peak memory of ours'
-  echo '|---|---:|---:|---:|---:|---:|---:|'
-  cells "$size in order" "$(show_time ours)" "$(show_time nocache)" "$(show_ratio nocache ours)" "$(show_time floor)" \
-    "$(show_share floor ours)" "$(show_peak ours)"
+    '16 reads at a time, s' 'its share of ours' 'peak memory of ours'
+  echo '|---|---:|---:|---:|---:|---:|---:|---:|---:|'
+  cells "$size in order" "$(show_time ours)" "$(show_time nocache)" "$(show_ratio nocache ours)" \
+    "$(show_time floor)" "$(show_share floor ours)" "$(show_time wide)" "$(show_share wide ours)" "$(show_peak ours)"
   echo
 }
 
