@@ -31,7 +31,7 @@ SAFE: these only read; not a byte of the image changes
   -d, --display WHAT     off (or none): no colors; color: always.
                          Else on a terminal, unless NO_COLOR is set
       --json             one JSON document an image, nothing else on stdout
-  -j, --jobs N           threads (all cores; 16 at least with -N)
+  -j, --jobs N           threads (all cores); -N has more, which wait
       --cluster-size N   what you know of an image with a ruined header (64K)
       --progress WHEN    auto, on, off: progress on stderr
       --stats            where the time goes: on stderr, and in the JSON

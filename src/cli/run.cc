@@ -209,11 +209,9 @@ int look_at_each(const Options& options, Output& out) {
 
 int look_at_images(const Options& options, Output& out) {
   // Whoever reads without the page cache waits for each read, and only many at once keep a disk busy.
-  constexpr int waiting_threads = 16;
-  const int cores = tbb::info::default_concurrency();
-  const int jobs = options.jobs     ? static_cast<int>(*options.jobs)
-                   : options.direct ? std::max(cores, waiting_threads)
-                                    : cores;
+  constexpr int waiting_for_each = 8, most_waiting = 32;
+  const int wanted = options.jobs ? static_cast<int>(*options.jobs) : tbb::info::default_concurrency();
+  const int jobs = options.direct ? std::max(wanted, std::min(wanted * waiting_for_each, most_waiting)) : wanted;
   const tbb::global_control threads(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(jobs));
   tbb::task_arena arena(jobs);  // the one that is there by itself has no more threads than cores
   return arena.execute([&] { return look_at_each(options, out); });

@@ -9,9 +9,9 @@
 namespace qd::image {
 namespace {
 
-constexpr std::uint64_t batch_bytes = 512u << 10;  // of L2 tables: half of what lies in a processor's second cache
-constexpr std::uint64_t slice_bytes = 8u << 20;    // of L1 tables, over all states
-constexpr std::uint64_t least_read = 4096;         // bytes of a table that is cut
+constexpr std::uint64_t batch_bytes = 1u << 20;  // of L2 tables: what a processor's second cache holds
+constexpr std::uint64_t slice_bytes = 8u << 20;  // of L1 tables, over all states
+constexpr std::uint64_t least_read = 4096;       // bytes of a table that is cut
 
 QD_WIDE void from_big_endian(std::uint64_t* words, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) words[i] = qd::from_big_endian(words[i]);
