@@ -20,10 +20,10 @@ Result check(const image::Image& image, const Options& options) {
     open_data_file(context);
     context.profile.phase("refcounts");
     auto refcounts = std::make_shared<image::Refcounts>(image::Refcounts::load(image));
+    context.profile.count(refcounts->blocks(), 0);
     context.refcounts = refcounts;
     context.claims = std::make_shared<Claims>(image.clusters() + 2, image.refcounts_readable ? refcounts.get() : nullptr);
 
-    context.profile.count(refcounts->blocks(), 0);
     context.profile.phase("metadata");
     check_snapshots(context);      // the states that can be walked are known
     claim_metadata(context);       // no cluster of theirs may be claimed again from here on

@@ -22,6 +22,8 @@ class TableScan {
 
   // The L1 entries that name this table, and the table's own cluster. With the table's first piece.
   void judge_l1_entries();
+  // Is the piece there, and can it be read?
+  void judge_reading();
   // L2 entries [begin, end), which as a whole are shared as `sharing` says. Returns how many of them have a cluster.
   // `leader`: the table that is judged first of those that share.
   std::uint64_t judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing, const TableScan& leader);
@@ -122,14 +124,18 @@ void TableScan::judge_l1_entries() {
   } else {
     c_.claims->claim(first, 1, references());
   }
-  if (table_.error || c_.cut_off(table_.offset, g_.cluster_size())) {
-    Finding f = at(table_.error ? Code::l2_unreadable : Code::l2_truncated, 0, 1, offset);
-    f.l2_index.reset();
-    f.host = table_.offset;
-    f.expected = c_.image.file().size();
-    if (table_.error) f.detail = *table_.error;
-    report(f, 1);
-  }
+}
+
+// A table is truncated as a whole; what can't be read of it is told piece by piece.
+void TableScan::judge_reading() {
+  const bool truncated = group_.begin == 0 && c_.cut_off(table_.offset, g_.cluster_size());
+  if (!table_.error && !truncated) return;
+  Finding f = at(table_.error ? Code::l2_unreadable : Code::l2_truncated, group_.begin, 1, table_.offset.value);
+  if (group_.begin == 0) f.l2_index.reset();
+  f.host = table_.offset;
+  f.expected = c_.image.file().size();
+  if (table_.error) f.detail = *table_.error;
+  report(f, 1);
 }
 
 void TableScan::judge_l1_entry(const image::L1Entry& e) {
@@ -435,6 +441,7 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
   for (const Table& table : group.tables) {
     tables.emplace_back(context, group, table, scan);
     if (group.begin == 0) tables.back().judge_l1_entries();
+    tables.back().judge_reading();
   }
   const Predecessors predecessors(group, scan.reports.size());
   SharedStretches(group).for_each(

@@ -38,6 +38,7 @@ class Renderer {
 
  private:
   char* l1_line(const image::Group& group, char* at) const;
+  char* unreadable_line(const image::Group& group, char* at) const;
   char* run(const image::Group& group, std::uint64_t first, std::uint64_t count, char* at) const;
   char* lines(const image::Group& group, std::uint64_t first, std::uint64_t count, std::string_view markers,
               char* at) const;
@@ -54,7 +55,7 @@ class Renderer {
 char* Renderer::render(const image::Group& group, char* at) const {
   if (group.begin == 0) at = l1_line(group, at);
   const image::L2Entries& l2 = group.tables.front().l2;
-  if (l2.empty()) return at;
+  if (l2.empty()) return group.begin == 0 ? at : unreadable_line(group, at);
   image::for_runs(g_, l2, group.begin, group.end,
                   [&](std::uint64_t first, std::uint64_t count) { at = run(group, first, count, at); });
   return at;
@@ -77,6 +78,13 @@ char* Renderer::l1_line(const image::Group& group, char* at) const {
   if (offset != 0 && copied_wrong(raw)) at = put(at, " [error]");
   if (table.error) at = put(at, " [unreadable]");
   return put(at, "\n");
+}
+
+// Where the table's beginning could be read, its line has said nothing.
+char* Renderer::unreadable_line(const image::Group& group, char* at) const {
+  at = put(at, "\tl2 table[");
+  at = put_padded(at, group.begin, 4);
+  return put(at, "] [unreadable]\n");
 }
 
 // COPIED promises that the refcount is 1. Only the active tables keep the promise; in snapshots it means nothing.

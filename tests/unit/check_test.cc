@@ -113,6 +113,15 @@ TEST(CheckOnABadDisk, SaysWhichL2TableCantBeRead) {
   EXPECT_EQ(only(result, Code::l2_unreadable).host, HostOffset(TinyImage::l2_table));
 }
 
+// Decompressing, the check walks a table in pieces of 64 entries: the bad sector is the ninth.
+TEST(CheckOnABadDisk, SaysWhichPieceOfAnL2TableCantBeRead) {
+  const Result result = TinyImage().check_with_bad_sector(TinyImage::l2_table + 4096, {.decompress = true});
+  EXPECT_EQ(result.findings.count(Code::l2_unreadable), 1u);
+  EXPECT_EQ(only(result, Code::l2_unreadable).host, HostOffset(TinyImage::l2_table));
+  EXPECT_EQ(only(result, Code::l2_unreadable).l2_index, 8 * 64u);
+  EXPECT_EQ(result.reports[0].l2.used, 4u) << "the rest of the table is there";
+}
+
 TEST(CheckOnABadDisk, SaysThatTheRefcountTableCantBeRead) {
   const Result result = TinyImage().check_with_bad_sector(TinyImage::refcount_table);
   EXPECT_EQ(result.findings.count(Code::reftable_unreadable), 1u);

@@ -48,8 +48,8 @@ class TinyImage {
 
   check::Result check() const { return check_file(memory_file(bytes_)); }
   // As check(), on a disk whose sector at `offset` can't be read.
-  check::Result check_with_bad_sector(std::uint64_t offset) const {
-    return check_file(faulty_file(memory_file(bytes_), offset, 512, EIO));
+  check::Result check_with_bad_sector(std::uint64_t offset, const check::Options& options = {}) const {
+    return check_file(faulty_file(memory_file(bytes_), offset, 512, EIO), options);
   }
 
  private:
@@ -57,9 +57,9 @@ class TinyImage {
   void put(std::uint64_t at, T value) {
     std::memcpy(bytes_.data() + at, &value, sizeof value);
   }
-  static check::Result check_file(std::unique_ptr<File> file) {
+  static check::Result check_file(std::unique_ptr<File> file, const check::Options& options = {}) {
     auto image = image::Image::open(std::move(file));
-    return check::check(*image);
+    return check::check(*image, options);
   }
 
   std::string bytes_;
