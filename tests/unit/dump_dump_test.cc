@@ -120,5 +120,19 @@ TEST(Dump, SaysWhichTableIsUnreadable) {
   EXPECT_NE(l1.find("\nl1 table [unreadable]: "), std::string::npos);
 }
 
+// Clusters of 128 KiB: a table has 16384 entries, and is dumped in two pieces.
+TEST(Dump, SaysWhichHalfOfATableCantBeRead) {
+  TinyImage image(20);
+  constexpr std::uint64_t l1_table = 0x40000, l2_table = 0x60000;
+  image.put32(20, 17);
+  image.put64(40, l1_table);
+  image.put64(l1_table, l2_table | TinyImage::copied);
+  image.put64(l2_table, 0x80000 | TinyImage::copied);
+  const std::string text = dump(faulty_file(memory_file(image.bytes()), l2_table + 10'000 * 8, 512, EIO));
+  EXPECT_TRUE(has(text, "l1 table[   0], l2 offset: 0x60000 [error]"));
+  EXPECT_TRUE(has(text, "\tl2 table[   0], data offset: 0x80000 [error] | vdisk offset: 0x0"));
+  EXPECT_TRUE(has(text, "\tl2 table[8192] [unreadable]"));
+}
+
 }  // namespace
 }  // namespace qd::dump
