@@ -9,13 +9,15 @@ namespace {
 
 constexpr std::uint64_t block = 8;  // entries; tables have a multiple of them
 
-// The first block in which the two tables differ by more than COPIED, as a number of words; `count` if there is none.
-QD_WIDE std::uint64_t first_difference(const std::uint64_t* a, const std::uint64_t* b, std::uint64_t count) {
+// The first block in which the two tables differ by more than the flags to ignore, as a number of words; `count` if
+// there is none.
+QD_WIDE std::uint64_t first_difference(const std::uint64_t* a, const std::uint64_t* b, std::uint64_t count,
+                                       std::uint64_t ignored) {
   std::uint64_t i = 0;
   for (; i < count; i += block) {
     std::uint64_t different = 0;
     for (unsigned k = 0; k < block; ++k) different |= a[i + k] ^ b[i + k];
-    if ((different & ~format::copied_flag) != 0) break;
+    if ((different & ~ignored) != 0) break;
   }
   return i;
 }
@@ -47,12 +49,14 @@ void SharedStretches::find_leaders(std::uint64_t index, Leaders& into) {
 // The usual case in long strides: all tables say the same. Where they don't, entry by entry to the end of the block.
 std::uint64_t SharedStretches::stretch_end(std::uint64_t begin) {
   const image::L2Entries& first = group_.tables[readable_.front()].l2;
+  // COPIED says nothing about what is shared; but in a subcluster bitmap the same bit is no flag.
+  const std::uint64_t ignored = first.width() == 1 ? format::copied_flag : 0;
   identical_ = true;
   for (std::uint64_t i = begin; i < group_.end;) {
     if (i % block == 0) {
       std::uint64_t words = (group_.end - i) * first.width();
       for (const std::size_t t : readable_) {
-        if (t != readable_.front()) words = first_difference(first.at(i), group_.tables[t].l2.at(i), words);
+        if (t != readable_.front()) words = first_difference(first.at(i), group_.tables[t].l2.at(i), words, ignored);
       }
       // A block of words holds 8 entries or 4; the keys of the rest are compared one by one.
       const std::uint64_t same = words / first.width() / block * block;

@@ -15,6 +15,7 @@ class ReadBuffer {
   std::span<std::uint64_t> words(std::size_t count) {
     if (count > size_) {
       words_.reset();  // before there are two
+      size_ = 0;
       words_.reset(new (alignment) std::uint64_t[count]);
       size_ = count;
     }
