@@ -31,7 +31,7 @@ checked_build ci build-ci
 if [[ ${CI-} == true && $# == 0 ]]; then
   install_packages clang-14
   checked_build clang build-clang qcow2-dump  # for its warnings: the tests are not run with it
-  checked_build debug-sanitized build-debug
+  checked_build debug-sanitized build-debug qcow2-dump unit-tests
   run_tests build-debug -L 'unit|images'
 fi
 run_tests build-ci "$@"

@@ -1,6 +1,6 @@
 // The files an image needs. Names are relative to the folder of the image that holds them, as QEMU resolves them; names
 // with a protocol ("nbd://…", "json:…") are not followed.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

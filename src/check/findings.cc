@@ -1,7 +1,7 @@
 #include "check/findings.h"
 
 #include <fmt/args.h>
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <numeric>

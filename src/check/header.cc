@@ -1,6 +1,6 @@
 // The header. Nothing here stops the check: a wrong field is a finding, and what depends on it is read as well as it
 // goes. Specification: "Header", "Header extensions".
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <bit>

@@ -7,7 +7,7 @@
 //   table that maps nothing.
 #include "check/leaks.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

@@ -1,6 +1,6 @@
 // Metadata other than the mapping: snapshot table, refcount table, bitmaps. What they occupy is claimed as it is met.
 // Specification: "Snapshots", "Host cluster management", "Bitmaps".
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

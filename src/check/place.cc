@@ -5,7 +5,7 @@
 //
 // If none is, their L2 entries were lost. Then they follow the guest cluster that lies just before them in the file, or
 // precede the one just behind them, or begin the table that lies just before them; whichever has no entries there.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

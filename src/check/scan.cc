@@ -1,6 +1,6 @@
 #include "check/scan.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -3,7 +3,7 @@
 // no reference: leaks.
 //
 // It goes by refcount block, 64 clusters a step, in parallel; findings are put together in the order of the file.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

@@ -1,4 +1,4 @@
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <libdeflate.h>
 #include <oneapi/tbb/version.h>
 #include <rapidjson/rapidjson.h>

@@ -2,7 +2,7 @@
 // it can't do is an error, and then nothing at all is done.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cerrno>
 

@@ -1,6 +1,6 @@
 #include "image/compressed.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <libdeflate.h>
 #include <zlib.h>
 #include <zstd.h>

@@ -1,6 +1,6 @@
 #include "image/image.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -2,7 +2,7 @@
 // take it back (recover).
 //
 // The unit is the sector of 512 bytes: one that already holds what it shall hold is neither logged nor written.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <libdeflate.h>
 
 #include <algorithm>

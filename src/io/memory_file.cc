@@ -1,5 +1,5 @@
 // Stand-ins for a file on disk: one whose bytes are a string, and one that fails where it is told to.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cstring>

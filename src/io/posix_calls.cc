@@ -1,6 +1,6 @@
 #include "io/posix_calls.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>

@@ -1,7 +1,7 @@
 // Planning, and the look at what is planned. How it becomes real is in commit.cc.
 #include "io/transaction.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <cerrno>

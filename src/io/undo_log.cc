@@ -5,7 +5,7 @@
 // shorter, zeros are known too: making it longer puts them there before the old bytes come back.
 #include "io/undo_log.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <libdeflate.h>
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 // dropped, each by itself: the others stay as they are, also those that are marked in use. What the dropped ones
 // occupied is given free as far as it is known.
 // Specification: "Bitmaps extension", "Bitmap directory".
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <set>

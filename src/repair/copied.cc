@@ -3,7 +3,7 @@
 //
 // The flag goes before a cluster gets another owner (stage claim), and comes after it has lost one (stage release): at
 // no time may a writer take a shared cluster for its own.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 

@@ -1,7 +1,7 @@
 // Space that nobody uses is given back: clusters with refcount 0 and without a reference become holes, and what lies
 // behind the last cluster in use is cut off. Only on an image that is otherwise in order: where a reference may be
 // hidden, unused means nothing.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "base/checked.h"
 #include "repair/steps.h"

@@ -1,7 +1,7 @@
 // L1 and L2 entries with a bit that mustn't be there. Such a bit is cleared if the entry is right without it: if its
 // offset is possible and nobody else owns the cluster. If more is wrong, the entry is garbage, and stays for -R recover
 // to look at.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

@@ -1,7 +1,7 @@
 // Single fields of the header: the compression type at the beginning of a repair, the marks at its end.
 #include "format/header.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "image/compressed.h"
 #include "image/walk.h"

@@ -11,7 +11,7 @@
 // the repair itself has made the cluster unused; and by as many references as an edit has taken away. A block that is made anew, or reads as all zeros, has no values to keep: what the
 // file holds there without a known owner is marked as used, since a lost table's data looks like that. A later round
 // frees it again if nothing speaks against it. Where nothing is wrong at all, data without a block is just old.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <oneapi/tbb/parallel_for.h>
 
 #include <algorithm>

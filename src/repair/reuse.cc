@@ -11,7 +11,7 @@
 //
 // A cluster that several states share at one guest offset is one claim, lawful, and moves as one: all their L2 entries
 // are changed. Metadata goes first; data is separated when the L2 tables stand by themselves, in another round.
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <map>

@@ -10,7 +10,7 @@
 //
 // What remains unreadable is left out, and said. Its clusters are not freed: they are all that is left of the snapshot.
 // Specification: "Snapshots".
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -2,7 +2,7 @@
 // never advise a repair while another process, or a dying disk, changes the image below it.
 #include "report/advice.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <array>

@@ -2,7 +2,7 @@
 // that callers look once, at the end.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <iterator>
 #include <string_view>

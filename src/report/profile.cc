@@ -1,6 +1,6 @@
 #include "report/profile.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include "report/escape.h"
 

@@ -1,6 +1,6 @@
 #include "report/selection.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <cerrno>
 #include <charconv>

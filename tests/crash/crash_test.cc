@@ -14,7 +14,7 @@
 //                            and cuts, different images found after them, and how many of these needed --force
 //
 // tests/crash/run.py calls it with the images of tests/images.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <malloc.h>
 #include <oneapi/tbb/global_control.h>
 

@@ -1,6 +1,6 @@
 #include "dump/digits.h"
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <limits>

@@ -1,5 +1,5 @@
 // Places by name, in images whose header says what it likes.
-#include <fmt/format.h>
+#include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 

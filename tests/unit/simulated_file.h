@@ -5,7 +5,7 @@
 // all that was synced, and of what came after none, all, or a random part, each write torn between any two sectors.
 #pragma once
 
-#include <fmt/format.h>
+#include <fmt/core.h>
 
 #include <algorithm>
 #include <atomic>
