@@ -195,8 +195,7 @@ Result<const File*> Mending::open() {
 }
 
 Result<repair::Repair> Mending::plan_on(const File& image, Profile& profile) {
-  const check::Options how{
-      .decompress = false, .backing_chain = !options_->no_backing_chain, .profile = &profile};
+  const check::Options how{.decompress = false, .backing_chain = !options_->no_backing_chain, .profile = &profile};
   if (!options_->command) return repair::plan_repair(image, *transaction_, wanted(*options_), how);
   const auto* copy = std::get_if<edit::CopyBytes>(&*options_->command);
   if (copy && !copy->file.empty() && !same_file(copy->file, path_)) {
@@ -207,8 +206,7 @@ Result<repair::Repair> Mending::plan_on(const File& image, Profile& profile) {
   return edit::plan_edit(image, *transaction_, *options_->command, options_->force, source_.get(), how);
 }
 
-Result<Mending> Mending::plan(const Options& options, const std::string& path, Progress& progress,
-                              Profile& profile) {
+Result<Mending> Mending::plan(const Options& options, const std::string& path, Progress& progress, Profile& profile) {
   Mending m(options, path);
   auto opened = m.open();
   if (!opened) return tl::unexpected(opened.error());

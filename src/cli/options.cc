@@ -128,8 +128,8 @@ void Parser::add_writing() {
 }
 
 void Parser::add_later() {
-  written_.later = {dropped("--size"),  dropped("--refcount-bits"), dropped("--l1-offset"), dropped("--donor-header"),
-                    dropped("--place"), dropped("--metrics"), app_.add_flag("--follow")};
+  written_.later = {dropped("--size"),  dropped("--refcount-bits"), dropped("--l1-offset"),   dropped("--donor-header"),
+                    dropped("--place"), dropped("--metrics"),       app_.add_flag("--follow")};
 }
 
 Result<void> Parser::parse(int argc, const char* const* argv) {
