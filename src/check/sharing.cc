@@ -1,6 +1,6 @@
 #include "check/sharing.h"
 
-#include <utility>
+#include <algorithm>
 
 #include "base/wide.h"
 
@@ -25,7 +25,7 @@ QD_WIDE std::uint64_t first_difference(const std::uint64_t* a, const std::uint64
 }  // namespace
 
 SharedStretches::SharedStretches(const image::Group& group)
-    : group_(group), leaders_(group.tables.size(), nobody), next_(leaders_) {
+    : group_(group), leaders_(group.tables.size(), nobody), next_(leaders_), sharing_(group.tables.size()) {
   for (std::size_t t = 0; t < group.tables.size(); ++t) {
     if (!group.tables[t].l2.empty()) readable_.push_back(t);
   }
@@ -77,14 +77,12 @@ std::uint64_t SharedStretches::stretch_end(std::uint64_t begin) {
   return group_.end;
 }
 
-Sharing SharedStretches::sharing_of(std::size_t table) const {
-  Sharing sharing;
-  sharing.claims = leaders_[table] == table;
-  sharing.identical = identical_;
-  for (const std::size_t other : readable_) {
-    if (leaders_[other] == leaders_[table]) sharing.add(group_.tables[other]);
+void SharedStretches::find_sharing() {
+  for (const std::size_t t : readable_) {  // a leader comes before those it leads
+    Sharing& sharing = sharing_[leaders_[t]];
+    if (leaders_[t] == t) sharing = {.identical = identical_};
+    sharing.add(group_.tables[t]);
   }
-  return sharing;
 }
 
 Predecessors::Predecessors(const image::Group& group, std::size_t states) : table_of_(states, nobody) {

@@ -2,8 +2,8 @@
 // (the cluster is shared, and claimed once) and differ in some (the cluster was copied on write).
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "check/result.h"
@@ -58,7 +58,12 @@ class SharedStretches {
     find_leaders(begin, leaders_);
     while (begin < group_.end) {
       const std::uint64_t end = readable_.size() == 1 ? group_.end : stretch_end(begin);
-      for (const std::size_t t : readable_) each(t, begin, end, sharing_of(t), leaders_);
+      find_sharing();
+      for (const std::size_t t : readable_) {
+        Sharing& sharing = sharing_[leaders_[t]];
+        sharing.claims = leaders_[t] == t;
+        each(t, begin, end, std::as_const(sharing), leaders_);
+      }
       begin = end;
       std::swap(leaders_, next_);
     }
@@ -68,12 +73,13 @@ class SharedStretches {
   std::uint64_t key_at(std::size_t table, std::uint64_t index) const;
   void find_leaders(std::uint64_t index, Leaders& into);
   std::uint64_t stretch_end(std::uint64_t begin);
-  Sharing sharing_of(std::size_t table) const;
+  void find_sharing();
 
   const image::Group& group_;
   std::vector<std::size_t> readable_;  // table numbers
   Leaders leaders_, next_;             // of this stretch, of the one behind it
   bool identical_ = true;              // within this stretch
+  std::vector<Sharing> sharing_;       // in this stretch, of the leaders
   std::vector<std::pair<std::uint64_t, std::size_t>> sorted_;
 };
 
