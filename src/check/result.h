@@ -23,6 +23,7 @@ struct Totals {
   std::uint64_t corruptions = 0, leaks = 0, check_errors = 0, image_end_offset = 0, total_clusters = 0,
                 allocated_clusters = 0, fragmented_clusters = 0, compressed_clusters = 0;
   Totals& operator+=(const Totals& other);
+  bool operator==(const Totals&) const = default;
 };
 
 // Entries of a table, each counted once.
@@ -32,6 +33,7 @@ struct TableCounts {
   std::uint64_t unused = 0;
   std::uint64_t used = 0;
   TableCounts& operator+=(const TableCounts& other);
+  bool operator==(const TableCounts&) const = default;
 };
 
 struct StateReport {
@@ -43,6 +45,7 @@ struct StateReport {
   std::uint64_t data_clusters = 0;  // host clusters of data (uncompressed)
   std::uint64_t alone = 0;          // of these, those that no other state has
   StateReport& operator+=(const StateReport& other);
+  bool operator==(const StateReport&) const = default;
 };
 
 struct RefcountCounts {
@@ -58,6 +61,7 @@ struct Usage {
   std::uint64_t used = 0;               // all that anything refers to
   std::uint64_t free = 0;               // the rest, with refcount 0
   std::uint64_t discardable_bytes = 0;  // of the free clusters, what the file system still stores
+  bool operator==(const Usage&) const = default;
 };
 
 // Somebody's claim on a suspect cluster.

@@ -1,6 +1,9 @@
 #include "check/scan.h"
 
 #include <fmt/core.h>
+#include <oneapi/tbb/concurrent_vector.h>
+#include <oneapi/tbb/parallel_for.h>
+#include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
 
@@ -27,6 +30,8 @@ class TableScan {
   // L2 entries [begin, end), which as a whole are shared as `sharing` says. Returns how many of them have a cluster.
   // `leader`: the table that is judged first of those that share.
   std::uint64_t judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing, const TableScan& leader);
+  // Those of the compressed clusters that this table claims.
+  void try_decompressing();
   // Adds the table's figures to those of every state that has it.
   void finish();
 
@@ -50,7 +55,6 @@ class TableScan {
   void judge_compressed(std::uint64_t index, const Sharing& sharing);
   void judge_copied(std::uint64_t first, std::uint64_t count, std::uint64_t raw, RunRefcount run);
   void count_fragments(std::uint64_t offset, std::uint64_t count);
-  void try_decompressing(std::uint64_t index, std::uint64_t raw);
 
   std::uint64_t word(std::uint64_t index) const { return table_.l2.raw(index); }
 
@@ -70,6 +74,7 @@ class TableScan {
   bool plain_stretch_ = false;     // all of those were ordinary
   Fragments fragments_;
   StateReport figures_;
+  std::vector<std::uint64_t> compressed_;  // indexes of entries to decompress
 };
 
 TableScan::TableScan(const Context& context, const Group& group, const Table& table, Scan& scan)
@@ -405,16 +410,28 @@ void TableScan::judge_compressed(std::uint64_t index, const Sharing& sharing) {
   const ClusterIndex first = g_.cluster(range.offset), last = g_.cluster(range.offset + (range.bytes - 1));
   if (garbage_) return c_.claims->reach(first, last - first + 1);
   c_.claims->claim_compressed(first, last - first + 1, sharing.references);
-  if (c_.options.decompress) try_decompressing(index, raw);
+  if (c_.options.decompress) compressed_.push_back(index);
 }
 
-void TableScan::try_decompressing(std::uint64_t index, std::uint64_t raw) {
-  thread_local std::vector<std::byte> cluster;
-  cluster.resize(g_.cluster_size());
-  if (auto done = image::decompress(c_.image, raw, cluster); !done) {
-    Finding f = at(Code::compressed_payload, index, 1, raw);
-    f.host = g_.compressed(raw).offset;
-    f.detail = done.error().message;
+// One table can be work for all threads: what it names takes a thousand times as long as the table itself. Whoever
+// waits here must not begin with another batch meanwhile, whose tables would be read into this one's memory.
+void TableScan::try_decompressing() {
+  if (compressed_.empty()) return;
+  using Failure = std::pair<std::uint64_t, std::string>;
+  tbb::concurrent_vector<Failure> failures;
+  tbb::this_task_arena::isolate([&] {
+    tbb::parallel_for(std::size_t{0}, compressed_.size(), [&](std::size_t i) {
+      thread_local std::vector<std::byte> cluster;
+      cluster.resize(g_.cluster_size());
+      auto done = image::decompress(c_.image, word(compressed_[i]), cluster);
+      if (!done) failures.emplace_back(compressed_[i], done.error().message);
+    });
+  });
+  std::ranges::sort(failures, {}, &Failure::first);
+  for (const auto& [index, reason] : failures) {
+    Finding f = at(Code::compressed_payload, index, 1, word(index));
+    f.host = g_.compressed(word(index)).offset;
+    f.detail = reason;
     report(f, references());
   }
 }
@@ -453,13 +470,15 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
         }
       });
   if (group.begin == 0) scan.tables += group.tables.size();
-  for (TableScan& table : tables) table.finish();
+  for (TableScan& table : tables) {
+    table.try_decompressing();
+    table.finish();
+  }
 }
 
 void scan_mapping(Context& context) {
   Result& result = context.result;
   result.reports.assign(result.states.size(), {});
-  constexpr std::uint64_t few_entries = 64;  // decompressing some megabytes is as much work as reading a hundred tables
   TableFragments fragments;
   const auto unreadable = image::walk<Scan>(
       context.image, result.states, [&](const Group& group, Scan& scan) { scan_group(context, group, scan); },
@@ -473,7 +492,7 @@ void scan_mapping(Context& context) {
         result.usage.inactive += scan.usage.inactive;
         for (std::size_t s = 0; s < scan.reports.size(); ++s) result.reports[s] += scan.reports[s];
       },
-      {.most_entries = context.options.decompress ? few_entries : image::as_fits});
+      {.most_entries = context.options.most_entries});
   for (const auto& [state, reason] : unreadable) {
     Finding f;
     f.code = Code::l1_unreadable;

@@ -169,7 +169,7 @@ void count_suspects(Context& c) {
         keep(all.single, std::move(found.single));
         keep(all.several, std::move(found.several));
       },
-      {.most_entries = image::as_fits});
+      {.most_entries = c.options.most_entries});
 
   c.result.owners_complete = all.complete;
   c.result.owners = std::move(all.several);

@@ -109,12 +109,12 @@ def run_one(name, binary, cache, update):
                 code, output = check(binary, recipe.arguments, folder)
                 if check(binary, ["-j", "1", *recipe.arguments], folder) != (code, output):
                     raise Failure("with -j 1 the output is another one")
-                in_pieces = json.loads(check(binary, ["-c", *recipe.arguments], folder)[1])
+                decompressed = json.loads(check(binary, ["-c", *recipe.arguments], folder)[1])
             if fingerprint(image) != before and not recipe.hold:
                 raise Failure("the check wrote to the image")
             report, place = json.loads(output), os.path.realpath(folder)
-            if figures(in_pieces) != figures(report):
-                raise Failure("the walk in small pieces, for -c, comes to other figures")
+            if figures(decompressed) != figures(report):
+                raise Failure("with -c the figures are others")
             wrong = compare(name, recipe, code, report, place, update)
             if wrong or recipe.hold or not report["problems"]:
                 return wrong

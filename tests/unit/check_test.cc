@@ -115,7 +115,7 @@ TEST(CheckOnABadDisk, SaysWhichL2TableCantBeRead) {
 
 // Decompressing, the check walks a table in pieces of 64 entries: the bad sector is the ninth.
 TEST(CheckOnABadDisk, SaysWhichPieceOfAnL2TableCantBeRead) {
-  const Result result = TinyImage().check_with_bad_sector(TinyImage::l2_table + 4096, {.decompress = true});
+  const Result result = TinyImage().check_with_bad_sector(TinyImage::l2_table + 4096, {.most_entries = 64});
   EXPECT_EQ(result.findings.count(Code::l2_unreadable), 1u);
   EXPECT_EQ(only(result, Code::l2_unreadable).host, HostOffset(TinyImage::l2_table));
   EXPECT_EQ(only(result, Code::l2_unreadable).l2_index, 8 * 64u);
