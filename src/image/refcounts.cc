@@ -47,8 +47,8 @@ bool is_uniform(std::span<const std::byte> raw, unsigned order) {
     const std::size_t width = std::size_t{1} << (order - 3);
     return std::memcmp(raw.data(), raw.data() + width, raw.size() - width) == 0;
   }
-  const auto first = raw[0];
-  if (first != std::byte{0x00} && first != std::byte{0xff}) return false;
+  const auto first = static_cast<unsigned>(raw[0]), most = (1u << (1u << order)) - 1;
+  if (first != (first & most) * (0xff / most)) return false;  // the byte's own entries differ
   return std::memcmp(raw.data(), raw.data() + 1, raw.size() - 1) == 0;
 }
 
