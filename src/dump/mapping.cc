@@ -192,10 +192,7 @@ void dump_mapping(report::Output& out, const image::Image& image, const check::R
         text.append([&](char* at) { return renderer.render(group, at); });
       },
       [&](Text&& text) { stream.write(std::move(text)); },
-      {.end = state.l1_size,
-       .most_entries = lines_per_piece,
-       .in_flight = Stream::in_flight(),
-       .stop = &stream.stopped()});
+      {.most_entries = lines_per_piece, .in_flight = Stream::in_flight(), .stop = &stream.stopped()});
   for (const auto& error : errors) out.print("l1 table [unreadable]: {}\n", report::escape(error.second));
 }
 

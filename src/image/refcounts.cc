@@ -268,8 +268,7 @@ void Refcounts::load_blocks(const Image& image, const std::vector<BlockUsers>& b
   ordered_parallel<Part, Errors>(
       [&]() -> std::unique_ptr<Part> {
         if (next == blocks.size()) return nullptr;
-        readahead.reach(next, blocks.size(), Readahead::window / cluster,
-                        [&](std::uint64_t b) { readahead.add(blocks[b].first, cluster); });
+        readahead.reach(next, blocks.size(), [&](std::uint64_t b) { readahead.add(blocks[b].first, cluster); });
         auto part = std::make_unique<Part>(Part{next, neighbours(next)});
         next += part->count;
         return part;

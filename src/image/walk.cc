@@ -47,16 +47,10 @@ std::uint64_t empty_length(const std::uint64_t* e, std::uint64_t count) {
 }
 
 BatchReader::BatchReader(const Image& image, std::span<const State> states, const WalkOptions& options)
-    : image_(image),
-      states_(states),
-      options_(options),
-      index_(options.first),
-      end_(options.first),
-      readahead_(image.file(), options.first) {
-  for (const State& state : states) end_ = std::max(end_, std::min(options.end, entries_in_file(state)));
+    : image_(image), states_(states), options_(options), readahead_(image.file()) {
+  for (const State& state : states) end_ = std::max(end_, entries_in_file(state));
   const std::uint64_t width = slice_bytes / sizeof(std::uint64_t) / std::max<std::size_t>(states.size(), 1);
   slice_width_ = static_cast<std::uint32_t>(std::max<std::uint64_t>(width, 16));
-  slice_begin_ = slice_end_ = index_;
 }
 
 // What a table claims beyond the end of the file reads as zeros, that is, as nothing to walk.
@@ -86,12 +80,13 @@ void BatchReader::load_slice() {
 }
 
 void BatchReader::look_ahead() {
-  const std::uint64_t cluster = image_.geometry->cluster_size();
-  readahead_.reach(index_, slice_end_, Readahead::window / cluster / states_.size(), [&](std::uint64_t l1_index) {
+  readahead_.reach(index_, slice_end_, [&](std::uint64_t l1_index) {
+    std::uint64_t last = 0;  // states in a row mostly share their tables
     for (const std::vector<std::uint64_t>& entries : slice_) {
       if (l1_index - slice_begin_ >= entries.size()) continue;
       const std::uint64_t offset = entries[l1_index - slice_begin_] & format::offset_mask;
-      if (offset != 0) readahead_.add(offset, cluster);
+      if (offset != 0 && offset != last) readahead_.add(offset, image_.geometry->cluster_size());
+      last = offset;
     }
   });
 }

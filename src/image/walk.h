@@ -105,7 +105,6 @@ class Batch {
 
 // What to walk, and in what pieces.
 struct WalkOptions {
-  std::uint32_t first = 0, end = ~std::uint32_t{0};  // L1 indexes
   // How many L2 indexes a batch covers at most: a power of two, 8 or more. Groups are then cut where they are too large
   // for a batch. 0: as many as fit, and no group is ever cut.
   std::uint64_t most_entries = 0;
@@ -139,7 +138,7 @@ class BatchReader {
   const Image& image_;
   std::span<const State> states_;
   const WalkOptions options_;
-  std::uint32_t index_, end_;
+  std::uint32_t index_ = 0, end_ = 0;
   std::uint32_t slice_begin_ = 0, slice_end_ = 0, slice_width_;
   std::vector<std::vector<std::uint64_t>> slice_;  // by state
   std::vector<L1Entry> row_;                       // of the group at index_, by table

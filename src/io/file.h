@@ -54,7 +54,7 @@ class File {
   std::uint64_t bytes_read() const { return bytes_read_.load(std::memory_order_relaxed); }
   std::uint64_t reads() const { return reads_.load(std::memory_order_relaxed); }
   // Reads whose bytes were not all in memory.
-  std::uint64_t waits() const { return waits_.load(std::memory_order_relaxed); }
+  virtual std::uint64_t waits() const { return waits_.load(std::memory_order_relaxed); }
 
  protected:
   void count(std::size_t bytes, bool waited = false) const {

@@ -60,6 +60,7 @@ class FaultyFile final : public File {
     return inner_->stored_bytes(offset, length);
   }
   std::uint64_t next_data(std::uint64_t offset) const override { return inner_->next_data(offset); }
+  std::uint64_t waits() const override { return inner_->waits(); }
 
  private:
   // By distances, not by ends: an end may lie beyond 64 bits.

@@ -27,8 +27,8 @@ class PosixMutable final : public MutableFile {
 
   Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) const override {
     const auto wanted = into.first(static_cast<std::size_t>(within(size_, offset, into.size())));
-    const ReadOutcome got = read_buffered(fd(), offset, wanted);
-    count(got.error == 0 ? got.done : 0);
+    const ReadOutcome got = buffered_.read(fd(), offset, wanted);
+    count(got.error == 0 ? got.done : 0, got.waited);
     return finish_read(got, offset, into, path_);
   }
 
@@ -66,6 +66,7 @@ class PosixMutable final : public MutableFile {
   const std::string path_;
   const FileKind kind_;
   const Descriptor descriptor_;
+  const BufferedReads buffered_;
   std::uint64_t size_;
 };
 

@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -18,15 +19,24 @@ ssize_t pread_again(int fd, void* into, std::size_t length, std::uint64_t offset
   return n;
 }
 
-ReadOutcome read_buffered(int fd, std::uint64_t offset, std::span<std::byte> into) {
-  std::size_t done = 0;
+ReadOutcome BufferedReads::read(int fd, std::uint64_t offset, std::span<std::byte> into) const {
+  std::size_t done = read_cached(fd, offset, into);
+  if (done == into.size()) return {done, 0};
   while (done < into.size()) {
     const ssize_t n = pread_again(fd, into.data() + done, into.size() - done, offset + done);
-    if (n < 0) return {done, errno};
+    if (n < 0) return {done, errno, true};
     if (n == 0) break;
     done += static_cast<std::size_t>(n);
   }
-  return {done, 0};
+  return {done, 0, true};
+}
+
+std::size_t BufferedReads::read_cached(int fd, std::uint64_t offset, std::span<std::byte> into) const {
+  if (!can_tell_.load(std::memory_order_relaxed)) return 0;
+  const iovec whole{into.data(), into.size()};
+  const ssize_t n = ::preadv2(fd, &whole, 1, static_cast<off_t>(offset), RWF_NOWAIT);
+  if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) can_tell_.store(false, std::memory_order_relaxed);
+  return n < 0 ? 0 : static_cast<std::size_t>(n);
 }
 
 Result<std::size_t> finish_read(ReadOutcome got, std::uint64_t offset, std::span<std::byte> into,
@@ -83,7 +93,8 @@ std::uint64_t stored_in(int fd, FileKind kind, std::uint64_t size, std::uint64_t
 }
 
 bool same_file(const std::string& one, const std::string& other) {
-  struct stat a {}, b {};
+  struct stat a {
+  }, b{};
   if (::stat(one.c_str(), &a) != 0 || ::stat(other.c_str(), &b) != 0) return false;
   if (S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode)) return a.st_rdev == b.st_rdev;
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;

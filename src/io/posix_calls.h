@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -19,10 +20,22 @@ static_assert(sizeof(off_t) == 8, "images are larger than 2 GiB: build with _FIL
 struct ReadOutcome {
   std::size_t done;
   int error;
+  bool waited = false;  // not all of it was in memory
 };
 
 ssize_t pread_again(int fd, void* into, std::size_t length, std::uint64_t offset);
-ReadOutcome read_buffered(int fd, std::uint64_t offset, std::span<std::byte> into);
+
+// Reading through the page cache: first what is there, to know whether the rest has to be waited for. Thread-safe.
+class BufferedReads {
+ public:
+  ReadOutcome read(int fd, std::uint64_t offset, std::span<std::byte> into) const;
+
+ private:
+  std::size_t read_cached(int fd, std::uint64_t offset, std::span<std::byte> into) const;
+
+  mutable std::atomic<bool> can_tell_ = true;  // not every file system can; then all reads count as having waited
+};
+
 // What File::read gives: the rest of `into` is zeros, an error has its sentence.
 Result<std::size_t> finish_read(ReadOutcome got, std::uint64_t offset, std::span<std::byte> into,
                                 const std::string& path);

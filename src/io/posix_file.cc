@@ -1,11 +1,10 @@
 // Files and block devices, read with pread. Two ways lead to the bytes:
-//   buffered  straight into the caller's memory; first what the page cache has, to know whether reads have to wait;
+//   buffered  straight into the caller's memory;
 //   direct    O_DIRECT wants place, length and memory aligned. Where they aren't, whole blocks go through a buffer of
 //             the thread's own, and the part that was asked for is copied out.
 // A file system that turns out to have no O_DIRECT, at open or at the first read, is read buffered; then the pages are
 // dropped after each read, and the kernel is told not to read ahead, since nobody would drop those pages.
 #include <fcntl.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -66,13 +65,6 @@ ReadOutcome read_direct(int fd, std::uint64_t offset, std::span<std::byte> into)
   return {done, 0};
 }
 
-// The part of a read that needs no waiting. Where the file system can't tell, that is nothing.
-std::size_t read_cached(int fd, std::uint64_t offset, std::span<std::byte> into) {
-  const iovec whole{into.data(), into.size()};
-  const ssize_t n = ::preadv2(fd, &whole, 1, static_cast<off_t>(offset), RWF_NOWAIT);
-  return n < 0 ? 0 : static_cast<std::size_t>(n);
-}
-
 class PosixFile final : public File {
  public:
   PosixFile(std::string path, OpenedFile opened, std::uint64_t size, ReadOptions options)
@@ -101,7 +93,7 @@ class PosixFile final : public File {
   }
 
  private:
-  ReadOutcome read_either_way(std::uint64_t offset, std::span<std::byte> into, bool& waited) const;
+  ReadOutcome read_either_way(std::uint64_t offset, std::span<std::byte> into) const;
   void stop_direct() const;
   void drop_pages(std::uint64_t offset, std::uint64_t length) const;
   void advise(std::uint64_t offset, std::uint64_t length, int advice) const {
@@ -110,6 +102,7 @@ class PosixFile final : public File {
 
   const std::string path_;
   const Descriptor descriptor_;
+  const BufferedReads buffered_;
   const FileKind kind_;
   const std::uint64_t size_;
   const std::uint64_t allocated_;
@@ -119,25 +112,19 @@ class PosixFile final : public File {
 
 Result<std::size_t> PosixFile::read(std::uint64_t offset, std::span<std::byte> into) const {
   const std::span<std::byte> wanted = into.first(static_cast<std::size_t>(within(size_, offset, into.size())));
-  bool waited = false;
-  const ReadOutcome got = read_either_way(offset, wanted, waited);
+  const ReadOutcome got = read_either_way(offset, wanted);
   if (spare_cache_ && !direct_ && !wanted.empty()) drop_pages(offset, wanted.size());
-  count(got.error == 0 ? got.done : 0, waited);
+  count(got.error == 0 ? got.done : 0, got.waited);
   return finish_read(got, offset, into, path_);
 }
 
-ReadOutcome PosixFile::read_either_way(std::uint64_t offset, std::span<std::byte> into, bool& waited) const {
-  const int fd = descriptor_.get();
+ReadOutcome PosixFile::read_either_way(std::uint64_t offset, std::span<std::byte> into) const {
   if (direct_) {
-    const ReadOutcome got = read_direct(fd, offset, into);
+    const ReadOutcome got = read_direct(descriptor_.get(), offset, into);
     if (got.error != EINVAL) return got;
     stop_direct();
   }
-  const std::size_t cached = read_cached(fd, offset, into);
-  if (cached == into.size()) return {cached, 0};
-  waited = true;
-  const ReadOutcome rest = read_buffered(fd, offset + cached, into.subspan(cached));
-  return {cached + rest.done, rest.error};
+  return buffered_.read(descriptor_.get(), offset, into);
 }
 
 // Any thread may find out first, and several may: each step is harmless when repeated.

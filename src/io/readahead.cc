@@ -6,7 +6,7 @@
 namespace qd {
 
 // Has a read had to wait since the last time? In the beginning nobody knows.
-bool Readahead::wanted() {
+bool Readahead::waited() {
   const std::uint64_t now = file_.waits();
   return std::exchange(waits_, now) != now;
 }
@@ -20,7 +20,6 @@ void Readahead::announce() {
       end = std::max(end, ranges_[i].offset + ranges_[i].length);
     file_.will_need(begin, end - begin);
   }
-  ranges_.clear();
 }
 
 }  // namespace qd

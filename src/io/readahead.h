@@ -3,7 +3,6 @@
 // cache has everything already; so it is done only as long as reads have to wait.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -13,35 +12,39 @@ namespace qd {
 
 class Readahead {
  public:
-  static constexpr std::uint64_t window = 8u << 20;  // bytes worth announcing at once
+  // Bytes that are worth announcing at once. Items are numbered from 0 and read in that order.
+  explicit Readahead(const File& file, std::uint64_t window = 8u << 20) : file_(file), window_(window) {}
 
-  // Of items that are read in the order of their number, from `first` on.
-  explicit Readahead(const File& file, std::uint64_t first = 0) : file_(file), last_window_(first), announced_(first) {}
-
-  // Item `next` is about to be read: announces the window behind the one that it lies in, `width` items of those before
-  // `end`. each(item) calls add() for what the item reads.
+  // Item `next` is about to be read: announces the window behind the one that it lies in, of items before `end`.
+  // each(item) calls add() for what the item reads.
   template <class Each>
-  void reach(std::uint64_t next, std::uint64_t end, std::uint64_t width, Each&& each) {
+  void reach(std::uint64_t next, std::uint64_t end, Each&& each) {
+    if (next < last_window_ || announced_ == end) return;
+    const bool wanted = waited();
     while (next >= last_window_ && announced_ < end) {
       last_window_ = announced_;
-      announced_ = std::min(end, announced_ + std::max<std::uint64_t>(width, 1));
-      if (!wanted()) continue;
-      for (std::uint64_t item = last_window_; item < announced_; ++item) each(item);
-      announce();
+      for (bytes_ = 0; announced_ < end && bytes_ < window_; ++announced_) each(announced_);
+      if (wanted) announce();
+      ranges_.clear();
     }
   }
-  void add(std::uint64_t offset, std::uint64_t length) { ranges_.push_back({offset, length}); }
+  void add(std::uint64_t offset, std::uint64_t length) {
+    ranges_.push_back({offset, length});
+    bytes_ += length;
+  }
 
  private:
-  bool wanted();
+  bool waited();
   void announce();
 
   struct Range {
     std::uint64_t offset, length;
   };
   const File& file_;
-  std::vector<Range> ranges_;
-  std::uint64_t last_window_, announced_;
+  const std::uint64_t window_;
+  std::vector<Range> ranges_;  // of the window that is being gathered
+  std::uint64_t bytes_ = 0;    // of them
+  std::uint64_t last_window_ = 0, announced_ = 0;
   std::uint64_t waits_ = ~std::uint64_t{0};
 };
 

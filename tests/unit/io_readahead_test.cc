@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "io/readahead.h"
+#include "io/transaction.h"
 
 namespace qd {
 namespace {
@@ -30,32 +31,41 @@ class Listener final : public File {
 using Ranges = std::vector<std::pair<std::uint64_t, std::uint64_t>>;
 
 // Items of 10 bytes; item i lies at places[i].
-Ranges reach(Listener& file, Readahead& readahead, std::uint64_t item, const std::vector<std::uint64_t>& places,
-             std::uint64_t width) {
+Ranges reach(Listener& file, Readahead& readahead, std::uint64_t item, const std::vector<std::uint64_t>& places) {
   file.announced.clear();
-  readahead.reach(item, places.size(), width, [&](std::uint64_t i) { readahead.add(places[i], 10); });
+  readahead.reach(item, places.size(), [&](std::uint64_t i) { readahead.add(places[i], 10); });
   return file.announced;
 }
 
 TEST(Readahead, AnnouncesAWindowMoreThanIsRead) {
   Listener file;
-  Readahead readahead(file);
+  Readahead readahead(file, 30);
   const std::vector<std::uint64_t> places{500, 100, 110, 300, 120, 700, 800, 900};
   // In the beginning, the window and the next one. Each in the order of the file, neighbours together.
-  EXPECT_EQ(reach(file, readahead, 0, places, 3), (Ranges{{100, 20}, {500, 10}}));
-  EXPECT_TRUE(reach(file, readahead, 2, places, 3).empty());
+  EXPECT_EQ(reach(file, readahead, 0, places), (Ranges{{100, 20}, {500, 10}, {120, 10}, {300, 10}, {700, 10}}));
+  EXPECT_TRUE(reach(file, readahead, 2, places).empty());
+  file.wait();
+  EXPECT_EQ(reach(file, readahead, 3, places), (Ranges{{800, 10}, {900, 10}}));
 }
 
 TEST(Readahead, IsSilentWhileNothingWaits) {
   Listener file;
-  Readahead readahead(file);
+  Readahead readahead(file, 20);
   const std::vector<std::uint64_t> places{0, 100, 200, 300, 400, 500, 600, 700};
-  EXPECT_EQ(reach(file, readahead, 0, places, 2).size(), 2u);
-  EXPECT_TRUE(reach(file, readahead, 2, places, 2).empty());
+  EXPECT_EQ(reach(file, readahead, 0, places).size(), 4u);
+  EXPECT_TRUE(reach(file, readahead, 2, places).empty());
   file.wait();
-  EXPECT_EQ(reach(file, readahead, 4, places, 2), (Ranges{{600, 10}, {700, 10}}));
+  EXPECT_EQ(reach(file, readahead, 4, places), (Ranges{{600, 10}, {700, 10}}));
   file.wait();
-  EXPECT_TRUE(reach(file, readahead, 7, places, 2).empty());  // nothing is left
+  EXPECT_TRUE(reach(file, readahead, 7, places).empty());  // nothing is left
+}
+
+// What is read through a plan is read from the file below: who waits there waits here.
+TEST(Readahead, HearsOfTheWaitingBelowAPlan) {
+  Listener file;
+  Transaction transaction(file);
+  file.wait();
+  EXPECT_EQ(transaction.view()->waits(), 1u);
 }
 
 }  // namespace
