@@ -21,7 +21,7 @@ usage: bench/run.sh [options]
                  32 times SIZE: 64T, with 11 GB of tables, needs XFS or tmpfs; /dev/shm with 16 GB of memory will do
   --fresh        make the images even if they are there
   --images       only make the images
-  --ours FILE    the program to measure (default: build/qcow2-dump, built if missing)
+  --ours FILE    the program to measure (default: build/qcow2-dump, built from this folder)
 END
 }
 
@@ -88,9 +88,11 @@ build_tool() {
 }
 
 build_ours() {
+  measured=$ours
   [[ -z $ours ]] || return 0
   ours=$root/build/qcow2-dump
-  [[ -x $ours ]] || (cd "$root" && cmake --preset release && cmake --build build --parallel) >&2
+  measured="qcow2-dump at commit $(git -C "$root" describe --always --dirty 2>/dev/null || echo unknown)"
+  (cd "$root" && cmake --preset release && cmake --build build --parallel) >&2
 }
 
 declare -A recipe=(
@@ -383,8 +385,7 @@ make_images
 [[ $images_only == no ]] || exit 0
 
 build_ours
-commit=$(git -C "$root" describe --always --dirty 2> /dev/null || echo unknown)
-echo "qcow2-dump at commit $commit, $(qemu-img --version | head -n 1), $(nproc) cores, $pairs pairs"
+echo "$measured, $(qemu-img --version | head -n 1), $(nproc) cores, $pairs pairs"
 echo
 bench_checks
 if wanted big; then bench_big; fi

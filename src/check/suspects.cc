@@ -15,6 +15,7 @@ struct Found {
   std::vector<Owner> single, several;  // owners of clusters with one, with several of them
   std::size_t room = part_limit;
   bool complete = true;
+  std::uint64_t tables = 0, runs = 0;
 
   void add(const Claims& claims, Owner owner) {
     auto& list = claims.conflict.test(owner.cluster.value) ? several : single;
@@ -55,6 +56,7 @@ class Counter {
 };
 
 void Counter::count_table(const image::Group& group, const image::Table& table) {
+  if (group.begin == 0) ++into_.tables;
   Owner owner;
   owner.kind = OwnerKind::l2_table;
   owner.state = c_.result.states[table.entries.front().state].snapshot;
@@ -66,6 +68,7 @@ void Counter::count_table(const image::Group& group, const image::Table& table) 
   }
   if (table.l2.empty()) return;
   image::for_runs(g_, table.l2, group.begin, group.end, [&](std::uint64_t first, std::uint64_t count) {
+    ++into_.runs;
     count_run(table, owner, first, count);
   });
 }
@@ -166,6 +169,7 @@ void count_suspects(Context& c) {
       },
       [&](Found&& found) {
         all.complete &= found.complete;
+        c.profile.count(found.tables, found.runs);
         keep(all.single, std::move(found.single));
         keep(all.several, std::move(found.several));
       },

@@ -169,7 +169,7 @@ void Look::print(const image::Image& image, const check::Result& result, const r
     if (::isatty(STDOUT_FILENO) != 1) progress.phase("dumping", image.file(), table_bytes(image));
     const ProfilePart part(&profile_, image.file());
     part.phase("dumping");
-    return dump::print_dump(out_, image, result, selection, {.flags = o_.flags}, style_);
+    return dump::print_dump(out_, image, result, selection, {.flags = o_.flags, .profile = &profile_}, style_);
   }
   report::print_check(out_, image, result, selection, o_.mode == "error", style_);
 }

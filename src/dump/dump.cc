@@ -19,8 +19,8 @@ void end_section(report::Output& out) {
   out.write("\n");
 }
 
-void print_state(report::Output& out, const image::Image& image, const check::Result& result,
-                 const image::State& state, bool flags) {
+void print_state(report::Output& out, const image::Image& image, const check::Result& result, const image::State& state,
+                 const Options& options) {
   std::uint64_t l1_offset = image.header.l1_table_offset, l1_size = image.header.l1_size;
   if (state.snapshot < 0) {
     begin_section(out, "Active Snapshot:");
@@ -33,7 +33,7 @@ void print_state(report::Output& out, const image::Image& image, const check::Re
     l1_size = snapshot.l1_size;
   }
   out.print("{:<16}[offset: 0x{:x}, len: {}]\n\n", "L1 Table:", l1_offset, l1_size);
-  dump_mapping(out, image, result, state, flags);
+  dump_mapping(out, image, result, state, options);
   end_section(out);
 }
 
@@ -51,7 +51,7 @@ void print_dump(report::Output& out, const image::Image& image, const check::Res
                 const report::Selection& selection, const Options& options, const report::Style& style) {
   if (selection.mapping) {
     for (const image::State& state : result.states) {
-      if (selection.shows(state.snapshot)) print_state(out, image, result, state, options.flags);
+      if (selection.shows(state.snapshot)) print_state(out, image, result, state, options);
     }
   }
   if (selection.refcounts && result.disk_refcounts) print_refcounts(out, image, result);

@@ -4,6 +4,7 @@
 
 #include "check/result.h"
 #include "image/image.h"
+#include "io/profile.h"
 #include "report/output.h"
 #include "report/report.h"
 #include "report/selection.h"
@@ -11,7 +12,8 @@
 namespace qd::dump {
 
 struct Options {
-  bool flags = false;  // -f: raw entries with COPIED, COMPRESSED, ZERO and the subcluster bitmap
+  bool flags = false;          // -f: raw entries with COPIED, COMPRESSED, ZERO and the subcluster bitmap
+  Profile* profile = nullptr;  // counts, if there is one
 };
 
 // After a check, whose result tells references next to refcounts.

@@ -24,6 +24,11 @@ std::string_view flag_words(std::uint64_t raw, bool zero) {
   return words[(raw & format::copied_flag ? 4 : 0) + (raw & format::compressed_flag ? 2 : 0) + (zero ? 1 : 0)];
 }
 
+struct Piece {
+  Text text;
+  std::uint64_t tables = 0, runs = 0;
+};
+
 class Renderer {
  public:
   Renderer(const image::Image& image, const check::Result& result, const image::State& state, bool flags)
@@ -34,7 +39,7 @@ class Renderer {
         judges_copied_(state.snapshot < 0 && image.refcounts_readable) {}
 
   // Of the one table that a state has in a group. The L1 line goes with entry 0.
-  char* render(const image::Group& group, char* at) const;
+  char* render(const image::Group& group, char* at, std::uint64_t& runs) const;
 
  private:
   char* l1_line(const image::Group& group, char* at) const;
@@ -52,12 +57,14 @@ class Renderer {
   const bool flags_, judges_copied_;
 };
 
-char* Renderer::render(const image::Group& group, char* at) const {
+char* Renderer::render(const image::Group& group, char* at, std::uint64_t& runs) const {
   if (group.begin == 0) at = l1_line(group, at);
   const image::L2Entries& l2 = group.tables.front().l2;
   if (l2.empty()) return group.begin == 0 ? at : unreadable_line(group, at);
-  image::for_runs(g_, l2, group.begin, group.end,
-                  [&](std::uint64_t first, std::uint64_t count) { at = run(group, first, count, at); });
+  image::for_runs(g_, l2, group.begin, group.end, [&](std::uint64_t first, std::uint64_t count) {
+    ++runs;
+    at = run(group, first, count, at);
+  });
   return at;
 }
 
@@ -182,16 +189,20 @@ char* Renderer::lines(const image::Group& group, std::uint64_t first, std::uint6
 }  // namespace
 
 void dump_mapping(report::Output& out, const image::Image& image, const check::Result& result,
-                  const image::State& state, bool flags) {
-  const Renderer renderer(image, result, state, flags);
+                  const image::State& state, const Options& options) {
+  const Renderer renderer(image, result, state, options.flags);
   Stream stream(out);
-  const auto errors = image::walk<Text>(
+  const auto errors = image::walk<Piece>(
       image, {&state, 1},
-      [&](const image::Group& group, Text& text) {
-        stream.prepare(text);
-        text.append([&](char* at) { return renderer.render(group, at); });
+      [&](const image::Group& group, Piece& piece) {
+        stream.prepare(piece.text);
+        piece.text.append([&](char* at) { return renderer.render(group, at, piece.runs); });
+        if (group.begin == 0) ++piece.tables;
       },
-      [&](Text&& text) { stream.write(std::move(text)); },
+      [&](Piece&& piece) {
+        stream.write(std::move(piece.text));
+        if (options.profile) options.profile->count(piece.tables, piece.runs);
+      },
       {.most_entries = lines_per_piece, .in_flight = Stream::in_flight(), .stop = &stream.stopped()});
   for (const auto& error : errors) out.print("l1 table [unreadable]: {}\n", report::escape(error.second));
 }

@@ -15,7 +15,7 @@ for phase in header refcounts metadata mapping suspects settling leaks total; do
 done
 says_not err '.{81}'
 code 0 --stats -m dump vm.qcow2
-says err '^dumping '
+says err '^dumping +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9]+ +2 +[1-9]'  # a table a state
 
 code 0 --json vm.qcow2
 says_not out '"profile"'
@@ -34,6 +34,12 @@ assert cluster <= phases["mapping"]["bytes-read"] < 2 * cluster, phases["mapping
 assert phases["mapping"]["reads"] == 3, phases["mapping"]
 assert 0 < phases["mapping"]["peak-memory"] < 1 << 30
 PY
+
+# What doesn't add up is counted by a second walk.
+cp vm.qcow2 doubled.qcow2
+doubled doubled.qcow2
+code 4 --stats doubled.qcow2
+says err '^suspects +[0-9.]+ +[0-9.]+ +[0-9.]+ +[1-9][0-9]* +1 +[1-9]'
 
 # Of a repair, too: planned, written, and looked at again.
 damage vm.qcow2 refcount-leak
