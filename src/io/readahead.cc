@@ -5,7 +5,7 @@
 
 namespace qd {
 
-// Has a read had to wait since the last time? In the beginning nobody knows.
+// Has a read had to wait since the last time?
 bool Readahead::waited() {
   const std::uint64_t now = file_.waits();
   return std::exchange(waits_, now) != now;
@@ -20,6 +20,7 @@ void Readahead::announce() {
       end = std::max(end, ranges_[i].offset + ranges_[i].length);
     file_.will_need(begin, end - begin);
   }
+  ranges_.clear();
 }
 
 }  // namespace qd

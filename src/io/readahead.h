@@ -12,21 +12,22 @@ namespace qd {
 
 class Readahead {
  public:
-  // Bytes that are worth announcing at once. Items are numbered from 0 and read in that order.
-  explicit Readahead(const File& file, std::uint64_t window = 8u << 20) : file_(file), window_(window) {}
+  // `window`: bytes that are worth announcing at once. Items are numbered from 0 and read in that order.
+  explicit Readahead(const File& file, std::uint64_t window = 8u << 20)
+      : file_(file), window_(window), waits_(file.waits()) {}
 
-  // Item `next` is about to be read: announces the window behind the one that it lies in, of items before `end`.
-  // each(item) calls add() for what the item reads.
+  // Item `next` is about to be read. The first window is announced blindly; each one behind that of `next`, of items
+  // before `end`, once a read has waited. each(item) calls add() for what the item reads.
   template <class Each>
   void reach(std::uint64_t next, std::uint64_t end, Each&& each) {
-    if (next < last_window_ || announced_ == end) return;
-    const bool wanted = waited();
-    while (next >= last_window_ && announced_ < end) {
-      last_window_ = announced_;
-      for (bytes_ = 0; announced_ < end && bytes_ < window_; ++announced_) each(announced_);
-      if (wanted) announce();
-      ranges_.clear();
+    if (next >= last_window_ && gathered_ < end) ranges_.clear();
+    while (next >= last_window_ && gathered_ < end) {
+      const bool first = gathered_ == 0;
+      last_window_ = gathered_;
+      for (bytes_ = 0; gathered_ < end && bytes_ < window_; ++gathered_) each(gathered_);
+      if (first) announce();
     }
+    if (!ranges_.empty() && waited()) announce();
   }
   void add(std::uint64_t offset, std::uint64_t length) {
     ranges_.push_back({offset, length});
@@ -42,10 +43,10 @@ class Readahead {
   };
   const File& file_;
   const std::uint64_t window_;
-  std::vector<Range> ranges_;  // of the window that is being gathered
-  std::uint64_t bytes_ = 0;    // of them
-  std::uint64_t last_window_ = 0, announced_ = 0;
-  std::uint64_t waits_ = ~std::uint64_t{0};
+  std::vector<Range> ranges_;  // gathered, and not announced
+  std::uint64_t bytes_ = 0;    // of the window that is being gathered
+  std::uint64_t last_window_ = 0, gathered_ = 0;
+  std::uint64_t waits_;
 };
 
 }  // namespace qd

@@ -25,7 +25,7 @@ std::vector<std::uint64_t> compressed_samples(const Work& w) {
       [&](const image::Group& group, Found& found) {
         for (const image::Table& table : group.tables) {
           if (table.l2.empty()) continue;
-          for (std::uint64_t i = table.l2.begin(); i < table.l2.end() && found.size() < most; ++i) {
+          for (std::uint64_t i = group.begin; i < group.end && found.size() < most; ++i) {
             if (table.l2.raw(i) & format::compressed_flag) found.push_back(table.l2.raw(i));
           }
         }
@@ -34,7 +34,8 @@ std::vector<std::uint64_t> compressed_samples(const Work& w) {
         for (const std::uint64_t entry : found) {
           if (samples.size() < most) samples.push_back(entry);
         }
-      });
+      },
+      {.most_entries = image::as_fits});
   return samples;
 }
 

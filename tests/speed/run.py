@@ -95,6 +95,11 @@ class Bench:
         with open(self.log, encoding="utf-8", errors="replace") as file:
             return file.read()
 
+    def require_tracing(self):
+        done = subprocess.run(["strace", "-o", self.log, "true"], stderr=subprocess.PIPE, text=True, check=False)
+        if done.returncode:
+            cannot_measure(f"strace can't trace here: {done.stderr.strip()}")
+
     def instructions(self, arguments):
         log = self.run(["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
                         f"--log-file={self.log}"], arguments)
@@ -203,7 +208,10 @@ def main():
 
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
         bench = Bench(os.path.abspath(options.program), os.path.abspath(options.make_image), folder)
+        bench.require_tracing()
         reasons = incomparable(folder)
+        if options.update and reasons:
+            sys.exit("not to be recorded here: " + "; ".join(reasons.values()))
         figures = measure(bench)
     check_comparison(figures)
     if options.update:

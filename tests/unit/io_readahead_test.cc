@@ -41,23 +41,38 @@ TEST(Readahead, AnnouncesAWindowMoreThanIsRead) {
   Listener file;
   Readahead readahead(file, 30);
   const std::vector<std::uint64_t> places{500, 100, 110, 300, 120, 700, 800, 900};
-  // In the beginning, the window and the next one. Each in the order of the file, neighbours together.
-  EXPECT_EQ(reach(file, readahead, 0, places), (Ranges{{100, 20}, {500, 10}, {120, 10}, {300, 10}, {700, 10}}));
-  EXPECT_TRUE(reach(file, readahead, 2, places).empty());
+  // Each window in the order of the file, neighbours together. In the beginning nobody knows whether reads will wait.
+  EXPECT_EQ(reach(file, readahead, 0, places), (Ranges{{100, 20}, {500, 10}}));
+  EXPECT_TRUE(reach(file, readahead, 1, places).empty());
+  file.wait();
+  EXPECT_EQ(reach(file, readahead, 2, places), (Ranges{{120, 10}, {300, 10}, {700, 10}}));
   file.wait();
   EXPECT_EQ(reach(file, readahead, 3, places), (Ranges{{800, 10}, {900, 10}}));
+  file.wait();
+  EXPECT_TRUE(reach(file, readahead, 6, places).empty());  // nothing is left
 }
 
 TEST(Readahead, IsSilentWhileNothingWaits) {
   Listener file;
   Readahead readahead(file, 20);
   const std::vector<std::uint64_t> places{0, 100, 200, 300, 400, 500, 600, 700};
-  EXPECT_EQ(reach(file, readahead, 0, places).size(), 4u);
-  EXPECT_TRUE(reach(file, readahead, 2, places).empty());
+  EXPECT_EQ(reach(file, readahead, 0, places).size(), 2u);
+  for (std::uint64_t item = 1; item < 5; ++item) EXPECT_TRUE(reach(file, readahead, item, places).empty());
   file.wait();
-  EXPECT_EQ(reach(file, readahead, 4, places), (Ranges{{600, 10}, {700, 10}}));
+  EXPECT_EQ(reach(file, readahead, 5, places), (Ranges{{600, 10}, {700, 10}}));
+}
+
+// Items come to be known in slices: the end moves on.
+TEST(Readahead, GoesOnWhereTheEndWas) {
+  Listener file;
+  Readahead readahead(file, 20);
+  std::vector<std::uint64_t> places{0, 100, 200};
+  EXPECT_EQ(reach(file, readahead, 0, places).size(), 2u);
   file.wait();
-  EXPECT_TRUE(reach(file, readahead, 7, places).empty());  // nothing is left
+  EXPECT_EQ(reach(file, readahead, 1, places), (Ranges{{200, 10}}));
+  places.insert(places.end(), {300, 400, 500, 600, 700});
+  file.wait();
+  EXPECT_EQ(reach(file, readahead, 3, places), (Ranges{{300, 10}, {400, 10}, {500, 10}, {600, 10}}));
 }
 
 // What is read through a plan is read from the file below: who waits there waits here.
