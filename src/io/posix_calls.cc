@@ -32,7 +32,7 @@ ReadOutcome BufferedReads::read(int fd, std::uint64_t offset, std::span<std::byt
 }
 
 std::size_t BufferedReads::read_cached(int fd, std::uint64_t offset, std::span<std::byte> into) const {
-  if (!can_tell_.load(std::memory_order_relaxed)) return 0;
+  if (into.empty() || !can_tell_.load(std::memory_order_relaxed)) return 0;
   const iovec whole{into.data(), into.size()};
   const ssize_t n = ::preadv2(fd, &whole, 1, static_cast<off_t>(offset), RWF_NOWAIT);
   if (n < 0 && (errno == EOPNOTSUPP || errno == ENOSYS)) can_tell_.store(false, std::memory_order_relaxed);

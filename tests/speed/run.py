@@ -36,6 +36,7 @@ IMAGES = {
     "random": ["--layout", "random"],
 }
 CASES = [(image, "check", []) for image in IMAGES] + [
+    ("inorder", "check -c", ["-c"]),
     ("inorder", "dump", ["-m", "dump"]),
     ("inorder", "rebuild", ["-R", "all"]),
 ]
@@ -132,7 +133,7 @@ def measure(bench):
         arguments = [*options, "image.qcow2"]
         bench.image(image, what)
         figures[f"{image} {what} instructions"] = bench.instructions(arguments) - figures["start instructions"]
-        names = ["calls", "read"] if what == "check" else ["calls", "read", "written"]
+        names = ["calls", "read"] if what.startswith("check") else ["calls", "read", "written"]
         runs = []
         for _ in range(STRACE_RUNS):
             if what == "rebuild":
