@@ -21,7 +21,7 @@ struct Options {
   bool decompress = false;                      // -c: try every compressed cluster
   bool backing_chain = true;                    // open the backing chain
   Profile* profile = nullptr;                   // filled in, if there is one
-  std::uint64_t most_entries = image::as_fits;  // of the walks; whatever it is, the result is the same
+  std::uint64_t most_entries = image::as_fits;  // of the walks; what is found doesn't depend on it
 };
 
 // A piece of metadata that occupies clusters; kept to name it if something else claims them too.
