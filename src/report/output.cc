@@ -1,11 +1,18 @@
 #include "report/output.h"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <iterator>
 
 namespace qd::report {
+
+void Output::print_formatted(fmt::string_view pattern, fmt::format_args args) {
+  fmt::vformat_to(std::back_inserter(buffer_), pattern, args);
+  if (buffer_.size() >= capacity) (void)flush();
+}
 
 void Output::write_all(std::string_view text) {
   while (error_ == 0 && !text.empty()) {

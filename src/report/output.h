@@ -4,7 +4,6 @@
 
 #include <fmt/core.h>
 
-#include <iterator>
 #include <string_view>
 #include <vector>
 
@@ -23,8 +22,7 @@ class Output {
 
   template <class... Args>
   void print(fmt::format_string<Args...> pattern, Args&&... args) {
-    fmt::format_to(std::back_inserter(buffer_), pattern, std::forward<Args>(args)...);
-    if (buffer_.size() >= capacity) (void)flush();
+    print_formatted(pattern, fmt::make_format_args(args...));
   }
 
   // EPIPE and the like; exit code 256 - errno.
@@ -33,6 +31,7 @@ class Output {
 
  private:
   static constexpr std::size_t capacity = 1u << 18;
+  void print_formatted(fmt::string_view pattern, fmt::format_args args);
   void write_all(std::string_view text);
 
   int fd_;
