@@ -20,7 +20,7 @@ Result check(const image::Image& image, const Options& options) {
     open_data_file(context);
     context.profile.phase("refcounts");
     auto refcounts = std::make_shared<image::Refcounts>(image::Refcounts::load(image));
-    context.profile.count(refcounts->blocks(), 0);
+    context.profile.count_tables(refcounts->blocks());
     context.refcounts = refcounts;
     context.claims = std::make_shared<Claims>(image.clusters() + 2, image.refcounts_readable ? refcounts.get() : nullptr);
 

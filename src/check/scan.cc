@@ -469,7 +469,6 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
           if (before == nobody || leaders[before] != leaders[table]) scan.reports[e.state].new_entries += clusters;
         }
       });
-  if (group.begin == 0) scan.tables += group.tables.size();
   for (TableScan& table : tables) {
     table.try_decompressing();
     table.finish();
@@ -486,13 +485,13 @@ void scan_mapping(Context& context) {
         result.totals += scan.totals;
         result.totals.fragmented_clusters += fragments.add(scan.fragments);
         result.findings.append(std::move(scan.findings));
-        context.profile.count(scan.tables, scan.runs);
+        context.profile.count_runs(scan.runs);
         result.usage.active += scan.usage.active;
         result.usage.shared += scan.usage.shared;
         result.usage.inactive += scan.usage.inactive;
         for (std::size_t s = 0; s < scan.reports.size(); ++s) result.reports[s] += scan.reports[s];
       },
-      {.most_entries = context.options.most_entries});
+      {.most_entries = context.options.most_entries, .profile = context.options.profile});
   for (const auto& [state, reason] : unreadable) {
     Finding f;
     f.code = Code::l1_unreadable;

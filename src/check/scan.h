@@ -45,7 +45,7 @@ struct Scan {
   Usage usage;
   std::vector<StateReport> reports;  // by state
   TableFragments fragments;          // of the active tables
-  std::uint64_t tables = 0, runs = 0;
+  std::uint64_t runs = 0;
 };
 
 // Judges one group. Called from several threads at once, each with a Scan of its own.

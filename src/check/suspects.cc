@@ -15,7 +15,7 @@ struct Found {
   std::vector<Owner> single, several;  // owners of clusters with one, with several of them
   std::size_t room = part_limit;
   bool complete = true;
-  std::uint64_t tables = 0, runs = 0;
+  std::uint64_t runs = 0;
 
   void add(const Claims& claims, Owner owner) {
     auto& list = claims.conflict.test(owner.cluster.value) ? several : single;
@@ -56,7 +56,6 @@ class Counter {
 };
 
 void Counter::count_table(const image::Group& group, const image::Table& table) {
-  if (group.begin == 0) ++into_.tables;
   Owner owner;
   owner.kind = OwnerKind::l2_table;
   owner.state = c_.result.states[table.entries.front().state].snapshot;
@@ -169,11 +168,11 @@ void count_suspects(Context& c) {
       },
       [&](Found&& found) {
         all.complete &= found.complete;
-        c.profile.count(found.tables, found.runs);
+        c.profile.count_runs(found.runs);
         keep(all.single, std::move(found.single));
         keep(all.several, std::move(found.several));
       },
-      {.most_entries = c.options.most_entries});
+      {.most_entries = c.options.most_entries, .profile = c.options.profile});
 
   c.result.owners_complete = all.complete;
   c.result.owners = std::move(all.several);

@@ -26,7 +26,7 @@ std::string_view flag_words(std::uint64_t raw, bool zero) {
 
 struct Piece {
   Text text;
-  std::uint64_t tables = 0, runs = 0;
+  std::uint64_t runs = 0;
 };
 
 class Renderer {
@@ -197,13 +197,13 @@ void dump_mapping(report::Output& out, const image::Image& image, const check::R
       [&](const image::Group& group, Piece& piece) {
         stream.prepare(piece.text);
         piece.text.append([&](char* at) { return renderer.render(group, at, piece.runs); });
-        if (group.begin == 0) ++piece.tables;
       },
       [&](Piece&& piece) {
         stream.write(std::move(piece.text));
-        if (options.profile) options.profile->count(piece.tables, piece.runs);
+        if (options.profile) options.profile->count_runs(piece.runs);
       },
-      {.most_entries = lines_per_piece, .in_flight = Stream::in_flight(), .stop = &stream.stopped()});
+      {.most_entries = lines_per_piece, .in_flight = Stream::in_flight(), .stop = &stream.stopped(),
+       .profile = options.profile});
   for (const auto& error : errors) out.print("l1 table [unreadable]: {}\n", report::escape(error.second));
 }
 

@@ -126,6 +126,7 @@ void BatchReader::gather(std::uint32_t l1_index) {
     if (i == 0 || offset(row_[i]) != offset(row_[i - 1])) counts_.push_back(0);
     ++counts_.back();
   }
+  tables_ += counts_.size();
 }
 
 // How many entries of each table of the group a batch takes at once.

@@ -24,6 +24,7 @@
 #include "base/parallel.h"
 #include "base/units.h"
 #include "image/image.h"
+#include "io/profile.h"
 #include "io/read_buffer.h"
 #include "io/readahead.h"
 
@@ -110,6 +111,7 @@ struct WalkOptions {
   std::uint64_t most_entries = 0;
   std::size_t in_flight = results_in_flight();  // batches
   const std::atomic<bool>* stop = nullptr;      // once true, nothing more is read
+  Profile* profile = nullptr;                   // the tables are counted there, if there is one
 };
 inline constexpr std::uint64_t as_fits = 1u << 16;  // most_entries: cut, but only for the memory's sake
 
@@ -124,6 +126,8 @@ class BatchReader {
   // Reads the tables of a batch into a buffer that must stay as long as they are looked at. Thread-safe.
   void read(Batch& batch, ReadBuffer& buffer) const;
 
+  // How many tables the batches so far have named.
+  std::uint64_t tables() const { return tables_; }
   // L1 tables that could not be read, with the system's reason.
   const std::vector<std::pair<std::uint32_t, std::string>>& l1_errors() const { return l1_errors_; }
 
@@ -144,6 +148,7 @@ class BatchReader {
   std::vector<L1Entry> row_;                       // of the group at index_, by table
   std::vector<std::uint32_t> counts_;              // how many of them name the same table
   std::uint64_t next_entry_ = 0;                   // of that group
+  std::uint64_t tables_ = 0;
   Readahead readahead_;
   std::vector<std::pair<std::uint32_t, std::string>> l1_errors_;
 };
@@ -160,6 +165,7 @@ std::vector<std::pair<std::uint32_t, std::string>> walk(const Image& image, std:
                                     for (const Group& group : batch.groups) scan(group, result);
                                   },
                                   merge, options.in_flight);
+  if (options.profile) options.profile->count_tables(reader.tables());
   return reader.l1_errors();
 }
 

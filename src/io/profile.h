@@ -30,10 +30,8 @@ class Profile {
   void begin(const char* name, const File& file);
   void end();
   // What the present phase has looked at.
-  void count(std::uint64_t tables, std::uint64_t runs) {
-    present_.tables += tables;
-    present_.runs += runs;
-  }
+  void count_tables(std::uint64_t tables) { present_.tables += tables; }
+  void count_runs(std::uint64_t runs) { present_.runs += runs; }
   const std::vector<Phase>& phases() const { return phases_; }
   Phase total() const;
 
@@ -58,8 +56,11 @@ class ProfilePart {
   void phase(const char* name) const {
     if (profile_) profile_->begin(name, file_);
   }
-  void count(std::uint64_t tables, std::uint64_t runs) const {
-    if (profile_) profile_->count(tables, runs);
+  void count_tables(std::uint64_t tables) const {
+    if (profile_) profile_->count_tables(tables);
+  }
+  void count_runs(std::uint64_t runs) const {
+    if (profile_) profile_->count_runs(runs);
   }
 
  private:
