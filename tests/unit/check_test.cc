@@ -113,7 +113,7 @@ TEST(CheckOnABadDisk, SaysWhichL2TableCantBeRead) {
   EXPECT_EQ(only(result, Code::l2_unreadable).host, HostOffset(TinyImage::l2_table));
 }
 
-// Decompressing, the check walks a table in pieces of 64 entries: the bad sector is the ninth.
+// In pieces of 64 entries, a sector each: the bad one is the ninth.
 TEST(CheckOnABadDisk, SaysWhichPieceOfAnL2TableCantBeRead) {
   const Result result = TinyImage().check_with_bad_sector(TinyImage::l2_table + 4096, {.most_entries = 64});
   EXPECT_EQ(result.findings.count(Code::l2_unreadable), 1u);
