@@ -21,14 +21,14 @@ ssize_t pread_again(int fd, void* into, std::size_t length, std::uint64_t offset
 
 ReadOutcome BufferedReads::read(int fd, std::uint64_t offset, std::span<std::byte> into) const {
   std::size_t done = read_cached(fd, offset, into);
-  if (done == into.size()) return {done, 0};
+  const bool waited = done < into.size();
   while (done < into.size()) {
     const ssize_t n = pread_again(fd, into.data() + done, into.size() - done, offset + done);
-    if (n < 0) return {done, errno, true};
+    if (n < 0) return {done, errno, waited};
     if (n == 0) break;
     done += static_cast<std::size_t>(n);
   }
-  return {done, 0, true};
+  return {done, 0, waited};
 }
 
 std::size_t BufferedReads::read_cached(int fd, std::uint64_t offset, std::span<std::byte> into) const {
