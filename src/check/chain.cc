@@ -1,11 +1,12 @@
 // The files an image needs. Names are relative to the folder of the image that holds them, as QEMU resolves them; names
 // with a protocol ("nbd://…", "json:…") are not followed.
+#include "image/chain.h"
+
 #include <fmt/core.h>
 
 #include <algorithm>
 
 #include "check/passes.h"
-#include "image/chain.h"
 
 namespace qd::check {
 

@@ -43,11 +43,11 @@ struct Context {
   const ProfilePart profile;
 
   std::shared_ptr<const image::Refcounts> refcounts;
-  std::shared_ptr<Claims> claims;              // on clusters of the image file
-  std::unique_ptr<Claims> data_claims;         // on clusters of the external data file, if there is one
-  std::optional<std::uint64_t> data_file_size; // bytes, if the file could be opened
+  std::shared_ptr<Claims> claims;               // on clusters of the image file
+  std::unique_ptr<Claims> data_claims;          // on clusters of the external data file, if there is one
+  std::optional<std::uint64_t> data_file_size;  // bytes, if the file could be opened
   std::vector<MetadataUse> metadata;
-  std::uint64_t vm_state = 0;                  // the largest of any snapshot
+  std::uint64_t vm_state = 0;  // the largest of any snapshot
 
   const format::Geometry& geometry() const { return *image.geometry; }
   std::uint64_t size() const { return image.size(); }

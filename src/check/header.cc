@@ -121,8 +121,9 @@ void check_names(Context& c) {
                     "autoclear bit 1 says that it is raw, but there is none (incompatible feature bit 2 is clear)"));
   }
   if (data_file && !c.image.data_file) {
-    c.report(worded(Code::header_data_file, 0,
-                    "incompatible feature bit 2 says that the guest's data lies there, but the header doesn't name it"));
+    c.report(
+        worded(Code::header_data_file, 0,
+               "incompatible feature bit 2 says that the guest's data lies there, but the header doesn't name it"));
   }
   if (raw && h.backing_file_offset != 0) {
     c.report(worded(Code::header_data_file, 0, "a raw one and a backing file exclude each other"));
@@ -135,7 +136,8 @@ void check_encryption(Context& c) {
   const format::Extension* e = c.image.find_extension(extension::crypt_header);
   if (h.crypt_method > 2) broken(fmt::format("method {} is unknown", h.crypt_method));
   if (h.crypt_method != 2 && e) broken("there is a LUKS header, but the method is not LUKS");
-  if (h.crypt_method == 2 && !e) broken("the method is LUKS, but the header extension that leads to the keys is missing");
+  if (h.crypt_method == 2 && !e)
+    broken("the method is LUKS, but the header extension that leads to the keys is missing");
   if (!c.image.crypt) return;
   const auto [offset, bytes] = *c.image.crypt;
   if (c.geometry().offset_in_cluster(offset.value) != 0) {
@@ -157,9 +159,9 @@ void check_tables(Context& c) {
   const format::Geometry& g = c.geometry();
   const std::uint64_t needed = g.l1_entries_for(h.size);
   if (needed > format::max_l1_bytes / 8) {
-    c.report(worded(Code::header_virtual_size, h.size,
-                    fmt::format("a disk of this size needs {} L1 entries; {} are possible", needed,
-                                format::max_l1_bytes / 8)));
+    c.report(worded(
+        Code::header_virtual_size, h.size,
+        fmt::format("a disk of this size needs {} L1 entries; {} are possible", needed, format::max_l1_bytes / 8)));
   }
   if (h.l1_size > format::max_l1_bytes / 8) {
     c.report(worded(Code::header_l1_size, h.l1_size,

@@ -133,8 +133,8 @@ void check_snapshots(Context& c) {
     f.detail = table.stop->reason;
     c.report(f);
   }
-  if (h.nb_snapshots == 0 && (c.geometry().offset_in_cluster(h.snapshots_offset) != 0 ||
-                              h.snapshots_offset >= format::max_host_offset)) {
+  if (h.nb_snapshots == 0 &&
+      (c.geometry().offset_in_cluster(h.snapshots_offset) != 0 || h.snapshots_offset >= format::max_host_offset)) {
     Finding f;
     f.code = Code::snapshot_table;
     f.host = HostOffset(h.snapshots_offset);

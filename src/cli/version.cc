@@ -25,8 +25,8 @@ int print_version(report::Output& out) {
                                        NLOHMANN_JSON_VERSION_PATCH));
   library("oneTBB", TBB_runtime_version());
   library("RapidJSON", RAPIDJSON_VERSION_STRING);
-  library("tl-expected", fmt::format("{}.{}.{}", TL_EXPECTED_VERSION_MAJOR, TL_EXPECTED_VERSION_MINOR,
-                                     TL_EXPECTED_VERSION_PATCH));
+  library("tl-expected",
+          fmt::format("{}.{}.{}", TL_EXPECTED_VERSION_MAJOR, TL_EXPECTED_VERSION_MINOR, TL_EXPECTED_VERSION_PATCH));
   library("zlib", zlibVersion());
   library("zstd", ZSTD_versionString());
   return 0;

@@ -202,7 +202,9 @@ void dump_mapping(report::Output& out, const image::Image& image, const check::R
         stream.write(std::move(piece.text));
         if (options.profile) options.profile->count_runs(piece.runs);
       },
-      {.most_entries = lines_per_piece, .in_flight = Stream::in_flight(), .stop = &stream.stopped(),
+      {.most_entries = lines_per_piece,
+       .in_flight = Stream::in_flight(),
+       .stop = &stream.stopped(),
        .profile = options.profile});
   for (const auto& error : errors) out.print("l1 table [unreadable]: {}\n", report::escape(error.second));
 }

@@ -58,8 +58,8 @@ void Image::read_extensions(std::span<const std::byte> first_cluster) {
   const std::uint64_t cluster = geometry->cluster_size();
   const bool has_backing = header.backing_file_offset != 0;
   const std::uint64_t end = has_backing ? std::min(header.backing_file_offset, cluster) : cluster;
-  const bool length_plausible = header.version == 2 || (header.header_length >= format::header_bytes_v3 &&
-                                                        header.header_length <= cluster);
+  const bool length_plausible =
+      header.version == 2 || (header.header_length >= format::header_bytes_v3 && header.header_length <= cluster);
   if (length_plausible) {
     extensions = format::parse_extensions(first_cluster, header.header_length, end);
   }
@@ -164,8 +164,9 @@ void Image::read_snapshots() {
     snapshot.extra_data_size = raw.extra_data_size.get();
     snapshot.disk_size = header.size / format::sector * format::sector;
     if (at - start + sizeof raw + snapshot.extra_data_size > format::max_snapshot_table_bytes) {
-      return stop(i, at, fmt::format("it claims {} bytes of extra data, more than a whole table may have",
-                                     snapshot.extra_data_size));
+      return stop(
+          i, at,
+          fmt::format("it claims {} bytes of extra data, more than a whole table may have", snapshot.extra_data_size));
     }
     if (auto tail = read_snapshot_tail(*file_, raw, snapshot); !tail) return stop(i, at, tail.error().message);
     if (at + snapshot.bytes - start > format::max_snapshot_table_bytes) {

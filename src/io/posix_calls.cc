@@ -93,7 +93,7 @@ std::uint64_t stored_in(int fd, FileKind kind, std::uint64_t size, std::uint64_t
 }
 
 bool same_file(const std::string& one, const std::string& other) {
-  struct stat a {}, b {};
+  struct stat a = {}, b = {};
   if (::stat(one.c_str(), &a) != 0 || ::stat(other.c_str(), &b) != 0) return false;
   if (S_ISBLK(a.st_mode) && S_ISBLK(b.st_mode)) return a.st_rdev == b.st_rdev;
   return a.st_dev == b.st_dev && a.st_ino == b.st_ino;

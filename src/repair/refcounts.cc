@@ -7,10 +7,11 @@
 //   3. All blocks are computed, in parallel, and planned in the order of the file. What rises is written before
 //      anything leads to it, what falls after: a loss of power in between leaves leaks.
 //
-// A refcount is raised to the number of references (error, reuse). It is lowered only where leaks may be freed, or where
-// the repair itself has made the cluster unused; and by as many references as an edit has taken away. A block that is made anew, or reads as all zeros, has no values to keep: what the
-// file holds there without a known owner is marked as used, since a lost table's data looks like that. A later round
-// frees it again if nothing speaks against it. Where nothing is wrong at all, data without a block is just old.
+// A refcount is raised to the number of references (error, reuse). It is lowered only where leaks may be freed, or
+// where the repair itself has made the cluster unused; and by as many references as an edit has taken away. A block
+// that is made anew, or reads as all zeros, has no values to keep: what the file holds there without a known owner is
+// marked as used, since a lost table's data looks like that. A later round frees it again if nothing speaks against it.
+// Where nothing is wrong at all, data without a block is just old.
 #include <fmt/core.h>
 #include <oneapi/tbb/parallel_for.h>
 

@@ -1,14 +1,14 @@
-// Every repair and edit of an image, cut at each of its operations: each write, resize, punch and sync of the image and of the
-// undo log fails once, and once the power goes out there, and of what wasn't synced nothing, all, or a random part
-// survives. Whatever is found on the disk afterwards,
+// Every repair and edit of an image, cut at each of its operations: each write, resize, punch and sync of the image and
+// of the undo log fails once, and once the power goes out there, and of what wasn't synced nothing, all, or a random
+// part survives. Whatever is found on the disk afterwards,
 //
 //   1. is the image as it was, or the log that was found with it takes it back, byte for byte; also where that undo is
 //      cut, too;
 //   2. without the log, the same repair ends as well as if it had never been cut, and leaves nothing to repair. Space
 //      that was taken, or not yet given back, may need -R all, and --force where it holds what looks like a lost table:
 //      nobody but the log knows that it is none;
-//   3. and the guest then reads what it could read before; of an edit, either that or what it reads after it. (-R all is
-//      what follows an edit then; of an image that was damaged before, only 1 is asked for.)
+//   3. and the guest then reads what it could read before; of an edit, either that or what it reads after it.
+//      (-R all is what follows an edit then; of an image that was damaged before, only 1 is asked for.)
 //
 //     crash-tests IMAGE      prints what went wrong, then "repairs N cuts N states N forced N": how many repairs, edits
 //                            and cuts, different images found after them, and how many of these needed --force
@@ -113,8 +113,10 @@ class GuestReader {
   // `sure`: only what is mapped by sound entries, and lies on no metadata. Guest clusters on one place read the same
   // before they are separated and after.
   GuestReader(const File& file, bool sure)
-      : transaction_(file), image_(image::Image::open(transaction_.view()).value()),
-        result_(check::check(image_, options)), sure_(sure) {}
+      : transaction_(file),
+        image_(image::Image::open(transaction_.view()).value()),
+        result_(check::check(image_, options)),
+        sure_(sure) {}
 
   Guest read();
   Status status() const { return result_.status(); }
@@ -231,8 +233,8 @@ std::optional<std::string> lost(const Guest& before, const Guest& after) {
     const auto now = after.find(place);
     if (now != after.end() && now->second == content) continue;
     if (clusters++ == 0) {
-      first = fmt::format("{} 0x{:x} {}", place.first, place.second,
-                          now == after.end() ? "is gone" : "reads differently");
+      first =
+          fmt::format("{} 0x{:x} {}", place.first, place.second, now == after.end() ? "is gone" : "reads differently");
     }
   }
   if (clusters == 0) return std::nullopt;
@@ -251,8 +253,14 @@ class Trial {
   // `wanted`: the repair that comes after a cut.
   Trial(const std::string& before, const Guest& guest, std::string name, Planner planner, const Wanted& wanted,
         Totals& totals)
-      : before_(before), guest_(guest), name_(std::move(name)), planner_(std::move(planner)), wanted_(wanted),
-        disk_(before), transaction_(disk_.image), totals_(totals) {}
+      : before_(before),
+        guest_(guest),
+        name_(std::move(name)),
+        planner_(std::move(planner)),
+        wanted_(wanted),
+        disk_(before),
+        transaction_(disk_.image),
+        totals_(totals) {}
 
   void without_holes() { disk_.image.refuse_punch(); }
   // It changes what the guest reads; `with_log_only`: and nothing but the log takes it back.
@@ -287,8 +295,8 @@ class Trial {
   Disk disk_;
   Transaction transaction_;
   Totals& totals_;
-  Status status_{};                        // after the uncut repair
-  std::vector<std::string> journal_;       // of the uncut repair
+  Status status_{};                   // after the uncut repair
+  std::vector<std::string> journal_;  // of the uncut repair
   bool punched_ = false;
   std::set<std::size_t> repaired_, undone_;  // what was looked at already
   std::string where_;
@@ -315,8 +323,7 @@ bool Trial::run() {
   status_ = reader.status();
   if (edit_) after_ = reader.read();
   if (status_ != planned->after) {
-    fail(fmt::format("status {}, but {} was planned", check::status_name(status_),
-                     check::status_name(planned->after)));
+    fail(fmt::format("status {}, but {} was planned", check::status_name(status_), check::status_name(planned->after)));
   }
   for (std::uint64_t k = 0; k < journal_.size(); ++k) error_at(k);
   for (std::uint64_t k = 0; k <= journal_.size(); ++k) cut_at(k);

@@ -1,10 +1,10 @@
-#include "cli/options.h"
-
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 #include <gtest/gtest.h>
 
 #include <cerrno>
+
+#include "cli/options.h"
 
 namespace qd::cli {
 namespace {
@@ -85,17 +85,24 @@ TEST(Options, BadUsageIsRefused) {
   for (const char* jobs : {"0", "-1", "1.5", "", "2x", "99999999999999999999"}) {
     EXPECT_EQ(error_of({"-j", jobs, "a"}), EINVAL) << jobs;
   }
-  for (const char* operand : {"-F", "-O", "-S", "-V", "-w", "-L", "--file", "--offset", "--src", "--value", "--width",
-                              "--length"}) {
+  for (const char* operand :
+       {"-F", "-O", "-S", "-V", "-w", "-L", "--file", "--offset", "--src", "--value", "--width", "--length"}) {
     EXPECT_EQ(error_of({operand, "8", "a"}), EINVAL) << operand;
   }
 }
 
 TEST(Options, WhatIsNotBuiltInIsKnownAndRefused) {
-  const std::vector<std::vector<const char*>> later{
-      {"-R", "recover"},      {"-m", "export"},            {"-m", "map"},            {"-m", "browse"},
-      {"--size", "1G"},       {"--refcount-bits", "16"},   {"--l1-offset", "0x30000"}, {"--donor-header", "f"},
-      {"--place", "0x1=2"},   {"--metrics", "f"},          {"--follow"}};
+  const std::vector<std::vector<const char*>> later{{"-R", "recover"},
+                                                    {"-m", "export"},
+                                                    {"-m", "map"},
+                                                    {"-m", "browse"},
+                                                    {"--size", "1G"},
+                                                    {"--refcount-bits", "16"},
+                                                    {"--l1-offset", "0x30000"},
+                                                    {"--donor-header", "f"},
+                                                    {"--place", "0x1=2"},
+                                                    {"--metrics", "f"},
+                                                    {"--follow"}};
   for (std::vector<const char*> arguments : later) {
     arguments.push_back("a");
     EXPECT_EQ(error_of(arguments), ENOSYS) << arguments.front() << " " << arguments[1];
@@ -110,11 +117,17 @@ TEST(Options, WhatWritesWantsItsOwn) {
   const Result<Options> repair = parsed({"-R", "all", "--dry-run", "--force", "--undo-log", "log", "a"});
   EXPECT_TRUE(repair->dry_run && repair->force);
   EXPECT_EQ(repair->undo_log, "log");
-  const std::vector<std::vector<const char*>> senseless{
-      {"-m", "undo", "a"},                    {"-m", "undo", "-F", "log", "a", "b"}, {"-m", "undo", "-F", "l", "-R", "all", "a"},
-      {"--dry-run", "a"},                     {"--force", "a"},                      {"--no-undo", "a"},
-      {"--undo-log", "l", "a"},               {"-R", "all", "-F", "l", "a"},         {"-R", "all", "-H", "a"},
-      {"-R", "all", "--undo-log", "l", "a", "b"}, {"-R", "all", "--undo-log", "l", "--no-undo", "a"}};
+  const std::vector<std::vector<const char*>> senseless{{"-m", "undo", "a"},
+                                                        {"-m", "undo", "-F", "log", "a", "b"},
+                                                        {"-m", "undo", "-F", "l", "-R", "all", "a"},
+                                                        {"--dry-run", "a"},
+                                                        {"--force", "a"},
+                                                        {"--no-undo", "a"},
+                                                        {"--undo-log", "l", "a"},
+                                                        {"-R", "all", "-F", "l", "a"},
+                                                        {"-R", "all", "-H", "a"},
+                                                        {"-R", "all", "--undo-log", "l", "a", "b"},
+                                                        {"-R", "all", "--undo-log", "l", "--no-undo", "a"}};
   for (const std::vector<const char*>& arguments : senseless) {
     EXPECT_EQ(error_of(arguments), EINVAL) << arguments.front() << " " << arguments[1];
   }
@@ -144,28 +157,27 @@ TEST(Options, EditsAreCommands) {
   EXPECT_TRUE(rebase.unchecked);
   EXPECT_FALSE(parsed({"a"})->command);
 
-  const std::vector<Arguments> senseless{
-      {"-m", "edit", "a"},
-      {"-m", "edit", "-O", "0", "a"},
-      {"-m", "edit", "-O", "0", "-V", "1", "-w", "3", "a"},
-      {"-m", "edit", "-O", "0", "-V", "1", "-w", "16", "a"},
-      {"-m", "edit", "-O", "0", "-V", "1", "-F", "f", "a"},
-      {"-m", "edit", "-O", "0", "-V", "1", "a", "b"},
-      {"-m", "copy", "-O", "0", "-S", "1", "a"},
-      {"-m", "copy", "-O", "0", "-S", "1", "-w", "0", "a"},
-      {"-m", "copy", "-O", "0", "-w", "1", "a"},
-      {"-m", "rebase", "a"},
-      {"-m", "rebase", "-F", "b", "-O", "0", "a"},
-      {"-A", "1", "-D", "2", "a"},
-      {"-A", "1", "-R", "all", "a"},
-      {"-M", "corrupt", "-C", "dirty", "a"},
-      {"-M", "other", "a"},
-      {"-A", "1", "-m", "undo", "-F", "l", "a"},
-      {"-A", "1", "-H", "a"},
-      {"--keep-as", "n", "a"},
-      {"-D", "all"},
-      {"-O", "0", "a"},
-      {"-V", "0", "a"}};
+  const std::vector<Arguments> senseless{{"-m", "edit", "a"},
+                                         {"-m", "edit", "-O", "0", "a"},
+                                         {"-m", "edit", "-O", "0", "-V", "1", "-w", "3", "a"},
+                                         {"-m", "edit", "-O", "0", "-V", "1", "-w", "16", "a"},
+                                         {"-m", "edit", "-O", "0", "-V", "1", "-F", "f", "a"},
+                                         {"-m", "edit", "-O", "0", "-V", "1", "a", "b"},
+                                         {"-m", "copy", "-O", "0", "-S", "1", "a"},
+                                         {"-m", "copy", "-O", "0", "-S", "1", "-w", "0", "a"},
+                                         {"-m", "copy", "-O", "0", "-w", "1", "a"},
+                                         {"-m", "rebase", "a"},
+                                         {"-m", "rebase", "-F", "b", "-O", "0", "a"},
+                                         {"-A", "1", "-D", "2", "a"},
+                                         {"-A", "1", "-R", "all", "a"},
+                                         {"-M", "corrupt", "-C", "dirty", "a"},
+                                         {"-M", "other", "a"},
+                                         {"-A", "1", "-m", "undo", "-F", "l", "a"},
+                                         {"-A", "1", "-H", "a"},
+                                         {"--keep-as", "n", "a"},
+                                         {"-D", "all"},
+                                         {"-O", "0", "a"},
+                                         {"-V", "0", "a"}};
   for (const Arguments& arguments : senseless) {
     EXPECT_EQ(error_of(arguments), EINVAL) << fmt::format("{}", fmt::join(arguments, " "));
   }

@@ -1,11 +1,11 @@
-#include "dump/digits.h"
-
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <limits>
 #include <random>
 #include <vector>
+
+#include "dump/digits.h"
 
 namespace qd::dump {
 namespace {
