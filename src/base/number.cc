@@ -1,5 +1,7 @@
 #include "base/number.h"
 
+#include <fmt/core.h>
+
 #include <charconv>
 
 namespace qd {
@@ -21,6 +23,10 @@ std::optional<std::uint64_t> parse_number(std::string_view text) {
     return std::nullopt;
   }
   return number << shift;
+}
+
+std::string counted(std::uint64_t count, std::string_view one, std::string_view many) {
+  return fmt::format("{} {}", count, count == 1 ? one : many);
 }
 
 }  // namespace qd

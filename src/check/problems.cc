@@ -15,24 +15,24 @@ constexpr auto corruption = Counted::corruption;
 // The arguments a sentence may use: {where} table and entry in words, {host} {guest} {found} {expected} in hex,
 // {found_n} {expected_n} in decimal, {index}, {detail}.
 constexpr std::array<Problem, code_count> table{{
-    {header_short, "header.short", error, Status::corrupt, nowhere, Repair::recover,
+    {header_short, "header.short", error, Status::corrupt, nowhere, Repair::edit,
      "the file has {found_n} bytes, a qcow2 header needs at least {expected_n}",
      "The header is gone. If the rest of the image survived elsewhere, bring it back before anything else."},
-    {header_magic, "header.magic", error, Status::corrupt, nowhere, Repair::recover,
+    {header_magic, "header.magic", error, Status::corrupt, nowhere, Repair::edit,
      "the file begins with {found}, a qcow2 image with {expected} (QFI\\xfb){detail}",
      "This is no qcow2 image, or its first cluster was overwritten. In the second case L1, L2 and data are usually "
      "intact behind it."},
-    {header_version, "header.version", error, Status::corrupt, nowhere, Repair::recover,
+    {header_version, "header.version", error, Status::corrupt, nowhere, Repair::edit,
      "header field version (offset 4) is {found_n}; known are 2 and 3",
      "The header is damaged, or the image was made by a program of the future."},
-    {header_cluster_bits, "header.cluster-bits", error, Status::corrupt, nowhere, Repair::recover,
+    {header_cluster_bits, "header.cluster-bits", error, Status::corrupt, nowhere, Repair::edit,
      "header field cluster_bits (offset 20) is {found_n}; allowed are 9 to 21",
      "Without the cluster size no table can be read. New images have 16 (64 KiB)."},
-    {header_length, "header.length", error, Status::corrupt, nowhere, Repair::recover,
+    {header_length, "header.length", error, Status::corrupt, nowhere, Repair::edit,
      "header field header_length (offset 100) is {found_n}; a version 3 header has at least 104 bytes, a multiple of 8, "
      "and ends within the first cluster",
      "The header extensions can't be found; the tables are read all the same."},
-    {header_refcount_order, "header.refcount-order", error, Status::corrupt, nowhere, Repair::recover,
+    {header_refcount_order, "header.refcount-order", error, Status::corrupt, nowhere, Repair::edit,
      "header field refcount_order (offset 96) is {found_n}; allowed are 0 to 6",
      "Refcounts can't be read, so neither leaks nor refcount errors can be found. The mapping is checked all the same."},
     {header_incompatible, "header.incompatible", error, Status::corrupt, nowhere, Repair::user,
@@ -45,7 +45,7 @@ constexpr std::array<Problem, code_count> table{{
     {header_compression_type, "header.compression-type", error, Status::corrupt, nowhere, Repair::error,
      "compression type (offset 104) is {found_n}{detail}",
      "0 (zlib) goes with incompatible feature bit 3 clear, 1 (zstd) with the bit set; nothing else exists."},
-    {header_subclusters, "header.subclusters", error, Status::corrupt, nowhere, Repair::recover,
+    {header_subclusters, "header.subclusters", error, Status::corrupt, nowhere, Repair::edit,
      "extended L2 entries (incompatible feature bit 4) need clusters of 16384 bytes at least, these have {found_n}",
      "Either the bit or the cluster size is damaged."},
     {header_extension, "header.extension", error, Status::corrupt, nowhere, Repair::user,
@@ -61,7 +61,7 @@ constexpr std::array<Problem, code_count> table{{
     {header_l1_size, "header.l1-size", error, Status::corrupt, nowhere, Repair::user,
      "header field l1_size (offset 36) is {found_n}: {detail}",
      "QEMU refuses such an image. Either this field or the virtual size is wrong."},
-    {header_l1_offset, "header.l1-offset", error, Status::corrupt, nowhere, Repair::recover,
+    {header_l1_offset, "header.l1-offset", error, Status::corrupt, nowhere, Repair::edit,
      "header field l1_table_offset (offset 40) is {found}: {detail}",
      "The active mapping can't be read where the header says it is. The L2 tables are usually still in the file."},
     {header_refcount_table, "header.refcount-table", error, Status::corrupt, nowhere, Repair::error,
@@ -107,15 +107,15 @@ constexpr std::array<Problem, code_count> table{{
      "others' data is there, if anywhere."},
     {l1_unreadable, "l1.unreadable", error, Status::corrupt, nowhere, Repair::none,
      "L1 table at {host} can't be read: {detail}", "The disk below fails. Copy it (ddrescue) before anything else."},
-    {l1_truncated, "l1.truncated", error, Status::corrupt, nowhere, Repair::recover,
+    {l1_truncated, "l1.truncated", error, Status::corrupt, nowhere, Repair::edit,
      "L1 table at {host} ({found_n} bytes) runs past the end of the file ({expected})",
      "The entries behind the end are lost; their L2 tables may still be in the file."},
     {l1_reserved, "l1.reserved", error, Status::corrupt, corruption, Repair::error,
      "{where} is {found}: reserved bits are set", "Probably garbage was written into the L1 table."},
-    {l1_unaligned, "l1.unaligned", error, Status::corrupt, corruption, Repair::recover,
+    {l1_unaligned, "l1.unaligned", error, Status::corrupt, corruption, Repair::edit,
      "{where} points at an L2 table at {found}, which is not cluster-aligned",
      "The guest clusters behind this entry can't be reached. Their L2 table is usually still in the file."},
-    {l1_past_end, "l1.past-end", error, Status::corrupt, corruption, Repair::recover,
+    {l1_past_end, "l1.past-end", error, Status::corrupt, corruption, Repair::edit,
      "{where} points at an L2 table at {found}, past the end of the file ({expected})",
      "The file was truncated, or the entry overwritten; the guest clusters behind it can't be reached."},
     {l1_no_offset, "l1.no-offset", error, Status::corrupt, nowhere, Repair::error,
@@ -127,7 +127,7 @@ constexpr std::array<Problem, code_count> table{{
     {l2_unreadable, "l2.unreadable", error, Status::corrupt, nowhere, Repair::none,
      "L2 table at {host} ({where}) can't be read: {detail}",
      "The disk below fails. Copy it (ddrescue) before anything else."},
-    {l2_truncated, "l2.truncated", error, Status::corrupt, nowhere, Repair::recover,
+    {l2_truncated, "l2.truncated", error, Status::corrupt, nowhere, Repair::edit,
      "L2 table at {host} ({where}) runs past the end of the file ({expected})",
      "The entries behind the end read as unallocated."},
     {l2_reserved, "l2.reserved", error, Status::corrupt, corruption, Repair::error,
@@ -292,7 +292,7 @@ std::string_view status_name(Status status) {
 }
 
 std::string_view repair_name(Repair repair) {
-  constexpr std::array<std::string_view, 6> names{"none", "user", "leak", "error", "reuse", "recover"};
+  constexpr std::array<std::string_view, 6> names{"none", "user", "leak", "error", "reuse", "edit"};
   return names[static_cast<std::size_t>(repair)];
 }
 

@@ -46,8 +46,9 @@ std::string_view status_name(Status status);
 // Under which of its figures `qemu-img check` counts one occurrence.
 enum class Counted : std::uint8_t { nowhere, corruption, leak };
 
-// Which -R mode mends it. `user` means: a person decides (a file to bring back, an option to give).
-enum class Repair : std::uint8_t { none, user, leak, error, reuse, recover };
+// Which -R mode mends it. `user` means: a person decides (a file to bring back, an option to give); `edit`: a value was
+// lost that the rest of the file may tell.
+enum class Repair : std::uint8_t { none, user, leak, error, reuse, edit };
 std::string_view repair_name(Repair repair);
 
 struct Problem {

@@ -1,6 +1,5 @@
 // L1 and L2 entries with a bit that mustn't be there. Such a bit is cleared if the entry is right without it: if its
-// offset is possible and nobody else owns the cluster. If more is wrong, the entry is garbage, and stays for -R recover
-// to look at.
+// offset is possible and nobody else owns the cluster. If more is wrong, the entry is garbage, and stays as it is.
 #include <fmt/core.h>
 
 #include <algorithm>

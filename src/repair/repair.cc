@@ -137,7 +137,7 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
   repair.before = w.result().status();
   if (w.unreadable()) return fail(EIO, unreadable_disk(image.path()));
   if (!w.image().geometry || w.image().header_cut_off() || w.image().header.magic != format::magic) {
-    w.refuse(Code::header_magic, "the header is unusable: only -R recover can bring the image back");
+    w.refuse(Code::header_magic, "the header is unusable: what it should say must be put right first");
   } else if (const auto doubtful = w.questions_everything(); doubtful && !wanted.force) {
     w.refuse(*doubtful,
              "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "

@@ -3,7 +3,7 @@
 // are kept, and the plan names every claimant with its guest offset.
 //
 // Metadata keeps its place before data. Two structures of one kind (an L2 table of two L1 entries) are both served by a
-// copy; of two kinds, one at most holds what it should, and both stay for -R recover. Refcount blocks and the
+// copy; of two kinds, one at most holds what it should, and both stay as they are. Refcount blocks and the
 // refcount table are not copied at all: where somebody else lies on them they are made anew (refcounts.cc).
 //
 // LUKS data can't be copied: what it decrypts to depends on its place in the file. It keeps its place, and the metadata

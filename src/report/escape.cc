@@ -97,9 +97,12 @@ std::string valid_utf8(std::string_view text) {
 }
 
 std::string shell_quote(std::string_view path) {
-  const std::string word = (path.starts_with('-') ? "./" : "") + std::string(path);
+  return shell_word((path.starts_with('-') ? "./" : "") + std::string(path));
+}
+
+std::string shell_word(std::string_view word) {
   constexpr std::string_view harmless = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_@%+=:,./-";
-  if (!word.empty() && word.find_first_not_of(harmless) == word.npos) return word;
+  if (!word.empty() && word.find_first_not_of(harmless) == word.npos) return std::string(word);
 
   bool shown = true;
   for_characters(word, [&](std::string_view, const Character& c) { shown &= c.valid && !treacherous(c.code); });
@@ -116,6 +119,12 @@ std::string shell_quote(std::string_view path) {
     }
   });
   return quoted + "'";
+}
+
+std::string command_line(std::span<const std::string> words) {
+  std::string line;
+  for (const std::string& word : words) line += (line.empty() ? "" : " ") + shell_word(word);
+  return line;
 }
 
 }  // namespace qd::report

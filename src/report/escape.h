@@ -2,6 +2,7 @@
 // through here: an escape sequence in a snapshot's name must not move the cursor, nor a quote end a command.
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -17,7 +18,11 @@ inline std::string short_name(std::string_view name) { return escape(name, 128);
 // For JSON: bytes that are no UTF-8 become U+FFFD. (What JSON itself wants escaped, its writer escapes.)
 std::string valid_utf8(std::string_view text);
 
-// One word for a POSIX shell (bash where bytes can't be shown otherwise), never mistaken for an option.
+// One word for a POSIX shell (bash where bytes can't be shown otherwise).
+std::string shell_word(std::string_view text);
+// The same for a path, never mistaken for an option.
 std::string shell_quote(std::string_view path);
+// A command as it is typed.
+std::string command_line(std::span<const std::string> words);
 
 }  // namespace qd::report

@@ -41,8 +41,8 @@ std::string_view repair_text(Repair repair) {
       return "-R error sets it right";
     case Repair::reuse:
       return "-R reuse gives each user a cluster of its own";
-    case Repair::recover:
-      return "-R recover looks for what was lost in the file itself";
+    case Repair::edit:
+      return "-m edit, where the rest of the file tells the value that was lost: the verdict has the command";
   }
   return {};
 }
@@ -99,7 +99,7 @@ std::string introduction() {
     text += fmt::format("| {} | {} | {} |\n", code, check::status_name(status), status_text(status));
   }
   text += "\n## Repairs\n\n| repair | what mends it |\n|---|---|\n";
-  for (int number = 0; number <= static_cast<int>(Repair::recover); ++number) {
+  for (int number = 0; number <= static_cast<int>(Repair::edit); ++number) {
     const auto repair = static_cast<Repair>(number);
     text += fmt::format("| {} | {} |\n", check::repair_name(repair), repair_text(repair));
   }

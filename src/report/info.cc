@@ -1,4 +1,5 @@
 // -m info: what the image is. Everything that the header leads to, whatever state it is in.
+#include "advice/advice.h"
 #include "image/chain.h"
 #include "report/escape.h"
 #include "report/text.h"
@@ -125,7 +126,7 @@ void print_snapshots(Output& out, const image::Image& image, const check::Result
 
 void print_check_line(Output& out, const image::Image& image, const check::Result& result) {
   out.write("\n");
-  field(out, "check", judge(image, result).text);
+  field(out, "check", advice::judge_briefly(image, result));
 }
 
 }  // namespace

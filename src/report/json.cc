@@ -1,8 +1,9 @@
 // The JSON document, schema 1. The same image gives the same bytes, so nothing of time or of this run goes in.
 #include <cerrno>
 
-#include "report/advice.h"
+#include "advice/advice.h"
 #include "report/blocks.h"
+#include "report/escape.h"
 #include "report/json_image.h"
 #include "report/json_writer.h"
 #include "report/profile.h"
@@ -126,13 +127,13 @@ void write_problems(Json& json, const image::Image& image, const check::Result& 
   if (result.findings.unlisted() > 0) json.value("problems-unlisted", result.findings.unlisted());
 }
 
-void write_advice(Json& json, const Verdict& verdict) {
+void write_advice(Json& json, const advice::Verdict& verdict) {
   json.array("advice", [&] {
-    for (const Advice& advice : verdict.advice) {
+    for (const advice::Advice& advice : verdict.advice) {
       json.object([&] {
         json.value("text", advice.text);
-        if (!advice.command.empty()) json.value("command", advice.command);
-        if (!is_available(advice)) json.value("available", false);
+        if (!advice.command.empty()) json.value("command", command_line(advice.command));
+        if (!advice.loses.empty()) json.value("loses", advice.loses);
       });
     }
   });
@@ -142,7 +143,7 @@ void write_advice(Json& json, const Verdict& verdict) {
 
 void print_json(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
                 const std::string& mode, const RepairReport* repair, const Profile* profile) {
-  const Verdict verdict = judge(image, result);
+  const advice::Verdict verdict = advice::judge(image, result);
   {
     Json json(out);
     json.object([&] {

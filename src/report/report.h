@@ -19,18 +19,6 @@ struct Style {
   bool advice = true;  // say what mends it
 };
 
-// What to do about an image, and the exact command that does it (empty if nothing can, or nothing need).
-struct Advice {
-  std::string text;
-  std::string command;
-};
-
-struct Verdict {
-  std::string text;            // one sentence: what is wrong, and whether it can be repaired
-  std::vector<Advice> advice;  // in the order in which to follow it
-};
-Verdict judge(const image::Image& image, const check::Result& result);
-
 // -H: the header's fields with offset and size; with an image their values too.
 void print_header(Output& out, const image::Image* image, const Style& style);
 

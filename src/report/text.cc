@@ -57,10 +57,6 @@ std::string percent(std::uint64_t part, std::uint64_t whole) {
   return fmt::format("{:.2f}%", whole == 0 ? 0.0 : 100.0 * static_cast<double>(part) / static_cast<double>(whole));
 }
 
-std::string counted(std::uint64_t count, std::string_view one, std::string_view many) {
-  return fmt::format("{} {}", count, count == 1 ? one : many);
-}
-
 std::string_view severity_name(check::Severity severity) {
   constexpr std::array<std::string_view, 3> names{"warning", "leak", "error"};
   return names[static_cast<std::size_t>(severity)];

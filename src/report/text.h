@@ -5,6 +5,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/number.h"
 #include "image/image.h"
 #include "report/output.h"
 #include "report/report.h"
@@ -29,8 +30,7 @@ std::string size_text(std::uint64_t bytes);
 std::string short_size(std::uint64_t bytes);
 // "2.50%"; "0.00%" of nothing.
 std::string percent(std::uint64_t part, std::uint64_t whole);
-// "1 cluster", "2 clusters".
-std::string counted(std::uint64_t count, std::string_view one, std::string_view many);
+using qd::counted;
 
 std::string_view severity_name(check::Severity severity);
 

@@ -2,7 +2,8 @@
 #include <algorithm>
 #include <cctype>
 
-#include "report/advice.h"
+#include "advice/advice.h"
+#include "report/escape.h"
 #include "report/text.h"
 
 namespace qd::report {
@@ -28,16 +29,17 @@ std::string headline(check::Status status) {
   return name;
 }
 
-void print_advice(Output& out, const Advice& advice) {
+void print_advice(Output& out, const advice::Advice& advice) {
   if (!advice.text.empty()) out.write(wrap(advice.text));
   if (advice.command.empty()) return;
-  out.print("{}{}\n", is_repair(advice) ? "Repair:  " : "Run:     ", advice.command);
+  const bool repairs = advice.kind == advice::Kind::repair || advice.kind == advice::Kind::edit;
+  out.print("{}{}\n", repairs ? "Repair:  " : "Run:     ", command_line(advice.command));
 }
 
 }  // namespace
 
 void print_verdict(Output& out, const image::Image& image, const check::Result& result, const Style& style) {
-  const Verdict verdict = judge(image, result);
+  const advice::Verdict verdict = advice::judge(image, result);
   const Color color = color_of(result);
   const std::string border = paint(style, color, std::string(text_width - 2, '#')) + "\n";
   out.write(border);
@@ -50,10 +52,9 @@ void print_verdict(Output& out, const image::Image& image, const check::Result& 
     return;
   }
   bool any_command = false;
-  for (const Advice& advice : verdict.advice) {
+  for (const advice::Advice& advice : verdict.advice) {
     out.write("\n");
     print_advice(out, advice);
-    if (!is_available(advice)) out.print("         {}\n", recover_remark);
     any_command |= !advice.command.empty();
   }
   if (!any_command && result.status() != check::Status::good) {

@@ -1,17 +1,15 @@
 // The verdict. Two rules stand above all others: never advise to free what may be the only copy of somebody's data, and
 // never advise a repair while another process, or a dying disk, changes the image below it.
-#include "report/advice.h"
-
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <array>
 #include <vector>
 
-#include "report/escape.h"
-#include "report/text.h"
+#include "advice/advice.h"
+#include "base/number.h"
 
-namespace qd::report {
+namespace qd::advice {
 
 using check::Code;
 using check::Repair;
@@ -23,6 +21,7 @@ namespace {
 class Judge {
  public:
   Judge(const image::Image& image, const check::Result& result);
+  std::string sentence() const;
   Verdict verdict() const;
 
  private:
@@ -38,15 +37,15 @@ class Judge {
   void rescue(std::vector<Advice>& to) const;
   void go_back(std::vector<Advice>& to) const;
   std::string_view repair_text() const;
+  Advice repair(std::string_view mode, std::string text) const;
   void repair(std::vector<Advice>& to) const;
-  std::string repair_command(std::string_view mode) const { return fmt::format("qcow2-dump -R {} {}", mode, path_); }
+  Advice copy(std::string text) const;
   std::string copy_name() const;
-  std::string copy_command() const { return fmt::format("cp --sparse=always {} {}", path_, copy_name()); }
 
   const image::Image& image_;
   const check::Result& result_;
   const check::LeakDoubt& doubt_;
-  const std::string path_;  // as a shell takes it
+  const std::string path_;  // never mistaken for an option
   std::array<bool, 6> wanted_{};
   Status status_;
   bool foreign_ = false;     // there is nothing of a qcow2 image to be seen
@@ -59,7 +58,7 @@ Judge::Judge(const image::Image& image, const check::Result& result)
     : image_(image),
       result_(result),
       doubt_(result.leak_doubt),
-      path_(shell_quote(image.file().path())),
+      path_((image.file().path().starts_with('-') ? "./" : "") + image.file().path()),
       status_(result.status()) {
   foreign_ = count(Code::header_short) > 0 || (!image.geometry && count(Code::header_magic) > 0);
   unreadable_ = count(Code::l1_unreadable) + count(Code::l2_unreadable) + count(Code::reftable_unreadable) +
@@ -88,9 +87,9 @@ bool Judge::lazy_dirty() const {
   return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
 }
 
-// Is the header alone what -R recover is wanted for?
+// Is the header alone what has lost values?
 bool Judge::only_header() const {
-  return wanted(Repair::recover) && count_of("l1") + count_of("l2") == 0 && count(Code::header_l1_offset) == 0;
+  return wanted(Repair::edit) && count_of("l1") + count_of("l2") == 0 && count(Code::header_l1_offset) == 0;
 }
 
 // The image's state in figures, the worst first.
@@ -131,7 +130,7 @@ std::string Judge::whether() const {
   if (leaks_suspect_) return "what looks leaked may be the only copy of lost data";
   const bool mendable = wanted(Repair::leak) || wanted(Repair::error) || wanted(Repair::reuse);
   const bool person = wanted(Repair::user), lost = wanted(Repair::none);
-  if (wanted(Repair::recover)) {
+  if (wanted(Repair::edit)) {
     return only_header() ? "the tables behind it are usually intact" : "what was lost may still be found in the file";
   }
   if (lost && person)
@@ -147,20 +146,23 @@ void Judge::explain_by_row(std::vector<Advice>& to) const {
   for (const check::Problem& row : check::problems()) {
     if (count(row.code) == 0 || row.code == Code::image_in_use) continue;
     if (row.repair == Repair::user || row.repair == Repair::none) {
-      to.push_back({fmt::format("{}: {}", row.name, row.advice), ""});
+      to.push_back({Kind::note, fmt::format("{}: {}", row.name, row.advice)});
     }
   }
 }
 
 // A device's copy goes to the working folder: there is no room for it in /dev.
 std::string Judge::copy_name() const {
-  const std::string& path = image_.file().path();
   const bool device = image_.file().kind() == FileKind::block_device;
-  return shell_quote((device ? path.substr(path.rfind('/') + 1) : path) + ".copy");
+  return (device ? path_.substr(path_.rfind('/') + 1) : path_) + ".copy";
+}
+
+Advice Judge::copy(std::string text) const {
+  return {Kind::copy, std::move(text), {"cp", "--sparse=always", path_, copy_name()}};
 }
 
 void Judge::rescue(std::vector<Advice>& to) const {
-  if (!leaks_suspect_ && !wanted(Repair::recover)) return;
+  if (!leaks_suspect_ && !wanted(Repair::edit)) return;
   if (leaks_suspect_) {
     std::string why =
         doubt_.hidden
@@ -172,15 +174,9 @@ void Judge::rescue(std::vector<Advice>& to) const {
     }
     why += " Don't free them: no --force, no qemu-img check -r.";
     if (count(Code::header_dirty) > 0) why += " QEMU frees them, too, when it opens this image for writing.";
-    to.push_back({std::move(why), ""});
+    to.push_back({Kind::note, std::move(why)});
   }
-  if (doubt_.hidden) {
-    to.push_back({"Copy the image first, and keep the copy.", copy_command()});
-  }
-  to.push_back({only_header()   ? "Then let the header be made anew from what the file holds."
-                : doubt_.hidden ? "Then look for the lost structures in the file, and check again."
-                                : "Look for lost tables in them. Only if there are none is the space free to be used.",
-                repair_command("recover")});
+  if (doubt_.hidden) to.push_back(copy("Copy the image first, and keep the copy."));
 }
 
 // Where the active tables are damaged, the newest snapshot whose tables aren't. With clusters used twice, or a header
@@ -193,11 +189,12 @@ void Judge::go_back(std::vector<Advice>& to) const {
   for (std::size_t state = result_.reports.size(); --state > 0;) {
     const auto number = static_cast<std::size_t>(result_.states[state].snapshot);
     if (result_.damaged(state) || image_.snapshots.entries[number].disk_size == 0) continue;
-    to.push_back(
-        {fmt::format("Or go back: the tables of snapshot {} are whole. What was written since is dropped, and "
-                     "this shows the plan.",
-                     result_.snapshot_names[number]),
-         fmt::format("qcow2-dump -A {} --dry-run {}", shell_quote(fmt::format("snapshot[{}]", number)), path_)});
+    to.push_back({Kind::apply,
+                  fmt::format("If nothing else helps, go back: the tables of snapshot {} are whole. This drops what was "
+                              "written since; with --dry-run it shows the plan.",
+                              result_.snapshot_names[number]),
+                  {"qcow2-dump", "-A", fmt::format("snapshot[{}]", number), path_},
+                  fmt::format("what was written since snapshot {}", result_.snapshot_names[number])});
     return;
   }
 }
@@ -229,49 +226,55 @@ std::string_view Judge::repair_text() const {
   return {};
 }
 
+Advice Judge::repair(std::string_view mode, std::string text) const {
+  return {Kind::repair, std::move(text), {"qcow2-dump", "-R", std::string(mode), path_}};
+}
+
 void Judge::repair(std::vector<Advice>& to) const {
   const bool error = wanted(Repair::error) || (status_ == Status::good && count(Code::header_dirty) > 0);
   const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak) && !doubt_.bitmaps_hidden;
-  if (wanted(Repair::recover)) return;  // one thing after the other
+  if (wanted(Repair::edit)) return;  // one thing after the other
   if (leaks_suspect_) {
-    if (error || reuse) to.push_back({"Then the rest, leaks excepted.", repair_command(reuse ? "reuse" : "error")});
-    if (error && reuse) to.push_back({"", repair_command("error")});
+    if (error || reuse) to.push_back(repair(reuse ? "reuse" : "error", "This mends the rest, leaks excepted."));
+    if (error && reuse) to.push_back(repair("error", "Then this."));
     return;
   }
   if (error + reuse + leak == 0) return;
   const std::string_view mode = error + reuse + leak > 1 ? "all" : error ? "error" : reuse ? "reuse" : "leak";
-  to.push_back({std::string(repair_text()), repair_command(mode)});
+  to.push_back(repair(mode, std::string(repair_text())));
+}
+
+std::string Judge::sentence() const {
+  if (foreign_) {
+    return count(Code::header_short) > 0 ? "This is no qcow2 image: the file is shorter than a header."
+                                         : "This is no qcow2 image, or its beginning was overwritten.";
+  }
+  const std::string found = what();
+  if (status_ != Status::good) return fmt::format("The image has {}; {}.", found, whether());
+  if (found.empty()) return "Nothing is wrong with this image.";
+  return fmt::format("Nothing is damaged, but there {} {}.", found.starts_with("1 ") ? "is" : "are", found);
 }
 
 Verdict Judge::verdict() const {
   Verdict v;
+  v.text = sentence();
   if (foreign_) {
-    v.text = count(Code::header_short) > 0 ? "This is no qcow2 image: the file is shorter than a header."
-                                           : "This is no qcow2 image, or its beginning was overwritten.";
-    if (count(Code::header_magic) == 0) return v;
-    v.advice.push_back(
-        {"If it was one, its tables and data are usually intact behind the first cluster. Copy the "
-         "file first.",
-         copy_command()});
-    v.advice.push_back({"Then look for them.", repair_command("recover")});
+    if (count(Code::header_magic) > 0) {
+      v.advice.push_back(copy("If it was one, its tables and data are usually intact behind the first cluster. Copy the "
+                              "file before anything else."));
+    }
     return v;
   }
-  const std::string found = what();
-  if (status_ == Status::good) {
-    v.text = found.empty()
-                 ? "Nothing is wrong with this image."
-                 : fmt::format("Nothing is damaged, but there {} {}.", found.starts_with("1 ") ? "is" : "are", found);
-  } else {
-    v.text = fmt::format("The image has {}; {}.", found, whether());
-  }
   if (unreadable_) {
-    v.advice.push_back({"Reading fails. Copy what can still be read, and go on with the copy.",
-                        fmt::format("ddrescue {} {} {}", path_, copy_name(), "rescue.map")});
+    v.advice.push_back({Kind::copy,
+                        "Reading fails. Copy what can still be read, and go on with the copy.",
+                        {"ddrescue", path_, copy_name(), "rescue.map"}});
     return v;
   }
   if (in_use_) {
-    v.advice.push_back(
-        {"Another process has the image open for writing. Check again when it is closed.", "qcow2-dump " + path_});
+    v.advice.push_back({Kind::look,
+                        "Another process has the image open for writing. Check again when it is closed.",
+                        {"qcow2-dump", path_}});
     return v;
   }
   explain_by_row(v.advice);
@@ -285,17 +288,8 @@ Verdict Judge::verdict() const {
 
 Verdict judge(const image::Image& image, const check::Result& result) { return Judge(image, result).verdict(); }
 
-std::string summary_line(const image::Image& image, const check::Result& result) {
-  constexpr std::size_t most = 512;  // of a path; the kernel cuts lines at about a thousand bytes
-  std::string path = escape(image.file().path());
-  if (path.size() > most) {
-    std::size_t from = path.size() - most;
-    while ((path[from] & 0xc0) == 0x80) ++from;  // not into the midst of a character
-    path = "..." + path.substr(from);
-  }
-  return fmt::format("qcow2-dump: {}: {} (exit code {}): {} corruptions, {} leaks, {} problems", path,
-                     check::status_name(result.status()), static_cast<int>(result.status()), result.totals.corruptions,
-                     result.totals.leaks, result.findings.total());
+std::string judge_briefly(const image::Image& image, const check::Result& result) {
+  return Judge(image, result).sentence();
 }
 
-}  // namespace qd::report
+}  // namespace qd::advice

@@ -1,0 +1,38 @@
+// What is wrong with an image in one sentence, and what to do about it: data, for any renderer.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "check/result.h"
+#include "image/image.h"
+
+namespace qd::advice {
+
+enum class Kind : std::uint8_t {
+  note,    // there is nothing to type
+  look,    // changes nothing: another check
+  copy,    // of the whole image
+  edit,    // a value that the file itself tells
+  repair,  // -R
+  apply,   // -A
+};
+
+struct Advice {
+  Kind kind = Kind::note;
+  std::string text;
+  std::vector<std::string> command{};  // words, the image's path the last or the last but one; empty for a note
+  std::string loses{};                 // what the command drops; empty: nothing
+};
+
+struct Verdict {
+  std::string text;            // one sentence: what is wrong, and whether it can be repaired
+  std::vector<Advice> advice;  // in the order in which to follow it: what loses nothing first
+};
+
+Verdict judge(const image::Image& image, const check::Result& result);
+// The sentence alone.
+std::string judge_briefly(const image::Image& image, const check::Result& result);
+
+}  // namespace qd::advice
