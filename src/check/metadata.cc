@@ -37,7 +37,15 @@ bool claim(Context& c, MetadataUse use) {
   return true;
 }
 
-std::string snapshot_label(const format::Snapshot& s) { return fmt::format("{} (\"{}\")", s.id, s.name); }
+// A name stands in every sentence about its tables: cut here, a hundred thousand of them stay a report.
+std::string shortened(const std::string& name) {
+  constexpr std::size_t most = 128;
+  return name.size() > most ? name.substr(0, most) + "..." : name;
+}
+
+std::string snapshot_label(const format::Snapshot& s) {
+  return fmt::format("{} (\"{}\")", shortened(s.id), shortened(s.name));
+}
 
 Finding snapshot_finding(Code code, std::uint64_t index, const format::Snapshot& s) {
   Finding f;
@@ -45,7 +53,7 @@ Finding snapshot_finding(Code code, std::uint64_t index, const format::Snapshot&
   f.index = index;
   f.state = static_cast<std::int32_t>(index);
   f.host = s.at;
-  f.detail = fmt::format("(ID {}, \"{}\")", s.id, s.name);
+  f.detail = fmt::format("(ID {}, \"{}\")", shortened(s.id), shortened(s.name));
   return f;
 }
 
@@ -99,7 +107,7 @@ void check_snapshot_entry(Context& c, std::uint64_t index, const format::Snapsho
   if (!fresh && !s.id.empty()) {
     Finding f = snapshot_finding(Code::snapshot_duplicate_id, index, s);
     f.found = first->second;
-    f.detail = s.id;
+    f.detail = shortened(s.id);
     c.report(f);
   }
   c.vm_state = std::max(c.vm_state, s.vm_state_size);
@@ -263,7 +271,7 @@ void check_refcount_table(Context& c) {
 
 namespace {
 
-std::string bitmap_label(const format::Bitmap& b) { return fmt::format("\"{}\"", b.name); }
+std::string bitmap_label(const format::Bitmap& b) { return fmt::format("\"{}\"", shortened(b.name)); }
 
 void check_bitmap_extension(Context& c, const format::RawBitmapsExtension& e) {
   const auto broken = [&](std::string why) {
@@ -301,7 +309,9 @@ bool check_bitmap_entry(Context& c, const format::Bitmap& b) {
   if (b.granularity_bits < 9 || b.granularity_bits > 31) {
     return broken(fmt::format("granularity 2^{} is impossible (2^9 to 2^31)", b.granularity_bits));
   }
-  if (b.name.empty() || b.name.size() > 1023) return broken("its name is empty or longer than 1023 bytes");
+  if (b.name.empty() || b.name_bytes > format::most_name_bytes) {
+    return broken("its name is empty or longer than 1023 bytes");
+  }
   if (b.extra_data_size != 0) return broken("it has extra data, which QEMU doesn't accept");
   if (b.table_size == 0 || b.table_size > format::max_bitmap_table_entries) {
     return broken(fmt::format("a table of {} entries is impossible", b.table_size));

@@ -33,7 +33,8 @@ struct Bitmap {
   std::uint32_t flags = 0;
   std::uint8_t type = 0, granularity_bits = 0;
   std::uint32_t extra_data_size = 0;
-  std::string name;
+  std::string name;  // its beginning, if it is longer than it may be
+  std::uint16_t name_bytes = 0;
 };
 
 }  // namespace qd::format

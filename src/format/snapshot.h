@@ -1,6 +1,7 @@
 // One entry of the snapshot table (specification: "Snapshots").
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -23,12 +24,17 @@ struct RawSnapshotExtra {
   be64 vm_state_size, disk_size, icount;
 };
 
+// Of a name or an ID that a file gives, as much is kept as a writer may make; it may claim 64 KiB for each of
+// thousands, out of a hole.
+inline constexpr std::size_t most_name_bytes = 1023;
+
 struct Snapshot {
   HostOffset at;             // of this entry in the file
   std::uint64_t bytes = 0;   // of the entry, without padding
   HostOffset l1_offset;
   std::uint32_t l1_size = 0;
-  std::string id, name;
+  std::string id, name;                        // their beginning, if they are longer than most_name_bytes
+  std::uint16_t id_bytes = 0, name_bytes = 0;  // their length
   std::uint32_t date_seconds = 0, date_nanoseconds = 0;
   std::uint64_t vm_clock = 0, vm_state_size = 0;
   std::uint32_t extra_data_size = 0;

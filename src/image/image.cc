@@ -89,8 +89,8 @@ Result<bool> read_struct(const File& file, std::uint64_t at, T& into) {
   return *read > 0;
 }
 
-Result<std::string> read_text(const File& file, std::uint64_t at, std::size_t bytes) {
-  std::string text(bytes, '\0');
+Result<std::string> read_name(const File& file, std::uint64_t at, std::size_t bytes) {
+  std::string text(std::min(bytes, format::most_name_bytes), '\0');
   auto read = file.read(at, std::as_writable_bytes(std::span(text)));
   if (!read) return tl::make_unexpected(read.error());
   return text;
@@ -105,14 +105,16 @@ Result<bool> read_snapshot_tail(const File& file, const format::RawSnapshot& raw
   if (snapshot.extra_data_size >= 16) snapshot.disk_size = extra.disk_size.get();
 
   at += snapshot.extra_data_size;
-  auto id = read_text(file, at, raw.id_size.get());
+  snapshot.id_bytes = raw.id_size.get();
+  auto id = read_name(file, at, snapshot.id_bytes);
   if (!id) return tl::make_unexpected(id.error());
   snapshot.id = std::move(*id);
-  at += raw.id_size.get();
-  auto name = read_text(file, at, raw.name_size.get());
+  at += snapshot.id_bytes;
+  snapshot.name_bytes = raw.name_size.get();
+  auto name = read_name(file, at, snapshot.name_bytes);
   if (!name) return tl::make_unexpected(name.error());
   snapshot.name = std::move(*name);
-  at += raw.name_size.get();
+  at += snapshot.name_bytes;
   snapshot.bytes = at - snapshot.at.value;
   return true;
 }
@@ -201,6 +203,9 @@ void Image::read_bitmaps() {
   std::uint64_t at = start;
   const std::uint64_t end = start + bytes;
   while (at < end) {
+    if (bitmaps.entries.size() == format::max_bitmaps) {
+      return stop(at, fmt::format("it has more than the {} entries that are possible", format::max_bitmaps));
+    }
     if (bitmaps.entries.size() == extension.count.get()) {
       return stop(at, fmt::format("it has more than the {} entries that the header promises", extension.count.get()));
     }
@@ -219,7 +224,8 @@ void Image::read_bitmaps() {
     bitmap.type = raw.type;
     bitmap.granularity_bits = raw.granularity_bits;
     bitmap.extra_data_size = raw.extra_data_size.get();
-    auto name = read_text(*file_, at + sizeof raw + bitmap.extra_data_size, raw.name_size.get());
+    bitmap.name_bytes = raw.name_size.get();
+    auto name = read_name(*file_, at + sizeof raw + bitmap.extra_data_size, bitmap.name_bytes);
     if (!name) return stop(at, name.error().message);
     bitmap.name = std::move(*name);
     bitmaps.entries.push_back(std::move(bitmap));

@@ -119,7 +119,7 @@ void BitmapDropper::rewrite_directory() {
   std::vector<std::byte> directory;
   std::uint32_t kept = 0;
   for (const format::Bitmap& b : bitmaps_.entries) {
-    const std::uint64_t bytes = round_up(sizeof(format::RawBitmapEntry) + b.extra_data_size + b.name.size(), 8);
+    const std::uint64_t bytes = round_up(sizeof(format::RawBitmapEntry) + b.extra_data_size + b.name_bytes, 8);
     if (bad(b)) {
       w_.dropped_bitmaps();
       release_bitmap(w_, b);

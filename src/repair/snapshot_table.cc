@@ -11,10 +11,20 @@ SnapshotEntry read_snapshot(Work& w, const format::Snapshot& s) {
   SnapshotEntry e;
   const auto bytes = w.read(s.at, std::max<std::uint64_t>(s.bytes, sizeof e.raw));
   std::ranges::copy_n(bytes.begin(), sizeof e.raw, std::as_writable_bytes(std::span(&e.raw, 1)).begin());
-  const auto extra = bytes.begin() + sizeof e.raw;
-  e.extra.assign(extra, extra + std::min<std::ptrdiff_t>(s.extra_data_size, bytes.end() - extra));
-  e.id = s.id;
-  e.name = s.name;
+  auto at = bytes.begin() + sizeof e.raw;
+  const auto take = [&](std::uint64_t size) {
+    const auto begin = at;
+    at += std::min<std::ptrdiff_t>(static_cast<std::ptrdiff_t>(size), bytes.end() - at);
+    return std::span(begin, at);
+  };
+  const auto text = [&](std::uint64_t size) {
+    const auto from = take(size);
+    return std::string(reinterpret_cast<const char*>(from.data()), from.size());
+  };
+  const auto extra = take(s.extra_data_size);
+  e.extra.assign(extra.begin(), extra.end());
+  e.id = text(s.id_bytes);
+  e.name = text(s.name_bytes);
   e.bytes = s.bytes;
   return e;
 }

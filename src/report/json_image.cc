@@ -78,14 +78,20 @@ void write_header(Json& json, const image::Image& image) {
   });
 }
 
+// A name that goes on behind what is kept of it has its length beside it.
+void write_name(Json& json, const char* key, const std::string& name, const char* length_key, std::uint64_t bytes) {
+  json.value(key, name);
+  if (bytes > name.size()) json.value(length_key, bytes);
+}
+
 void write_snapshots(Json& json, const image::Image& image) {
   json.array("snapshots", [&] {
     std::uint64_t number = 0;
     for (const format::Snapshot& s : image.snapshots.entries) {
       json.object([&] {
         json.value("number", number++);
-        json.value("id", s.id);
-        json.value("name", s.name);
+        write_name(json, "id", s.id, "id-length", s.id_bytes);
+        write_name(json, "name", s.name, "name-length", s.name_bytes);
         json.value("date-sec", s.date_seconds);
         json.value("date-nsec", s.date_nanoseconds);
         json.value("vm-clock-nsec", s.vm_clock);
@@ -103,7 +109,7 @@ void write_bitmaps(Json& json, const image::Image& image) {
   json.array("bitmaps", [&] {
     for (const format::Bitmap& b : image.bitmaps.entries) {
       json.object([&] {
-        json.value("name", b.name);
+        write_name(json, "name", b.name, "name-length", b.name_bytes);
         if (b.granularity_bits < 64) json.value("granularity", std::uint64_t{1} << b.granularity_bits);
         json.value("flags", b.flags);
         json.value("in-use", (b.flags & format::bitmap_in_use) != 0);
