@@ -1,16 +1,33 @@
-// One bit a cluster, for any number of clusters. The memory is reserved address space that becomes real only where it
-// is touched, so a sparse image of petabytes costs no more than its tables do. All operations may run at once from
-// several threads.
+// One bit a cluster, for any number of clusters. All operations may run at once from several threads.
 //
-// A summary bit for each 4 KiB page lets a reader of a sparse set skip what was never touched.
+// The memory is reserved address space that becomes real only where it is touched. A summary bit for each 4 KiB page
+// lets a reader of a sparse set skip what was never touched. But a bit makes a whole page real, and address space has
+// limits, too: for a file that is vast and stores next to nothing the set is kept as ranges.
 #pragma once
 
 #include <atomic>
 #include <bit>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <optional>
+#include <utility>
+#include <vector>
+
+#include "base/ranges.h"
 
 namespace qd {
+
+// Calls each(first, count) for the stretches of bits that are set.
+template <class Each>
+void for_stretches(std::uint64_t bits, Each&& each) {
+  while (bits != 0) {
+    const auto first = static_cast<unsigned>(std::countr_zero(bits));
+    const auto count = static_cast<unsigned>(std::countr_one(bits >> first));
+    each(first, count);
+    bits = first + count == 64 ? 0 : bits >> (first + count) << (first + count);
+  }
+}
 
 // Zeroed memory for `count` objects of T, real only where touched.
 void* reserve_bytes(std::uint64_t bytes);
@@ -35,31 +52,74 @@ class LazyArray {
   T* data_;
 };
 
+// A set of bits as ranges: slow, but no larger than what is in it.
+class BitRanges {
+ public:
+  // The parts of [first, first + count) that were set before, as ranges [start, end).
+  std::vector<std::pair<std::uint64_t, std::uint64_t>> set(std::uint64_t first, std::uint64_t count);
+  bool any(std::uint64_t first, std::uint64_t count) const;
+  std::uint64_t word(std::uint64_t index) const;
+  std::optional<std::uint64_t> next(std::uint64_t from) const;
+  std::optional<std::uint64_t> last_before(std::uint64_t end) const;
+
+ private:
+  mutable std::mutex mutex_;
+  Ranges ranges_;
+};
+
+// Would the sets of a file of so many clusters, all of their memory made real, be more than its stored bytes account
+// for? Then it is next to nothing but a hole, and has few clusters to remember.
+inline bool is_vast(std::uint64_t clusters, std::uint64_t stored) {
+  constexpr std::uint64_t bytes_a_cluster = 2, always_room = 16 << 20;
+  return clusters * bytes_a_cluster > stored / 2 + always_room;
+}
+
 class BitSet {
  public:
-  explicit BitSet(std::uint64_t bits) : words_(bits / 64 + 1), summary_(bits / page_bits / 64 + 1), bits_(bits) {}
+  explicit BitSet(std::uint64_t bits, bool as_ranges = false)
+      : words_(as_ranges ? 0 : bits / 64 + 1),
+        summary_(as_ranges ? 0 : bits / page_bits / 64 + 1),
+        bits_(bits),
+        ranges_(as_ranges ? std::make_unique<BitRanges>() : nullptr) {}
 
   std::uint64_t size() const { return bits_; }
-  bool test(std::uint64_t bit) const { return words_.read(bit / 64) >> (bit % 64) & 1; }
+  bool test(std::uint64_t bit) const {
+    return ranges_ ? ranges_->any(bit, 1) : words_.read(bit / 64) >> (bit % 64) & 1;
+  }
   // Doesn't look at memory that was never touched: a look would make it real.
-  std::uint64_t word(std::uint64_t index) const { return touched(index * 64 / page_bits) ? words_.read(index) : 0; }
+  std::uint64_t word(std::uint64_t index) const {
+    if (ranges_) return ranges_->word(index);
+    return touched(index * 64 / page_bits) ? words_.read(index) : 0;
+  }
 
-  void prefetch(std::uint64_t bit) const { words_.prefetch(bit / 64); }
+  void prefetch(std::uint64_t bit) const {
+    if (!ranges_) words_.prefetch(bit / 64);
+  }
 
-  void set(std::uint64_t bit) { set_range(bit, 1, [](std::uint64_t, std::uint64_t) {}); }
+  void set(std::uint64_t bit) { set_range(bit, 1); }
+  void set_range(std::uint64_t first, std::uint64_t count) {
+    set_range(first, count, [](std::uint64_t, std::uint64_t) {});
+  }
 
-  // Sets [first, first + count). Calls already(word index, bits) for bits that were set before.
+  // Sets [first, first + count). Calls already(first, count) for bits that were set before.
   template <class Already>
   void set_range(std::uint64_t first, std::uint64_t count, Already&& already) {
+    if (ranges_) {
+      for (const auto& [start, end] : ranges_->set(first, count)) already(start, end - start);
+      return;
+    }
     for_words(first, count, [&](std::uint64_t index, std::uint64_t mask) {
       const std::uint64_t before = words_[index].fetch_or(mask, std::memory_order_relaxed);
       if (before == 0) touch(index);
-      if (before & mask) already(index, before & mask);
+      if (before & mask) {
+        for_stretches(before & mask, [&](unsigned at, unsigned bits) { already(index * 64 + at, bits); });
+      }
     });
   }
 
   // Is any of [first, first + count) set?
   bool any(std::uint64_t first, std::uint64_t count) const {
+    if (ranges_) return ranges_->any(first, count);
     bool found = false;
     for_words(first, count, [&](std::uint64_t index, std::uint64_t mask) { found |= (words_.read(index) & mask) != 0; });
     return found;
@@ -97,6 +157,7 @@ class BitSet {
   LazyArray<std::uint64_t> words_;
   LazyArray<std::uint64_t> summary_;
   std::uint64_t bits_;
+  std::unique_ptr<BitRanges> ranges_;  // instead of the words
 };
 
 }  // namespace qd

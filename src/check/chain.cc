@@ -41,7 +41,8 @@ void open_data_file(Context& c) {
   if (!c.geometry().data_file) return;
   // As many clusters as the largest L1 table can map; a ruined size field may claim any number.
   const std::uint64_t mappable = format::max_l1_bytes / 8 * c.geometry().l2_entries();
-  c.data_claims = std::make_unique<Claims>(std::min(c.geometry().clusters(c.image.header.size), mappable), nullptr);
+  c.data_claims = std::make_unique<Claims>(std::min(c.geometry().clusters(c.image.header.size), mappable), nullptr,
+                                           c.image.file().allocated_bytes());
   if (!c.image.data_file) return;
   const std::string path = image::resolve(c.image.file().path(), *c.image.data_file);
   if (image::has_protocol(path)) return;

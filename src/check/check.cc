@@ -22,8 +22,8 @@ Result check(const image::Image& image, const Options& options) {
     auto refcounts = std::make_shared<image::Refcounts>(image::Refcounts::load(image));
     context.profile.count_tables(refcounts->blocks());
     context.refcounts = refcounts;
-    context.claims =
-        std::make_shared<Claims>(image.clusters() + 2, image.refcounts_readable ? refcounts.get() : nullptr);
+    context.claims = std::make_shared<Claims>(
+        image.clusters() + 2, image.refcounts_readable ? refcounts.get() : nullptr, image.file().allocated_bytes());
 
     context.profile.phase("metadata");
     check_snapshots(context);  // the states that can be walked are known

@@ -3,6 +3,7 @@
 namespace qd::check {
 
 void Tally::add(std::uint64_t cluster, std::uint64_t n) {
+  if (in_table_) return add_high(cluster, n);
   const unsigned shift = static_cast<unsigned>(cluster % per_word) * 2;
   const auto word = low_[cluster / per_word];
   std::uint64_t before = word.load(std::memory_order_relaxed), sum = 0;
@@ -18,48 +19,57 @@ void Tally::add(std::uint64_t cluster, std::uint64_t n) {
   if (!any_middle_.load(std::memory_order_relaxed)) any_middle_.store(true, std::memory_order_release);
   const std::uint64_t high = carry / middle_base + middle / middle_base;
   if (high == 0) return;
+  add_high(cluster, high);
+}
+
+void Tally::add_high(std::uint64_t cluster, std::uint64_t n) {
   const std::lock_guard lock(mutex_);
-  high_[cluster] += high;
+  high_[cluster] += n;
   any_high_.store(true, std::memory_order_release);
 }
 
-std::uint64_t Tally::get(std::uint64_t cluster) const {
-  std::uint64_t count = low_.read(cluster / per_word) >> (cluster % per_word * 2) & (low_base - 1);
-  if (any_middle_.load(std::memory_order_acquire)) count += middle_.read(cluster) * low_base;
-  if (!any_high_.load(std::memory_order_acquire)) return count;
+std::uint64_t Tally::high(std::uint64_t cluster) const {
+  if (!any_high_.load(std::memory_order_acquire)) return 0;
   const std::lock_guard lock(mutex_);
-  const auto high = high_.find(cluster);
-  return count + (high == high_.end() ? 0 : high->second * middle_base * low_base);
+  const auto found = high_.find(cluster);
+  return found == high_.end() ? 0 : found->second;
 }
 
-// `clusters`: those of a word of 64.
-void Claims::claimed_twice(std::uint64_t word, std::uint64_t clusters) {
-  for (; clusters != 0; clusters &= clusters - 1) {
-    const std::uint64_t cluster = word * 64 + static_cast<unsigned>(std::countr_zero(clusters));
-    conflict.set(cluster);
-    suspect.set(cluster);
-  }
+std::uint64_t Tally::get(std::uint64_t cluster) const {
+  if (in_table_) return high(cluster);
+  std::uint64_t count = low_.read(cluster / per_word) >> (cluster % per_word * 2) & (low_base - 1);
+  if (any_middle_.load(std::memory_order_acquire)) count += middle_.read(cluster) * low_base;
+  return count + high(cluster) * middle_base * low_base;
+}
+
+void Claims::claimed_twice(std::uint64_t first, std::uint64_t count) {
+  conflict.set_range(first, count);
+  suspect.set_range(first, count);
 }
 
 void Claims::refcounts_differ(ClusterIndex first, std::uint64_t count, std::uint64_t references, RunRefcount run) {
-  if (run) return suspect.set_range(first.value, count, [](std::uint64_t, std::uint64_t) {});
-  for (std::uint64_t c = first.value; c < first.value + count; ++c) {
-    if (refcounts_->get(ClusterIndex(c)) != references) suspect.set(c);
+  if (run) return suspect.set_range(first.value, count);
+  for (std::uint64_t at = first.value, end = at + count; at < end;) {
+    const std::uint64_t here = std::min(end - at, refcounts_->block_rest(ClusterIndex(at)));
+    const RunRefcount of_block = refcounts_->run(ClusterIndex(at), here);
+    if (of_block && of_block != references) suspect.set_range(at, here);
+    for (std::uint64_t c = at; !of_block && c < at + here; ++c) {
+      if (refcounts_->get(ClusterIndex(c)) != references) suspect.set(c);
+    }
+    at += here;
   }
 }
 
-void Claims::reach(ClusterIndex first, std::uint64_t count) {
-  suspect.set_range(first.value, count, [](std::uint64_t, std::uint64_t) {});
-}
+void Claims::reach(ClusterIndex first, std::uint64_t count) { suspect.set_range(first.value, count); }
 
 void Claims::claim_compressed(ClusterIndex first, std::uint64_t count, std::uint64_t references) {
-  compressed.set_range(first.value, count, [](std::uint64_t, std::uint64_t) {});
+  compressed.set_range(first.value, count);
   for (std::uint64_t c = first.value; c < first.value + count; ++c) tally.add(c, references);
 }
 
 void Claims::claim_beyond(ClusterIndex first, std::uint64_t count, std::uint64_t end) {
   const std::uint64_t begin = std::max(first.value, end), behind = std::min(first.value + count, end + dangling.size());
-  if (begin < behind) dangling.set_range(begin - end, behind - begin, [](std::uint64_t, std::uint64_t) {});
+  if (begin < behind) dangling.set_range(begin - end, behind - begin);
 }
 
 void Claims::cross_check() {

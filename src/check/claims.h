@@ -28,16 +28,21 @@ namespace qd::check {
 using image::RunRefcount;
 
 // Counts that are mostly small, as numbers of three digits: two bits for each cluster, and where they overflow a byte,
-// and where that overflows a place in a table. A digit takes memory only where it isn't zero.
+// and where that overflows a place in a table. A digit takes memory only where it isn't zero; `in_table`: the last one
+// alone is used.
 class Tally {
  public:
-  explicit Tally(std::uint64_t clusters) : low_(clusters / per_word + 1), middle_(clusters) {}
+  explicit Tally(std::uint64_t clusters, bool in_table = false)
+      : in_table_(in_table), low_(in_table ? 0 : clusters / per_word + 1), middle_(in_table ? 0 : clusters) {}
   void add(std::uint64_t cluster, std::uint64_t n);
   std::uint64_t get(std::uint64_t cluster) const;
 
  private:
   static constexpr std::uint64_t low_base = 4, middle_base = 256, per_word = 32;
+  void add_high(std::uint64_t cluster, std::uint64_t n);
+  std::uint64_t high(std::uint64_t cluster) const;
 
+  const bool in_table_;
   LazyArray<std::uint64_t> low_;
   LazyArray<std::uint8_t> middle_;
   std::atomic<bool> any_middle_ = false, any_high_ = false;
@@ -47,22 +52,17 @@ class Tally {
 
 class Claims {
  public:
-  // `refcounts` may be null: then nothing is compared (an external data file has none).
-  Claims(std::uint64_t clusters, const image::Refcounts* refcounts)
-      : owned(clusters),
-        conflict(clusters),
-        suspect(clusters),
-        compressed(clusters),
-        tally(clusters),
-        dangling(std::min(clusters + (1 << 20), most_growth)),
-        refcounts_(refcounts) {}
+  // `refcounts` may be null: then nothing is compared (an external data file has none). `stored`: bytes of the file
+  // that holds the tables.
+  Claims(std::uint64_t clusters, const image::Refcounts* refcounts, std::uint64_t stored)
+      : Claims(clusters, refcounts, is_vast(clusters, stored)) {}
 
   std::uint64_t clusters() const { return owned.size(); }
 
   // Clusters [first, first + count), each used `references` times, by one owner.
   RunRefcount claim(ClusterIndex first, std::uint64_t count, std::uint64_t references) {
     owned.set_range(first.value, count,
-                    [this](std::uint64_t word, std::uint64_t twice) { claimed_twice(word, twice); });
+                    [this](std::uint64_t again, std::uint64_t clusters) { claimed_twice(again, clusters); });
     if (!refcounts_) return {};
     const RunRefcount run = refcounts_->run(first, count);
     if (run != references) refcounts_differ(first, count, references, run);
@@ -101,7 +101,16 @@ class Claims {
   BitSet dangling;    // behind the file's end, counted from there
 
  private:
-  void claimed_twice(std::uint64_t word, std::uint64_t clusters);
+  Claims(std::uint64_t clusters, const image::Refcounts* refcounts, bool sparse)
+      : owned(clusters, sparse),
+        conflict(clusters, sparse),
+        suspect(clusters, sparse),
+        compressed(clusters, sparse),
+        tally(clusters, sparse),
+        dangling(std::min(clusters + (1 << 20), most_growth), sparse),
+        refcounts_(refcounts) {}
+
+  void claimed_twice(std::uint64_t first, std::uint64_t count);
   void refcounts_differ(ClusterIndex first, std::uint64_t count, std::uint64_t references, RunRefcount run);
 
   static constexpr std::uint64_t most_growth = 1ULL << 32;  // clusters; no repair needs more room than this

@@ -67,17 +67,6 @@ struct Slice {
   std::size_t first, end;
 };
 
-// Calls each(first, count) for the stretches of bits that are set.
-template <class Each>
-void for_stretches(std::uint64_t bits, Each&& each) {
-  while (bits != 0) {
-    const auto first = static_cast<unsigned>(std::countr_zero(bits));
-    const auto count = static_cast<unsigned>(std::countr_one(bits >> first));
-    each(first, count);
-    bits = first + count == 64 ? 0 : bits >> (first + count) << (first + count);
-  }
-}
-
 class Settler {
  public:
   explicit Settler(const Context& c) : c_(c), claims_(*c.claims), refcounts_(*c.refcounts), end_(c.image.clusters()) {
@@ -102,7 +91,16 @@ class Settler {
     return nonzero == ~std::uint64_t{0} && claims_.owned.word(word) == ~std::uint64_t{0} &&
            (claims_.suspect.word(word) | claims_.compressed.word(word)) == 0;
   }
+  // The next cluster that anything refers to.
+  std::uint64_t next_claimed(std::uint64_t from) const {
+    std::uint64_t next = ~std::uint64_t{0};
+    for (const BitSet* set : {&claims_.owned, &claims_.suspect, &claims_.compressed}) {
+      next = std::min(next, set->next(from).value_or(next));
+    }
+    return next;
+  }
   const Owner* owner_of(std::uint64_t cluster, Part& part) const;
+  void settle_unclaimed(std::uint64_t first, std::uint64_t count, std::uint64_t refcount, Part& part) const;
   void settle_cluster(std::uint64_t cluster, Part& part) const;
   std::uint64_t settle_overflow(std::uint64_t cluster, Part& part) const;
   Finding at(Code code, std::uint64_t cluster, std::uint64_t found, std::uint64_t expected) const;
@@ -168,6 +166,16 @@ void Settler::settle_block(std::uint64_t block, Part& part) const {
     if (inside == 0) continue;
     const std::uint64_t used = (claims_.owned.word(word) | claims_.compressed.word(word)) & inside;
     const std::uint64_t counted = (claims_.suspect.word(word) | claims_.compressed.word(word)) & inside;
+    if ((used | counted) == 0) {  // in one step to the next claim, if the block says the same of all until there
+      const std::uint64_t rest = std::min(first + per_block, end_) - cluster;
+      const std::uint64_t free = std::max<std::uint64_t>(next_claimed(cluster) / 64 * 64 - cluster, 64);
+      const std::uint64_t count = rest < 64 ? rest : std::min(rest / 64 * 64, free);
+      if (const image::RunRefcount same = refcounts_.run(ClusterIndex(cluster), count)) {
+        settle_unclaimed(cluster, count, *same, part);
+        w += (count - 1) / 64;
+        continue;
+      }
+    }
     const auto bits = [](std::uint64_t set) { return static_cast<std::uint64_t>(std::popcount(set)); };
     part.used += bits(used);
     part.refcounts.used += bits(nonzero & inside);
@@ -213,6 +221,16 @@ const Owner* Settler::owner_of(std::uint64_t cluster, Part& part) const {
   while (next < std::ssize(owners) && owners[static_cast<std::size_t>(next)].cluster.value < cluster) ++next;
   const bool found = next < std::ssize(owners) && owners[static_cast<std::size_t>(next)].cluster.value == cluster;
   return found ? &owners[static_cast<std::size_t>(next)] : nullptr;
+}
+
+void Settler::settle_unclaimed(std::uint64_t first, std::uint64_t count, std::uint64_t refcount, Part& part) const {
+  if (refcount == 0) return part.add_free(first, count);
+  part.refcounts.used += count;
+  part.refcounts.leak += count;
+  part.end = first + count;
+  Finding f = at(Code::refcount_leak, first, refcount, 0);
+  f.count = count;
+  report(part, std::move(f));
 }
 
 void Settler::settle_cluster(std::uint64_t cluster, Part& part) const {
@@ -288,27 +306,33 @@ Code conflict_code(std::span<const Owner> owners) {
 // block used already is an error.
 void report_shared_blocks(Context& c) {
   const auto& entries = c.refcounts->entries();
-  std::map<std::uint64_t, std::uint64_t> still;  // suspect block's cluster -> entries that name it, from here on
+  struct Block {
+    std::uint64_t still = 0;  // entries that name it, from here on
+    std::string owners;       // in words
+  };
+  std::map<std::uint64_t, Block> blocks;  // by cluster, the suspect ones
   const auto suspect = [&](std::uint64_t i) -> std::optional<std::uint64_t> {
     if (!c.refcounts->entry_in_order(i, c.size())) return std::nullopt;
     const std::uint64_t cluster = entries[i].raw >> c.geometry().cluster_bits;
     return c.claims->suspect.test(cluster) ? std::optional(cluster) : std::nullopt;
   };
   for (std::uint64_t i = 0; i < entries.size(); ++i) {
-    if (const auto cluster = suspect(i)) ++still[*cluster];
+    if (const auto cluster = suspect(i)) ++blocks[*cluster].still;
   }
-  for (std::uint64_t i = 0; i < entries.size() && !still.empty(); ++i) {
+  for (std::uint64_t i = 0; i < entries.size() && !blocks.empty(); ++i) {
     const auto cluster = suspect(i);
     if (!cluster) continue;
+    Block& block = blocks[*cluster];
     const std::uint64_t total = c.claims->tally.get(*cluster);
-    const std::uint64_t before = total - still[*cluster]--;
+    const std::uint64_t before = total - block.still--;
     if (std::min(before + 1, c.geometry().refcount_max()) == 1) continue;
     Finding f;
     f.code = Code::reftable_shared;
     f.index = i;
     f.host = c.geometry().offset(ClusterIndex(*cluster));
     f.found = total;
-    f.detail = describe_owners(c, c.result.owners_of(ClusterIndex(*cluster)));
+    if (block.owners.empty()) block.owners = describe_owners(c, c.result.owners_of(ClusterIndex(*cluster)));
+    f.detail = block.owners;
     c.report(f);
   }
 }

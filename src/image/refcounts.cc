@@ -180,8 +180,8 @@ std::uint64_t RefcountBlock::nonzero(std::uint64_t word) const {
 RunRefcount Refcounts::run_over_blocks(ClusterIndex first, std::uint64_t count) const {
   const std::uint64_t value = get(first), end = first.value + count;
   for (std::uint64_t at = first.value; at < end;) {
-    const std::uint64_t here = std::min(end - at, block_mask_ + 1 - (at & block_mask_));
-    if (run(ClusterIndex(at), here) != value) return {};
+    const std::uint64_t here = std::min(end - at, block_rest(ClusterIndex(at)));
+    if (at >> block_bits_ >= entries_.size() ? value != 0 : run(ClusterIndex(at), here) != value) return {};
     at += here;
   }
   return value;

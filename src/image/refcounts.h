@@ -93,8 +93,14 @@ class Refcounts {
     const RefcountBlock* block = i < entries_.size() ? entries_[i].block : nullptr;
     return block ? block->run(within, count) : RunRefcount(0);
   }
+  // How many clusters from this one on have their refcounts in the same block; behind the table, all that there are.
+  std::uint64_t block_rest(ClusterIndex cluster) const {
+    if (cluster.value >> block_bits_ >= entries_.size()) return ~std::uint64_t{0} - cluster.value;
+    return block_mask_ + 1 - (cluster.value & block_mask_);
+  }
   bool all_readable(ClusterIndex first, std::uint64_t count) const {
-    for (std::uint64_t c = first.value; c < first.value + count; c = (c | block_mask_) + 1) {
+    const std::uint64_t end = std::min(first.value + count, std::uint64_t{entries_.size()} << block_bits_);
+    for (std::uint64_t c = first.value; c < end; c = (c | block_mask_) + 1) {
       if (!readable(ClusterIndex(c))) return false;
     }
     return true;

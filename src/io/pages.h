@@ -16,9 +16,9 @@
 #include <span>
 #include <variant>
 
+#include "base/ranges.h"
 #include "base/result.h"
 #include "io/file.h"
-#include "io/ranges.h"
 #include "io/transaction.h"
 
 namespace qd {

@@ -12,10 +12,13 @@
 namespace qd {
 namespace {
 
-TEST(BitSet, TellsWhatWasSetBefore) {
-  BitSet set(1000);
+// A set answers the same, however it is kept.
+class BitSetKept : public testing::TestWithParam<bool> {};
+
+TEST_P(BitSetKept, TellsWhatWasSetBefore) {
+  BitSet set(1000, GetParam());
   std::uint64_t twice = 0;
-  const auto count = [&](std::uint64_t, std::uint64_t bits) { twice += static_cast<unsigned>(std::popcount(bits)); };
+  const auto count = [&](std::uint64_t, std::uint64_t bits) { twice += bits; };
   set.set_range(10, 200, count);
   EXPECT_EQ(twice, 0u);
   set.set_range(200, 20, count);
@@ -26,14 +29,46 @@ TEST(BitSet, TellsWhatWasSetBefore) {
   EXPECT_FALSE(set.any(0, 10));
 }
 
-TEST(BitSet, FindsItsWayThroughEmptySpace) {
-  BitSet set(std::uint64_t{1} << 40);
+TEST_P(BitSetKept, FindsItsWayThroughEmptySpace) {
+  BitSet set(std::uint64_t{1} << 40, GetParam());
   EXPECT_TRUE(set.empty());
   for (const std::uint64_t bit : {std::uint64_t{5}, std::uint64_t{70000}, (std::uint64_t{1} << 40) - 1}) set.set(bit);
   EXPECT_EQ(set.next(0), 5u);
   EXPECT_EQ(set.next(6), 70000u);
   EXPECT_EQ(set.next(70001), (std::uint64_t{1} << 40) - 1);
   EXPECT_EQ(set.next(std::uint64_t{1} << 40), std::nullopt);
+}
+
+INSTANTIATE_TEST_SUITE_P(AsBitsAndAsRanges, BitSetKept, testing::Bool());
+
+TEST(BitSet, IsTheSameAsRanges) {
+  constexpr std::uint64_t bits = 100000;
+  BitSet plain(bits), ranges(bits, true);
+  std::mt19937_64 random(1);
+  const auto set = [](BitSet& into, std::uint64_t first, std::uint64_t count) {
+    std::vector<bool> before(bits);
+    into.set_range(first, count, [&](std::uint64_t at, std::uint64_t n) {
+      for (; n > 0; --n) before[at++] = true;
+    });
+    return before;
+  };
+  for (int i = 0; i < 200; ++i) {
+    const std::uint64_t first = random() % (bits - 1000), count = 1 + random() % (i % 2 == 0 ? 3 : 900);
+    ASSERT_EQ(set(plain, first, count), set(ranges, first, count)) << first << " " << count;
+  }
+  for (std::uint64_t word = 0; word <= bits / 64; ++word) ASSERT_EQ(plain.word(word), ranges.word(word)) << word;
+  for (std::uint64_t bit = 0; bit < bits; ++bit) {
+    ASSERT_EQ(plain.test(bit), ranges.test(bit)) << bit;
+    ASSERT_EQ(plain.next(bit), ranges.next(bit)) << bit;
+    ASSERT_EQ(plain.last_before(bit), ranges.last_before(bit)) << bit;
+  }
+}
+
+TEST(BitSet, NeedsNoAddressSpaceAsRanges) {
+  BitSet set(std::uint64_t{1} << 47, true);
+  set.set_range(1, std::uint64_t{1} << 46);
+  EXPECT_EQ(set.next(0), 1u);
+  EXPECT_EQ(set.last_before(std::uint64_t{1} << 47), std::uint64_t{1} << 46);
 }
 
 TEST(Tally, CountsBeyondAByte) {
@@ -44,6 +79,13 @@ TEST(Tally, CountsBeyondAByte) {
   EXPECT_EQ(tally.get(0), 0u);
   EXPECT_EQ(tally.get(1), 71000u);
   EXPECT_EQ(tally.get(2), 256u);
+}
+
+TEST(Tally, CountsInATableAlone) {
+  check::Tally tally(std::uint64_t{1} << 47, true);
+  for (int i = 0; i < 1000; ++i) tally.add(std::uint64_t{1} << 46, 3);
+  EXPECT_EQ(tally.get(std::uint64_t{1} << 46), 3000u);
+  EXPECT_EQ(tally.get(0), 0u);
 }
 
 TEST(Tally, CountsWithManyThreads) {

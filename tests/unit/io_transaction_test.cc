@@ -7,8 +7,8 @@
 #include <cstring>
 
 #include "base/endian.h"
+#include "base/ranges.h"
 #include "io/pages.h"
-#include "io/ranges.h"
 #include "io_transaction_testing.h"
 
 namespace qd {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <iterator>
 #include <map>
+#include <optional>
 
 namespace qd {
 
@@ -49,6 +50,13 @@ class Ranges {
   std::uint64_t next(std::uint64_t offset, std::uint64_t none) const {
     const auto at = first_ending_after(offset);
     return at == ranges_.end() ? none : std::max(offset, at->first);
+  }
+
+  // The last byte before `end` that is in the set.
+  std::optional<std::uint64_t> last_before(std::uint64_t end) const {
+    const auto behind = ranges_.lower_bound(end);
+    if (behind == ranges_.begin()) return std::nullopt;
+    return std::min(end, std::prev(behind)->second) - 1;
   }
 
   // The end of the range that `offset` lies in; `offset` itself if it is in none.
