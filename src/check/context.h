@@ -47,6 +47,7 @@ struct Context {
   std::unique_ptr<Claims> data_claims;          // on clusters of the external data file, if there is one
   std::optional<std::uint64_t> data_file_size;  // bytes, if the file could be opened
   std::vector<MetadataUse> metadata;
+  std::unique_ptr<image::Repeats> repeats;  // of the walks
   std::uint64_t vm_state = 0;  // the largest of any snapshot
 
   const format::Geometry& geometry() const { return *image.geometry; }

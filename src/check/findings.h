@@ -44,6 +44,11 @@ class Findings {
   void add(Finding finding);
   // The same for the commonest kind, the refcount of a cluster that follows the one before: is it the same problem there?
   bool extend(Code code, std::int32_t state, std::uint64_t index, std::uint64_t found, std::uint64_t expected);
+  // Counts `n` of a kind that are not worth a place in the list.
+  void add_unlisted(Code code, std::uint64_t n) {
+    counts_[static_cast<std::size_t>(code)] += n;
+    unlisted_ += n;
+  }
   // Appends what another collector has gathered, in order.
   void append(Findings&& other);
 

@@ -1,7 +1,6 @@
 #include "check/scan.h"
 
 #include <fmt/core.h>
-#include <oneapi/tbb/concurrent_vector.h>
 #include <oneapi/tbb/parallel_for.h>
 #include <oneapi/tbb/task_arena.h>
 
@@ -37,10 +36,12 @@ class TableScan {
 
  private:
   std::uint64_t references() const { return table_.entries.size(); }
-  std::uint64_t first_index_beyond_disk() const;
   Finding at(Code code, std::uint64_t l2_index, std::uint64_t count, std::uint64_t raw) const;
-  void report(Finding finding, std::uint64_t references) {
-    Context::count(scan_.totals, finding, references);
+  // `times`: once, or for each L1 entry that leads here.
+  enum class Times { once, each };
+  void report(Finding finding, Times times) {
+    Context::count(scan_.totals, finding, times == Times::each ? references() : 1);
+    if (recorded_) (times == Times::each ? recorded_->each : recorded_->once)[finding.code] += finding.count;
     scan_.findings.add(std::move(finding));
   }
 
@@ -73,7 +74,9 @@ class TableScan {
   std::uint64_t stretch_ = 0;      // entries with a cluster, of those that were judged last
   bool plain_stretch_ = false;     // all of those were ordinary
   Fragments fragments_;
+  Totals totals_;
   StateReport figures_;
+  std::optional<Recorded> recorded_;
   std::vector<std::uint64_t> compressed_;  // indexes of entries to decompress
 };
 
@@ -83,27 +86,13 @@ TableScan::TableScan(const Context& context, const Group& group, const Table& ta
   active_ = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
   check_copied_ =
       std::ranges::any_of(table.entries, [this](const image::L1Entry& e) { return copied_means_something(e); });
-  end_of_disk_ = first_index_beyond_disk();
+  end_of_disk_ = image::end_of_disk(g_, context.result.states, group.l1_index, table.entries);
+  if (table.visit == image::Visit::recorded) recorded_.emplace();
   garbage_ = context.is_garbage(table);
   odd_bits_ = garbage_ || g_.data_file || g_.extended_l2
                   ? ~std::uint64_t{0}
                   : ~(format::copied_flag | (format::offset_mask & ~(g_.cluster_size() - 1)));
   end_of_file_ = context.size() & ~(g_.cluster_size() - 1);
-}
-
-// VM state lies behind the disk's end, from the next L1 entry on. A table that several states share is measured by the
-// most generous of them.
-std::uint64_t TableScan::first_index_beyond_disk() const {
-  const std::uint64_t start = g_.guest(group_.l1_index, 0).value;
-  std::uint64_t limit = 0;
-  for (const image::L1Entry& e : table_.entries) {
-    const image::State& state = c_.result.states[e.state];
-    if (state.disk_size == 0) return g_.l2_entries();  // a lost size is one finding, not one for each entry
-    const bool vm_area = group_.l1_index >= g_.l1_entries_for(state.disk_size);
-    const std::uint64_t inside = state.disk_size > start ? g_.clusters(state.disk_size - start) : 0;
-    limit = std::max(limit, vm_area && state.vm_state > 0 ? g_.l2_entries() : inside);
-  }
-  return std::min(limit, g_.l2_entries());
 }
 
 Finding TableScan::at(Code code, std::uint64_t l2_index, std::uint64_t count, std::uint64_t raw) const {
@@ -140,7 +129,7 @@ void TableScan::judge_reading() {
   f.host = table_.offset;
   f.expected = c_.image.file().size();
   if (table_.error) f.detail = *table_.error;
-  report(f, 1);
+  report(f, Times::once);
 }
 
 void TableScan::judge_l1_entry(const image::L1Entry& e) {
@@ -155,7 +144,8 @@ void TableScan::judge_l1_entry(const image::L1Entry& e) {
     f.code = code;
     f.found = value;
     f.expected = expected;
-    report(f, 1);
+    Context::count(scan_.totals, f, 1);
+    scan_.findings.add(f);
   };
   const bool reserved = (e.raw & format::l1_reserved_mask) != 0;
   if (reserved) found(Code::l1_reserved, e.raw);
@@ -242,7 +232,7 @@ void TableScan::judge_odd(std::uint64_t first, std::uint64_t count, const Sharin
   const bool reserved = (raw & format::l2_reserved_mask) != 0;
   const std::uint64_t bitmap = table_.l2.bitmap(first);
   if (type == ClusterType::unallocated) {
-    if (bitmap & 0xffffffff) report(at(Code::l2_bitmap_unallocated, first, 1, bitmap), references());
+    if (bitmap & 0xffffffff) report(at(Code::l2_bitmap_unallocated, first, 1, bitmap), Times::each);
     if (reserved || (bitmap & 0xffffffff)) {
       ++figures_.l2.invalid;
     } else if (bitmap != 0) {
@@ -257,14 +247,14 @@ void TableScan::judge_odd(std::uint64_t first, std::uint64_t count, const Sharin
   if ((bitmap >> 32) & bitmap) {
     Finding f = at(Code::l2_bitmap, first, 1, bitmap);
     f.host = HostOffset(raw & format::offset_mask);
-    report(f, references());
+    report(f, Times::each);
   }
   if (first + count > end_of_disk_) {
     const std::uint64_t beyond = std::max(first, end_of_disk_);
     Finding f = at(Code::l2_beyond_end, beyond, first + count - beyond, word(beyond));
     f.expected = c_.result.states[table_.entries.front().state].disk_size;
     f.host = HostOffset(word(beyond) & format::offset_mask);
-    report(f, references());
+    report(f, Times::each);
   }
   if (active_) count_fragments(raw & format::offset_mask, count);
   if (g_.data_file) {
@@ -275,10 +265,10 @@ void TableScan::judge_odd(std::uint64_t first, std::uint64_t count, const Sharin
 }
 
 void TableScan::judge_flags(std::uint64_t first, std::uint64_t count, std::uint64_t raw) {
-  if (raw & format::l2_reserved_mask) report(at(Code::l2_reserved, first, count, raw), references());
+  if (raw & format::l2_reserved_mask) report(at(Code::l2_reserved, first, count, raw), Times::each);
   if (!(raw & format::zero_flag)) return;
-  if (c_.image.header.version < 3) report(at(Code::l2_zero_v2, first, count, raw), references());
-  if (g_.extended_l2) report(at(Code::l2_zero_extended, first, count, raw), references());
+  if (c_.image.header.version < 3) report(at(Code::l2_zero_v2, first, count, raw), Times::each);
+  if (g_.extended_l2) report(at(Code::l2_zero_extended, first, count, raw), Times::each);
 }
 
 // Uncompressed data in the image file. The part of a run that lies past the file's end can't be claimed.
@@ -291,14 +281,14 @@ void TableScan::judge_allocated(std::uint64_t first, std::uint64_t count, const 
   if (unaligned) {
     Finding f = at(Code::l2_unaligned, first, count, offset);
     f.host = HostOffset(offset);
-    report(f, references());
+    report(f, Times::each);
   }
   if (inside < count) {
     const std::uint64_t outside = offset + (inside << g_.cluster_bits);
     Finding f = at(Code::l2_past_end, first + inside, count - inside, outside);
     f.host = HostOffset(outside);
     f.expected = c_.size();
-    report(f, references());
+    report(f, Times::each);
     c_.claim_beyond(HostOffset(outside), ((count - inside) << g_.cluster_bits));
   }
 
@@ -334,7 +324,7 @@ void TableScan::judge_copied(std::uint64_t first, std::uint64_t count, std::uint
     f.host = HostOffset(word(first + i) & format::offset_mask);
     f.expected = refcount;
     f.detail = copied ? "set" : "clear";
-    report(f, 1);
+    report(f, Times::once);
     scan_.reports[0].l2_copied_errors += n;
   };
   if (run && c_.refcounts->all_readable(cluster, count)) return wrong(0, count, *run);
@@ -349,11 +339,11 @@ void TableScan::judge_copied(std::uint64_t first, std::uint64_t count, std::uint
 void TableScan::judge_data_file(std::uint64_t first, std::uint64_t count) {
   const std::uint64_t raw = word(first), offset = raw & format::offset_mask;
   const GuestOffset guest = g_.guest(group_.l1_index, first);
-  if (g_.offset_in_cluster(offset) != 0) report(at(Code::l2_unaligned, first, count, offset), references());
+  if (g_.offset_in_cluster(offset) != 0) report(at(Code::l2_unaligned, first, count, offset), Times::each);
   if (offset != guest.value) {
     Finding f = at(Code::data_file_not_identity, first, count, offset);
     f.expected = guest.value;
-    report(f, references());
+    report(f, Times::each);
   }
   const ClusterIndex cluster = g_.cluster(HostOffset(offset));
   if (cluster.value + count <= c_.data_claims->clusters()) {
@@ -365,14 +355,14 @@ void TableScan::judge_data_file(std::uint64_t first, std::uint64_t count) {
     Finding f = at(Code::data_file_past_end, first + inside, count - inside, offset);
     f.host = HostOffset(offset + (inside << g_.cluster_bits));
     f.expected = size;
-    report(f, references());
+    report(f, Times::each);
   }
   if (check_copied_ && !(raw & format::copied_flag)) {
     Finding f = at(Code::l2_copied, first, count, raw);
     f.host = HostOffset(offset);
     f.expected = 1;
     f.detail = "clear";
-    report(f, 1);
+    report(f, Times::once);
     scan_.reports[0].l2_copied_errors += count;
   }
   (raw & format::zero_flag ? figures_.zero_allocated : figures_.l2.used) += count;
@@ -382,26 +372,26 @@ void TableScan::judge_data_file(std::uint64_t first, std::uint64_t count) {
 void TableScan::judge_compressed(std::uint64_t index, const Sharing& sharing) {
   const std::uint64_t raw = word(index);
   const auto garbage = [&](Code code, std::uint64_t value) {
-    report(at(code, index, 1, value), references());
+    report(at(code, index, 1, value), Times::each);
     ++figures_.l2.invalid;
   };
-  if (raw & format::copied_flag) report(at(Code::compressed_copied, index, 1, raw), references());
+  if (raw & format::copied_flag) report(at(Code::compressed_copied, index, 1, raw), Times::each);
   if (g_.data_file) return garbage(Code::compressed_data_file, raw);
   if (const std::uint64_t bitmap = table_.l2.bitmap(index)) return garbage(Code::compressed_bitmap, bitmap);
 
   if (active_) {
-    ++scan_.totals.allocated_clusters;
-    ++scan_.totals.compressed_clusters;
-    ++scan_.totals.fragmented_clusters;
+    ++totals_.allocated_clusters;
+    ++totals_.compressed_clusters;
+    ++totals_.fragmented_clusters;
   }
   const format::CompressedRange range = g_.compressed(raw);
   const bool high = range.offset.value >= format::max_host_offset;
-  if (high) report(at(Code::compressed_high_bits, index, 1, raw), references());
+  if (high) report(at(Code::compressed_high_bits, index, 1, raw), Times::each);
   if (c_.past_end(range.offset, range.bytes)) {
     Finding f = at(Code::compressed_past_end, index, 1, range.bytes);
     f.host = range.offset;
     f.expected = c_.size();
-    report(f, references());
+    report(f, Times::each);
     ++figures_.l2.invalid;
     return c_.claim_beyond(range.offset, range.bytes);
   }
@@ -414,40 +404,99 @@ void TableScan::judge_compressed(std::uint64_t index, const Sharing& sharing) {
 }
 
 // One table can be work for all threads: what it names takes a thousand times as long as the table itself. Whoever
-// waits here must not begin with another batch meanwhile, whose tables would be read into this one's memory.
+// waits here must not begin with another batch meanwhile, whose tables would be read into this one's memory. Any number
+// of entries may name one payload: it is tried once.
 void TableScan::try_decompressing() {
   if (compressed_.empty()) return;
-  using Failure = std::pair<std::uint64_t, std::string>;
-  tbb::concurrent_vector<Failure> failures;
+  constexpr std::size_t most_remembered = 65536;
+  if (scan_.tried.size() > most_remembered) scan_.tried.clear();
+  std::vector<decltype(scan_.tried)::iterator> fresh;
+  for (const std::uint64_t index : compressed_) {
+    if (const auto [place, is_new] = scan_.tried.try_emplace(word(index)); is_new) fresh.push_back(place);
+  }
   tbb::this_task_arena::isolate([&] {
-    tbb::parallel_for(std::size_t{0}, compressed_.size(), [&](std::size_t i) {
+    tbb::parallel_for(std::size_t{0}, fresh.size(), [&](std::size_t i) {
       thread_local std::vector<std::byte> cluster;
       cluster.resize(g_.cluster_size());
-      auto done = image::decompress(c_.image, word(compressed_[i]), cluster);
-      if (!done) failures.emplace_back(compressed_[i], done.error().message);
+      if (auto done = image::decompress(c_.image, fresh[i]->first, cluster); !done) {
+        fresh[i]->second = done.error().message;
+      }
     });
   });
-  std::ranges::sort(failures, {}, &Failure::first);
-  for (const auto& [index, reason] : failures) {
+  for (const std::uint64_t index : compressed_) {
+    const std::string& reason = scan_.tried[word(index)];
+    if (reason.empty()) continue;
     Finding f = at(Code::compressed_payload, index, 1, word(index));
     f.host = g_.compressed(word(index)).offset;
     f.detail = reason;
-    report(f, references());
+    report(f, Times::each);
   }
 }
 
 void TableScan::count_fragments(std::uint64_t offset, std::uint64_t count) {
-  scan_.totals.allocated_clusters += count;
-  scan_.totals.fragmented_clusters += fragments_.add({offset, offset + (count << g_.cluster_bits)});
+  totals_.allocated_clusters += count;
+  totals_.fragmented_clusters += fragments_.add({offset, offset + (count << g_.cluster_bits)});
 }
 
 void TableScan::finish() {
-  if (active_) scan_.totals.fragmented_clusters += scan_.fragments.add_table(fragments_, group_.begin == 0);
-  if (table_.l2.empty()) return;
-  figures_.l2.unused = group_.end - group_.begin - figures_.l2.unaligned - figures_.l2.invalid - figures_.l2.used -
-                       figures_.zero_allocated - figures_.zero_plain - figures_.compressed;
-  for (const image::L1Entry& e : table_.entries) scan_.reports[e.state] += figures_;
+  if (active_) totals_.fragmented_clusters += scan_.fragments.add_table(fragments_, group_.begin == 0);
+  scan_.totals += totals_;
+  if (!table_.l2.empty()) {
+    figures_.l2.unused = group_.end - group_.begin - figures_.l2.unaligned - figures_.l2.invalid - figures_.l2.used -
+                         figures_.zero_allocated - figures_.zero_plain - figures_.compressed;
+    for (const image::L1Entry& e : table_.entries) scan_.reports[e.state] += figures_;
+  }
+  if (table_.visit == image::Visit::first) return;
+  RepeatedVisit visit{table_.key, {}, {}};
+  if (recorded_) {
+    recorded_->totals = totals_;
+    recorded_->figures = figures_;
+    recorded_->fragments = fragments_;
+    visit.recorded = std::move(recorded_);
+  } else {
+    for (const image::L1Entry& e : table_.entries) visit.states.push_back(e.state);
+  }
+  scan_.repeated.push_back(std::move(visit));
 }
+
+// Figures of tables that are met again and again, by what they were when they were looked into.
+class RepeatedTables {
+ public:
+  explicit RepeatedTables(Result& result) : result_(result) {}
+
+  void add(RepeatedVisit&& visit) {
+    Recorded& table = tables_[visit.key];
+    visit.recorded ? add_piece(table, *visit.recorded) : count_again(table, visit.states);
+  }
+
+ private:
+  static void add_piece(Recorded& table, const Recorded& piece) {
+    for (const auto& [code, n] : piece.once) table.once[code] += n;
+    for (const auto& [code, n] : piece.each) table.each[code] += n;
+    table.totals += piece.totals;
+    table.figures += piece.figures;
+    table.totals.fragmented_clusters += table.fragments.add(piece.fragments);
+  }
+  void count_again(const Recorded& table, std::span<const std::uint32_t> states) {
+    for (const auto& [code, n] : table.once) count(code, n, 1);
+    for (const auto& [code, n] : table.each) count(code, n, states.size());
+    result_.totals += table.totals;
+    for (const std::uint32_t state : states) result_.reports[state] += table.figures;
+    if (const auto copied = table.once.find(Code::l2_copied); copied != table.once.end()) {
+      result_.reports[0].l2_copied_errors += copied->second;
+    }
+  }
+  void count(Code code, std::uint64_t n, std::uint64_t times) {
+    Finding f;
+    f.code = code;
+    f.count = n;
+    Context::count(result_.totals, f, times);
+    result_.findings.add_unlisted(code, n);
+  }
+
+  Result& result_;
+  std::map<image::RepeatKey, Recorded> tables_;
+};
 
 }  // namespace
 
@@ -458,7 +507,7 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
   for (const Table& table : group.tables) {
     tables.emplace_back(context, group, table, scan);
     if (group.begin == 0) tables.back().judge_l1_entries();
-    tables.back().judge_reading();
+    if (table.visit != image::Visit::skipped) tables.back().judge_reading();
   }
   const Predecessors predecessors(group, scan.reports.size());
   SharedStretches(group).for_each(
@@ -479,19 +528,25 @@ void scan_mapping(Context& context) {
   Result& result = context.result;
   result.reports.assign(result.states.size(), {});
   TableFragments fragments;
+  RepeatedTables repeated(result);
+  context.repeats = std::make_unique<image::Repeats>(context.size(), context.geometry().cluster_bits,
+                                                     context.image.file().allocated_bytes());
   const auto unreadable = image::walk<Scan>(
       context.image, result.states, [&](const Group& group, Scan& scan) { scan_group(context, group, scan); },
       [&](Scan&& scan) {
         result.totals += scan.totals;
         result.totals.fragmented_clusters += fragments.add(scan.fragments);
         result.findings.append(std::move(scan.findings));
+        for (RepeatedVisit& visit : scan.repeated) repeated.add(std::move(visit));
         context.profile.count_runs(scan.runs);
         result.usage.active += scan.usage.active;
         result.usage.shared += scan.usage.shared;
         result.usage.inactive += scan.usage.inactive;
         for (std::size_t s = 0; s < scan.reports.size(); ++s) result.reports[s] += scan.reports[s];
       },
-      {.most_entries = context.options.most_entries, .profile = context.options.profile});
+      {.most_entries = context.options.most_entries,
+       .profile = context.options.profile,
+       .repeats = context.repeats.get()});
   for (const auto& [state, reason] : unreadable) {
     Finding f;
     f.code = Code::l1_unreadable;

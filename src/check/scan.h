@@ -2,6 +2,11 @@
 // refcounts on disk and gathers the statistics. One pass over the tables; the unit of work is a run of entries.
 #pragma once
 
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
 #include "check/context.h"
 
 namespace qd::check {
@@ -38,6 +43,21 @@ struct TableFragments {
   }
 };
 
+// What a table has come to that is met again and again, for all later visits.
+struct Recorded {
+  std::map<Code, std::uint64_t> once, each;  // problems: of the table, of each L1 entry that names it
+  Totals totals;                             // of the active tables
+  StateReport figures;
+  Fragments fragments;
+};
+
+// A visit of such a table: recorded, or skipped.
+struct RepeatedVisit {
+  image::RepeatKey key;
+  std::optional<Recorded> recorded;
+  std::vector<std::uint32_t> states;  // if it was skipped: who refers to it
+};
+
 // What scanning some groups has found; added up in the order of the L1 index.
 struct Scan {
   Findings findings{Findings::part_limit};
@@ -46,6 +66,8 @@ struct Scan {
   std::vector<StateReport> reports;  // by state
   TableFragments fragments;          // of the active tables
   std::uint64_t runs = 0;
+  std::vector<RepeatedVisit> repeated;         // in the order of the walk
+  std::map<std::uint64_t, std::string> tried;  // compressed entry -> why it can't be decompressed; empty: it can
 };
 
 // Judges one group. Called from several threads at once, each with a Scan of its own.

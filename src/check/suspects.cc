@@ -49,6 +49,8 @@ class Counter {
 
  private:
   void count_run(const image::Table& table, Owner owner, std::uint64_t first, std::uint64_t count);
+  // L1 entries that name the table, with those whose visits are skipped.
+  static std::uint64_t references(const image::Table& table) { return table.entries.size() + table.skipped; }
 
   const Context& c_;
   const format::Geometry& g_;
@@ -84,7 +86,10 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
     owner.l2_index = static_cast<std::uint32_t>(first);
     owner.raw = raw;
     const ClusterIndex begin = g_.cluster(range.offset), last = g_.cluster(range.offset + (range.bytes - 1));
-    return claim(*c_.claims, begin, last - begin + 1, table.entries.size(), owner, c_.is_garbage(table));
+    if (table.skipped > 0 && !c_.is_garbage(table)) {  // the first walk counted those that it looked into
+      for (ClusterIndex c = begin; c <= last; c = c + 1) c_.claims->tally.add(c.value, table.skipped);
+    }
+    return claim(*c_.claims, begin, last - begin + 1, references(table), owner, c_.is_garbage(table));
   }
   if (type != format::ClusterType::normal && type != format::ClusterType::zero_allocated) return;
 
@@ -106,7 +111,7 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
       owner.l2_index = static_cast<std::uint32_t>(first + i);
       owner.raw = raw + (i << g_.cluster_bits);
       owner.cluster = ClusterIndex(*c);
-      claims.tally.add(*c, table.entries.size());
+      claims.tally.add(*c, references(table));
       into_.add(claims, owner);
     }
     return;
@@ -115,7 +120,7 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
     if (!g_.data_file && offset + (i << g_.cluster_bits) >= c_.size()) break;
     owner.l2_index = static_cast<std::uint32_t>(first + i);
     owner.raw = raw + (i << g_.cluster_bits);
-    claim(claims, begin + i, unaligned ? 2 : 1, table.entries.size(), owner, unaligned || c_.is_garbage(table));
+    claim(claims, begin + i, unaligned ? 2 : 1, references(table), owner, unaligned || c_.is_garbage(table));
   }
 }
 
@@ -142,6 +147,7 @@ void count_suspects(Context& c) {
   const bool data_suspects = c.data_claims && !c.data_claims->suspect.empty();
   if (c.claims->suspect.empty() && !data_suspects) return;
 
+  c.repeats->begin_again();
   Found all;
   all.room = owner_limit;
   Counter metadata(c, all);
@@ -172,7 +178,7 @@ void count_suspects(Context& c) {
         keep(all.single, std::move(found.single));
         keep(all.several, std::move(found.several));
       },
-      {.most_entries = c.options.most_entries, .profile = c.options.profile});
+      {.most_entries = c.options.most_entries, .profile = c.options.profile, .repeats = c.repeats.get()});
 
   c.result.owners_complete = all.complete;
   c.result.owners = std::move(all.several);

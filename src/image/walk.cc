@@ -12,6 +12,7 @@ namespace {
 constexpr std::uint64_t batch_bytes = 1u << 20;  // of L2 tables: what a processor's second cache holds
 constexpr std::uint64_t slice_bytes = 8u << 20;  // of L1 tables, over all states
 constexpr std::uint64_t least_read = 4096;       // bytes of a table that is cut
+constexpr std::size_t most_skipped = 4096;       // tables that a batch names and doesn't read
 
 QD_WIDE void from_big_endian(std::uint64_t* words, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) words[i] = qd::from_big_endian(words[i]);
@@ -95,7 +96,7 @@ std::unique_ptr<Batch> BatchReader::next() {
   if (options_.stop && *options_.stop) return nullptr;
   auto batch = std::make_unique<Batch>();
   // A group that isn't cut is never split, so a batch may be larger than planned by one group.
-  while (index_ < end_ && batch->bytes_ < batch_bytes &&
+  while (index_ < end_ && batch->bytes_ < batch_bytes && batch->skipped_ < most_skipped &&
          (options_.most_entries == 0 || batch->l2_entries_ < options_.most_entries)) {
     if (index_ == slice_end_) load_slice();
     if (next_entry_ == 0) {
@@ -126,13 +127,53 @@ void BatchReader::gather(std::uint32_t l1_index) {
     if (i == 0 || offset(row_[i]) != offset(row_[i - 1])) counts_.push_back(0);
     ++counts_.back();
   }
-  tables_ += counts_.size();
+  tables_of_row_.clear();
+  std::size_t entry = 0;
+  for (const std::uint32_t count : counts_) {
+    tables_of_row_.emplace_back().offset = HostOffset(offset(row_[entry]));
+    entry += count;
+  }
+  std::size_t skipped = 0;
+  if (options_.repeats) skipped = look_for_repeats();
+  all_skipped_ = skipped == counts_.size();
+  tables_ += counts_.size() - skipped;
+}
+
+// Returns how many of the row's tables are skipped.
+std::size_t BatchReader::look_for_repeats() {
+  std::size_t entry = 0, skipped = 0;
+  for (std::size_t t = 0; t < counts_.size(); entry += counts_[t++]) {
+    Table& table = tables_of_row_[t];
+    if (!options_.repeats->again(table.offset.value)) continue;
+    const auto entries = std::span(row_).subspan(entry, counts_[t]);
+    const bool active = std::ranges::any_of(entries, [](const L1Entry& e) { return e.state == 0; });
+    table.key = {table.offset.value, end_of_disk(*image_.geometry, states_, index_, entries), active};
+    table.visit = options_.repeats->visit(table.key, counts_[t]);
+    if (table.visit == Visit::recorded) table.skipped = options_.repeats->skipped(table.key);
+    skipped += table.visit == Visit::skipped;
+  }
+  return skipped;
+}
+
+// A table that several states share is measured by the most generous of them.
+std::uint64_t end_of_disk(const format::Geometry& g, std::span<const State> states, std::uint32_t l1_index,
+                          std::span<const L1Entry> entries) {
+  const std::uint64_t start = g.guest(l1_index, 0).value;
+  std::uint64_t limit = 0;
+  for (const L1Entry& e : entries) {
+    const State& state = states[e.state];
+    if (state.disk_size == 0) return g.l2_entries();  // a lost size is one finding, not one for each entry
+    const bool vm_area = l1_index >= g.l1_entries_for(state.disk_size);
+    const std::uint64_t inside = state.disk_size > start ? g.clusters(state.disk_size - start) : 0;
+    limit = std::max(limit, vm_area && state.vm_state > 0 ? g.l2_entries() : inside);
+  }
+  return std::min(limit, g.l2_entries());
 }
 
 // How many entries of each table of the group a batch takes at once.
 std::uint64_t BatchReader::piece_entries() const {
   const std::uint64_t all = image_.geometry->l2_entries(), entry_bytes = image_.geometry->l2_entry_bytes();
-  if (options_.most_entries == 0) return all;
+  if (options_.most_entries == 0 || all_skipped_) return all;
   const std::uint64_t fitting = std::bit_floor(std::max(batch_bytes / counts_.size(), least_read)) / entry_bytes;
   return std::min({all, options_.most_entries, fitting});
 }
@@ -141,17 +182,14 @@ void BatchReader::add_piece(Batch& batch) {
   const std::uint64_t begin = next_entry_, end = begin + piece_entries();
   batch.pending_.push_back({index_, static_cast<std::uint32_t>(batch.tables_.size()),
                             static_cast<std::uint32_t>(counts_.size()), begin, end});
-  std::size_t entry = 0;
-  for (const std::uint32_t count : counts_) {
-    Table table;
-    table.offset = HostOffset(row_[entry].raw & format::offset_mask);
-    batch.tables_.push_back(table);
-    entry += count;
-  }
+  batch.tables_.insert(batch.tables_.end(), tables_of_row_.begin(), tables_of_row_.end());
   batch.entries_.insert(batch.entries_.end(), row_.begin(), row_.end());
   batch.entry_counts_.insert(batch.entry_counts_.end(), counts_.begin(), counts_.end());
-  batch.bytes_ += counts_.size() * (end - begin) * image_.geometry->l2_entry_bytes();
-  batch.l2_entries_ += end - begin;
+  const auto skipped = std::ranges::count(tables_of_row_, Visit::skipped, &Table::visit);
+  const auto read = counts_.size() - static_cast<std::size_t>(skipped);
+  batch.skipped_ += static_cast<std::size_t>(skipped);
+  batch.bytes_ += read * (end - begin) * image_.geometry->l2_entry_bytes();
+  if (read > 0) batch.l2_entries_ += end - begin;
   next_entry_ = end;
 }
 
@@ -172,6 +210,7 @@ void BatchReader::read(Batch& batch, ReadBuffer& buffer) const {
       Table& table = batch.tables_[t];
       table.entries = std::span(batch.entries_).subspan(entry, batch.entry_counts_[t]);
       entry += batch.entry_counts_[t];
+      if (table.visit == Visit::skipped) continue;
       order.push_back(
           {table.offset + p.begin * width * sizeof(std::uint64_t), (p.end - p.begin) * width, &table, p.begin});
     }

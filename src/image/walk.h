@@ -24,6 +24,7 @@
 #include "base/parallel.h"
 #include "base/units.h"
 #include "image/image.h"
+#include "image/repeats.h"
 #include "io/profile.h"
 #include "io/read_buffer.h"
 #include "io/readahead.h"
@@ -70,12 +71,20 @@ class L2Entries {
   unsigned width_ = 1;
 };
 
+// The first index of an L2 table that lies behind the disk of all the states whose L1 entries these are. VM state lies
+// behind the disk's end, from the next L1 entry on.
+std::uint64_t end_of_disk(const format::Geometry& geometry, std::span<const State> states, std::uint32_t l1_index,
+                          std::span<const L1Entry> entries);
+
 // A distinct L2 table of a group. An entry without an offset names the header: QEMU reads it so, and so do we.
 struct Table {
   HostOffset offset;
   std::span<const L1Entry> entries;  // who refers to it, by state
   L2Entries l2;
   const std::string* error = nullptr;  // why l2 is empty
+  Visit visit = Visit::first;          // skipped: l2 is empty
+  RepeatKey key;                       // but for a first visit
+  std::uint64_t skipped = 0;           // with a recorded visit of a second walk: L1 entries whose visits are skipped
 };
 
 struct Group {
@@ -100,6 +109,7 @@ class Batch {
   std::vector<Table> tables_;
   std::vector<L1Entry> entries_;
   std::vector<std::uint32_t> entry_counts_;
+  std::size_t skipped_ = 0;  // tables
   std::uint64_t bytes_ = 0, l2_entries_ = 0;
   std::vector<std::unique_ptr<std::string>> errors_;
 };
@@ -112,6 +122,7 @@ struct WalkOptions {
   std::size_t in_flight = results_in_flight();  // batches
   const std::atomic<bool>* stop = nullptr;      // once true, nothing more is read
   Profile* profile = nullptr;                   // the tables are counted there, if there is one
+  Repeats* repeats = nullptr;                   // tables met again and again are skipped, if there is one
 };
 inline constexpr std::uint64_t as_fits = 1u << 16;  // most_entries: cut, but only for the memory's sake
 
@@ -126,7 +137,7 @@ class BatchReader {
   // Reads the tables of a batch into a buffer that must stay as long as they are looked at. Thread-safe.
   void read(Batch& batch, ReadBuffer& buffer) const;
 
-  // How many tables the batches so far have named.
+  // How many tables the batches so far have.
   std::uint64_t tables() const { return tables_; }
   // L1 tables that could not be read, with the system's reason.
   const std::vector<std::pair<std::uint32_t, std::string>>& l1_errors() const { return l1_errors_; }
@@ -136,6 +147,7 @@ class BatchReader {
   void load_slice();
   void look_ahead();
   void gather(std::uint32_t l1_index);
+  std::size_t look_for_repeats();
   void add_piece(Batch& batch);
   std::uint64_t piece_entries() const;
 
@@ -147,6 +159,8 @@ class BatchReader {
   std::vector<std::vector<std::uint64_t>> slice_;  // by state
   std::vector<L1Entry> row_;                       // of the group at index_, by table
   std::vector<std::uint32_t> counts_;              // how many of them name the same table
+  std::vector<Table> tables_of_row_;               // these tables
+  bool all_skipped_ = false;
   std::uint64_t next_entry_ = 0;                   // of that group
   std::uint64_t tables_ = 0;
   Readahead readahead_;
