@@ -1,0 +1,305 @@
+#!/usr/bin/env python3
+"""Small files made to cost much: each must stay within what its stored bytes allow, however long it says it is.
+
+    run.py QCOW2-DUMP [NAME...] [--list] [--instructions]
+
+Seconds say little on a machine that has other things to do, so nothing here is timed. Held are, for every case:
+
+    memory         at most the bytes that the file stores and 64 MiB, as the system counts what was resident
+    address space  1 GiB (ulimit -v)
+    work           what --stats counts: tables and runs of entries, reads and bytes, all in proportion to stored bytes
+    output         at most 64 MiB
+    totals         as qemu-img check counts them, where it comes to an end
+
+--instructions counts those, too, by valgrind, and takes many minutes: as many for a MiB as two seconds take.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import struct
+import subprocess
+import sys
+import tempfile
+
+MiB = 1 << 20
+COPIED, COMPRESSED = 1 << 63, 1 << 62
+MOST_MEMORY, MOST_OUTPUT, ADDRESS_SPACE = 64 * MiB, 64 * MiB, 1 << 30
+MOST_INSTRUCTIONS = 8_000_000_000
+MOST_WORK = {"bytes_read": 256 * MiB, "reads": 300_000, "tables": 300_000, "runs": 2_000_000}  # for a MiB stored
+LIMIT_SECONDS = 300  # of a run that doesn't end; not what is held
+LARGEST_EXT4 = (1 << 44) - 65536
+
+
+def be64(values):
+    return struct.pack(f">{len(values)}Q", *values)
+
+
+class Forged:
+    """A file written piece by piece, with a header that says whatever it is told to."""
+
+    def __init__(self, path, bits=16, size=1 << 28, **fields):
+        self.path, self.bits, self.cluster = path, bits, 1 << bits
+        self.fields = {"backing_offset": 0, "backing_size": 0, "bits": bits, "size": size, "crypt": 0, "l1_size": 1,
+                       "l1": 0, "reftable": 0, "reftable_clusters": 1, "snapshots": 0, "snapshot_offset": 0,
+                       "incompatible": 0, "compatible": 0, "autoclear": 0, "order": 4, **fields}
+        self.extensions = b""
+        self.file = open(path, "wb")
+        self.length = 0
+
+    def put(self, offset, data):
+        self.file.seek(offset)
+        self.file.write(data)
+        self.length = max(self.length, offset + len(data))
+
+    def entries(self, offset, values):
+        self.put(offset, be64(values))
+
+    def end(self, length=0):
+        f = self.fields
+        header = b"QFI\xfb" + struct.pack(
+            ">IQIIQIIQQIIQQQQII", 3, f["backing_offset"], f["backing_size"], f["bits"], f["size"], f["crypt"],
+            f["l1_size"], f["l1"], f["reftable"], f["reftable_clusters"], f["snapshots"], f["snapshot_offset"],
+            f["incompatible"], f["compatible"], f["autoclear"], f["order"], 104)
+        self.put(0, header + self.extensions)
+        self.file.truncate(max(length, -(-self.length // self.cluster) * self.cluster))
+        self.file.close()
+
+    def extension(self, kind, data):
+        self.extensions += struct.pack(">II", kind, len(data)) + data.ljust(-(-len(data) // 8) * 8, b"\0")
+
+    def refcounts(self, table, block, count):
+        """A refcount table with one block, which says 1 for the first `count` clusters."""
+        self.fields["reftable"] = table
+        self.entries(table, [block])
+        self.put(block, struct.pack(">H", 1) * count)
+
+
+def snapshot(offset, size, number, name, disk=1 << 28):
+    identity = str(number).encode()
+    entry = struct.pack(">QIHHIIQII", offset, size, len(identity), len(name), 0, 0, 0, 0, 16)
+    entry += struct.pack(">QQ", 0, disk) + identity + name
+    return entry.ljust(-(-len(entry) // 8) * 8, b"\0")
+
+
+# ---- the cases: each makes a file at `path`
+
+def one_block_for_all(path):
+    f = Forged(path, l1=0x20000, reftable_clusters=10)
+    f.put(0x20000, bytes(65536))
+    f.refcounts(0x30000, 0x10000, 13)
+    f.entries(0x30000, [0x10000] * (10 * 65536 // 8))
+    f.end()
+
+
+def scattered(path, length=LARGEST_EXT4, stored=MiB):
+    """Each entry leads to a place of its own, far from all others."""
+    bits, cluster = 9, 512
+    tables = stored // cluster
+    f = Forged(path, bits, size=tables * 64 * cluster, l1_size=tables)
+    f.refcounts(0x200, 0x400, 3)
+    f.fields["l1"] = 0x10000
+    base = 0x10000 + -(-tables * 8 // cluster) * cluster
+    f.entries(0x10000, [COPIED | base + i * cluster for i in range(tables)])
+    step = (length - 2 * base - stored) // (tables * 64) // cluster * cluster
+    first = base + stored + 0x10000 & ~511
+    for i in range(tables):
+        # Neighbours in a table are far apart, too.
+        f.entries(base + i * cluster, [COPIED | first + (k * tables + i) * step for k in range(64)])
+    f.end(length)
+
+
+def vast(path):
+    """Nothing but a header, and as long as a file can be named."""
+    f = Forged(path, 9, size=1 << 20)
+    f.refcounts(0x200, 0x400, 4)
+    f.fields["l1"] = 0x600
+    f.put(0x600, bytes(512))
+    f.end(1 << 56)
+
+
+def vast_and_scattered(path):
+    scattered(path, 1 << 56)
+
+
+def own_l2(path, bits=16, length=131072):
+    """The L1 table's entries name the L1 table's own clusters."""
+    f = Forged(path, bits, size=length // 8 << 2 * bits - 3, l1_size=length // 8)
+    cluster = 1 << bits
+    f.refcounts(cluster, 2 * cluster, 3 + length // cluster)
+    f.fields["l1"] = 3 * cluster
+    clusters = length // cluster
+    f.entries(3 * cluster, [COPIED | 3 * cluster + i % clusters * cluster for i in range(length // 8)])
+    f.end()
+
+
+def own_l2_large(path):
+    own_l2(path, 18, 786432)
+
+
+def one_table(path, entries=8192):
+    """Every L1 entry names one L2 table, which is full of one compressed cluster."""
+    import zlib
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -12)
+    payload = compressor.compress(bytes(range(256)) * 256) + compressor.flush()
+    f = Forged(path, size=entries << 29, l1_size=entries)
+    f.refcounts(0x10000, 0x20000, 6)
+    f.fields["l1"] = 0x30000
+    f.entries(0x30000, [0x40000] * entries)
+    sectors = (len(payload) + 511) // 512 - 1
+    f.entries(0x40000, [COMPRESSED | sectors << 54 | 0x50000] * 8192)
+    f.put(0x50000, payload)
+    f.end()
+
+
+def long_names(path):
+    f = Forged(path, l1=0x30000)
+    f.refcounts(0x10000, 0x20000, 40)
+    f.put(0x30000, bytes(65536))
+    f.fields["snapshot_offset"] = 0x40000
+    name = b"n" * 4096
+    count = 507
+    table = b"".join(snapshot(0x30000, 1, 7, name) for i in range(count))
+    f.fields["snapshots"] = count
+    f.put(0x40000, table)
+    f.end()
+
+
+def longest_names(path):
+    """507 names of 64 KiB, in a hole but for the fields before them."""
+    f = Forged(path, l1=0x30000)
+    f.refcounts(0x10000, 0x20000, 520)
+    f.put(0x30000, bytes(65536))
+    count = 507
+    f.fields.update(snapshots=count, snapshot_offset=0x40000)
+    entry = snapshot(0x30000, 1, 7, bytes(65535))
+    for i in range(count):
+        f.put(0x40000 + i * len(entry), entry[:64])
+    f.end(0x40000 + count * len(entry))
+
+
+SHARED_MEMORY = "/dev/shm"  # holds files that other file systems can't
+
+CASES = [
+    # name, maker, arguments, does qemu-img check come to an end?
+    ("one-block-for-all", one_block_for_all, [], True),
+    ("scattered", scattered, [], False),
+    ("scattered-json", scattered, ["--json"], False),
+    ("vast", vast, [], False),
+    ("vast-info", vast, ["-m", "info"], False),
+    ("vast-dump", vast, ["-m", "dump"], False),
+    ("vast-and-scattered", vast_and_scattered, [], False),
+    ("own-l2", own_l2, [], False),
+    ("own-l2-plan", own_l2, ["-R", "all", "--dry-run"], False),
+    ("own-l2-large", own_l2_large, [], False),
+    ("one-table", one_table, [], False),
+    ("one-table-decompressed", one_table, ["-c"], False),
+    ("long-names", long_names, [], True),
+    ("long-names-json", long_names, ["--json"], True),
+    ("longest-names-json", longest_names, ["--json"], True),
+    ("longest-names-info", longest_names, ["-m", "info"], True),
+]
+
+
+# ---- measuring
+
+def limit():
+    resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT_SECONDS, LIMIT_SECONDS))
+
+
+class Measured:
+    def __init__(self, program, image, arguments, folder):
+        output, errors = os.path.join(folder, "output"), os.path.join(folder, "errors")
+        with open(output, "wb") as out, open(errors, "wb") as err:
+            process = subprocess.Popen([program, "--stats", *arguments, image], stdin=subprocess.DEVNULL, stdout=out,
+                                       stderr=err, preexec_fn=limit)
+            _, status, usage = os.wait4(process.pid, 0)
+        self.status = os.waitstatus_to_exitcode(status)
+        self.memory = usage.ru_maxrss * 1024
+        self.seconds = usage.ru_utime + usage.ru_stime
+        self.output = os.path.getsize(output)
+        with open(errors, encoding="utf-8", errors="replace") as err:
+            self.errors = err.read()
+        found = re.search(r"^total +[\d.]+ +[\d.]+ +([\d.]+) +(\d+) +(\d+) +(\d+)", self.errors, re.MULTILINE)
+        self.bytes_read = float(found[1]) * MiB if found else 0
+        self.reads, self.tables, self.runs = (int(found[n]) for n in (2, 3, 4)) if found else (0, 0, 0)
+
+    def faults(self, bytes_stored):
+        if not 0 <= self.status <= 6:
+            yield f"exit status {self.status}: {self.errors.strip()[-300:]}"
+        if self.memory > bytes_stored + MOST_MEMORY:
+            yield f"{self.memory / MiB:.1f} MiB of memory for {bytes_stored / MiB:.1f} MiB stored"
+        if self.output > MOST_OUTPUT:
+            yield f"{self.output / MiB:.1f} MiB of output"
+        share = max(bytes_stored, MiB) / MiB
+        for name, most in MOST_WORK.items():
+            if getattr(self, name) > most * share:
+                yield f"{name}: {getattr(self, name):.0f} for {bytes_stored / MiB:.1f} MiB stored; {most} for one"
+
+
+def instructions(program, image, arguments, folder):
+    log = os.path.join(folder, "instructions")
+    subprocess.run(["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null",
+                    f"--log-file={log}", program, "-j", "1", *arguments, image], stdin=subprocess.DEVNULL,
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    with open(log, encoding="utf-8", errors="replace") as file:
+        found = re.search(r"I +refs: +([\d,]+)", file.read())
+    return int(found[1].replace(",", ""))
+
+
+def totals(command):
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False)
+    found = json.loads(done.stdout)
+    found = found.get("totals", found)
+    return {key: found.get(key, 0) for key in ("corruptions", "leaks", "check-errors", "image-end-offset",
+                                               "allocated-clusters", "fragmented-clusters", "compressed-clusters")}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("program")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--list", action="store_true")
+    parser.add_argument("--instructions", action="store_true")
+    options = parser.parse_args()
+    if options.list:
+        print("\n".join(case[0] for case in CASES))
+        return
+    failed = 0
+    with tempfile.TemporaryDirectory(prefix="bounds.") as folder, \
+         tempfile.TemporaryDirectory(prefix="bounds.", dir=SHARED_MEMORY) as long_files:
+        for name, make, arguments, oracle in CASES:
+            if options.names and name not in options.names:
+                continue
+            path = os.path.join(long_files if make in (vast, vast_and_scattered) else folder, "image.qcow2")
+            make(path)
+            stored = os.stat(path).st_blocks * 512
+            measured = Measured(options.program, path, arguments, folder)
+            faults = list(measured.faults(stored))
+            if oracle and not faults and shutil.which("qemu-img"):
+                ours = totals([options.program, "--json", path])
+                theirs = totals(["qemu-img", "check", "--output=json", path])
+                if ours != theirs:
+                    faults.append(f"totals {ours}\n  qemu-img says {theirs}")
+            print(f"{'FAIL' if faults else 'ok  '} {name:24} {stored / MiB:6.2f} MiB stored, "
+                  f"{measured.memory / MiB:7.1f} MiB of memory, {measured.output / MiB:6.2f} of output, "
+                  f"{measured.bytes_read / MiB:8.1f} read in {measured.reads}, {measured.tables} tables, "
+                  f"{measured.runs} runs, {measured.seconds:.2f} s of processors", flush=True)
+            if options.instructions:
+                count = instructions(options.program, path, arguments, folder)
+                print(f"     {count / 1e9:.2f} billion instructions")
+                if count > MOST_INSTRUCTIONS * max(stored / MiB, 1):
+                    faults.append("too many instructions")
+            for fault in faults:
+                print(f"  {fault}")
+            failed += bool(faults)
+            os.remove(path)
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
