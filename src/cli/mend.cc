@@ -3,15 +3,13 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <charconv>
 #include <csignal>
-#include <filesystem>
 #include <string_view>
 #include <utility>
 
+#include "cli/found_log.h"
 #include "io/posix_calls.h"
 #include "io/undo_log.h"
 #include "repair/repair.h"
@@ -46,63 +44,35 @@ class Guard {
 
 std::string base_name(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
-// The names of an image's logs, in their order, beside it. A device's lie in the working folder.
-std::string log_name(const File& image, int n) {
-  const std::string& path = image.path();
-  const std::string name = (image.kind() == FileKind::block_device ? base_name(path) : path) + ".undo";
-  return n == 1 ? name : fmt::format("{}.{}", name, n);
+constexpr std::string_view elsewhere = " (--undo-log FILE puts it elsewhere)";
+
+// A change that failed. A log without which the image is the same is of no use to anybody, and if it was the log that
+// there was no room for, there is a way out.
+Error give_up(Error error, const MutableFile* log, const MutableFile& image) {
+  if (!log) return error;
+  const auto read = UndoLog::read(*log);
+  const bool no_room = error.number == ENOSPC || error.number == EDQUOT || error.number == EFBIG;
+  if (!read && no_room) error.message += elsewhere;
+  const bool useless = read ? changes_nothing(*read, image) : read.error().number == EINVAL;
+  if (useless) remove_log(*log);
+  return error;
 }
 
-// The number of the newest log; 0 if there is none. Older ones may have been removed.
-int newest_log(const File& image) {
-  const std::filesystem::path first(log_name(image, 1));
-  const std::string name = first.filename().string() + ".";
-  int newest = ::access(first.c_str(), F_OK) == 0 ? 1 : 0;
-  constexpr int most = 1'000'000;  // whatever has a higher number is not ours
-  std::error_code unreadable;      // then whoever makes a log will say so
-  const auto folder = first.has_parent_path() ? first.parent_path() : std::filesystem::path(".");
-  for (std::filesystem::directory_iterator at(folder, unreadable), end; !unreadable && at != end;
-       at.increment(unreadable)) {
-    const std::string other = at->path().filename().string();
-    if (!other.starts_with(name)) continue;
-    int n = 0;
-    const auto [stop, error] = std::from_chars(other.data() + name.size(), other.data() + other.size(), n);
-    if (error == std::errc() && stop == other.data() + other.size() && n < most) newest = std::max(newest, n);
+// The way back has a log of its own while it is under way. Once the image is as before, both are gone.
+Result<void> take_back(const FoundLog& found, const Options& options, const std::string& name, MutableFile& image) {
+  Transaction back(image);
+  if (auto planned = found.log.plan(back); !planned) return planned;
+  std::unique_ptr<MutableFile> own;
+  if (!options.no_undo) {
+    auto created = create_log_beside(options, image);
+    if (!created) return tl::unexpected(created.error());
+    own = std::move(*created);
   }
-  return newest;
-}
-
-// A new log: of the name asked for, or of the next one.
-Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const File& image) {
-  if (!options.undo_log.empty()) return create_file(options.undo_log);
-  for (int n = newest_log(image) + 1;; ++n) {
-    auto log = create_file(log_name(image, n));
-    if (log || log.error().number != EEXIST) return log;
-  }
-}
-
-// A repair that was killed has left a log that isn't done. What it has done so far is taken back before another begins,
-// so that this one starts from what the first one saw. Only the newest log can tell of it, and only while something of
-// what it planned is missing: a whole repair is not taken back unasked.
-std::unique_ptr<File> interrupted_log(const Options& options, const File& image) {
-  const int newest = newest_log(image);
-  if (options.undo_log.empty() && newest == 0) return nullptr;
-  auto file = open_file(options.undo_log.empty() ? log_name(image, newest) : options.undo_log);
-  if (!file) return nullptr;
-  const auto log = UndoLog::read(**file);
-  if (!log || log->header().state != UndoState::sealed || !log->fits(image, image.modified())) return nullptr;
-  return log->half_done(image).value_or(false) ? std::move(*file) : nullptr;
-}
-
-// The log is gone then, since the image is as before.
-Result<void> take_back(const std::string& log, const std::string& name, MutableFile& image) {
-  auto file = open_mutable(log);
-  if (!file) return tl::unexpected(file.error());
   const Guard guard;
-  if (auto done = qd::undo(image, **file, nullptr, name, false, interrupted); !done) {
-    return tl::unexpected(done.error());
-  }
-  ::unlink(log.c_str());
+  const auto done = back.commit(image, own.get(), name, interrupted, found.log.header().old_modified);
+  if (!done) return tl::unexpected(give_up(done.error(), own.get(), image));
+  if (own) remove_log(*own);
+  remove_log(*found.file);
   return {};
 }
 
@@ -115,23 +85,14 @@ repair::Wanted wanted(const Options& o) {
           .force = o.force};
 }
 
-constexpr std::string_view elsewhere = " (--undo-log FILE puts it elsewhere)";
-
-// A change that failed. A log without which the image is the same is of no use to anybody, and if it was the log that
-// there was no room for, there is a way out.
-Error give_up(Error error, const MutableFile* log, const MutableFile& image) {
-  if (!log) return error;
-  const auto read = UndoLog::read(*log);
-  const bool no_room = error.number == ENOSPC || error.number == EDQUOT || error.number == EFBIG;
-  if (!read && no_room) error.message += elsewhere;
-  Transaction back(image);
-  const bool useless = read ? read->plan(back) && back.empty() : read.error().number == EINVAL;
-  if (useless) ::unlink(log->path().c_str());
-  return error;
-}
-
 // Why the image won't be what it was, though the undo is forced; empty if it will.
-Result<std::string> amiss(const UndoLog& log, const File& image, bool forced) {
+Result<std::string> amiss(const UndoLog& log, const File& file, const File& image, bool forced) {
+  if (const std::string why = why_not_ours(file, image); !why.empty()) {
+    if (forced) return fmt::format("of the log {}, {}", file.path(), why);
+    return fail(EACCES, fmt::format("cannot undo by {}: {}; what it holds would become the image's; --force takes the "
+                                    "image back by it all the same",
+                                    file.path(), why));
+  }
   if (log.torn()) return *log.torn();
   const auto fit = log.fits(image, image.modified());
   if (fit) return "";
@@ -139,23 +100,21 @@ Result<std::string> amiss(const UndoLog& log, const File& image, bool forced) {
   return fit.error().message;
 }
 
-// The two files of an undo, in whatever way they are opened.
-Result<UndoLog> log_for(const Options& options, const std::string& path, const File& log) {
-  if (same_file(options.file, path)) {
-    return fail(EINVAL, fmt::format("{} is the image itself, and no undo log", options.file));
-  }
-  return UndoLog::read(log, options.force);
+Result<void> require_two_files(const Options& options, const std::string& path) {
+  if (!same_file(options.file, path)) return {};
+  return fail(EINVAL, fmt::format("{} is the image itself, and no undo log", options.file));
 }
 
 // What an undo would do, as far as reading tells.
 Result<std::string> undo_dry(const Options& options, const std::string& path) {
+  if (auto two = require_two_files(options, path); !two) return tl::unexpected(two.error());
   const auto log_file = open_file(options.file);
   if (!log_file) return tl::unexpected(log_file.error());
   const auto image = open_file(path);
   if (!image) return tl::unexpected(image.error());
-  const auto log = log_for(options, path, **log_file);
+  const auto log = UndoLog::read(**log_file, options.force);
   if (!log) return tl::unexpected(log.error());
-  const auto why = amiss(*log, **image, options.force);
+  const auto why = amiss(*log, **log_file, **image, options.force);
   if (!why) return tl::unexpected(why.error());
   const std::string size = (*image)->size() > log->header().old_size
                                ? fmt::format(" ({} bytes are cut off)", (*image)->size() - log->header().old_size)
@@ -172,26 +131,37 @@ bool changes(const Options& options) {
 
 // The image to be planned for: without what an interrupted repair has done to it.
 Result<const File*> Mending::open() {
-  if (options_->dry_run) {
-    auto opened = open_file(path_);
-    if (!opened) return tl::unexpected(opened.error());
-    read_only_ = std::move(*opened);
-    interrupted_ = interrupted_log(*options_, *read_only_);
-    if (!interrupted_) return read_only_.get();
-    back_ = std::make_unique<Transaction>(*read_only_);
-    if (auto done = UndoLog::read(*interrupted_)->plan(*back_); !done) return tl::unexpected(done.error());
-    report_.taken_back_by = interrupted_->path();
-    before_ = back_->view();
-    return before_.get();
-  }
+  if (options_->dry_run) return open_dry();
   auto opened = open_mutable(path_);
   if (!opened) return tl::unexpected(opened.error());
   writable_ = std::move(*opened);
-  if (const auto log = interrupted_log(*options_, *writable_)) {
-    if (auto done = take_back(log->path(), base_name(path_), *writable_); !done) return tl::unexpected(done.error());
-    report_.taken_back_by = log->path();
+  for (auto names = log_names(*options_, *writable_);;) {
+    const auto found = interrupted_log(names, *writable_);
+    if (!found) return tl::unexpected(found.error());
+    if (!*found) return writable_.get();
+    if (auto done = take_back(**found, *options_, base_name(path_), *writable_); !done) {
+      return tl::unexpected(done.error());
+    }
+    report_.taken_back_by = (*found)->file->path();
   }
-  return writable_.get();
+}
+
+Result<const File*> Mending::open_dry() {
+  auto opened = open_file(path_);
+  if (!opened) return tl::unexpected(opened.error());
+  read_only_ = std::move(*opened);
+  const File* image = read_only_.get();
+  for (auto names = log_names(*options_, *image);;) {
+    auto found = interrupted_log(names, *image);
+    if (!found) return tl::unexpected(found.error());
+    if (!*found) return image;
+    ways_back_.push_back({std::move(**found), std::make_unique<Transaction>(*image), nullptr});
+    WayBack& way = ways_back_.back();
+    if (auto done = way.found.log.plan(*way.transaction); !done) return tl::unexpected(done.error());
+    report_.taken_back_by = way.found.file->path();
+    way.before = way.transaction->view();
+    image = way.before.get();
+  }
 }
 
 Result<repair::Repair> Mending::plan_on(const File& image, Profile& profile) {
@@ -261,16 +231,15 @@ Result<void> Mending::perform(Progress& progress, Profile& profile) {
 
 Result<std::string> undo(const Options& options, const std::string& path) {
   if (options.dry_run) return undo_dry(options, path);
-  const auto readable = open_file(options.file);
-  if (!readable) return tl::unexpected(readable.error());
-  auto image = open_mutable(path);
-  if (!image) return tl::unexpected(image.error());
-  auto log = log_for(options, path, **readable);
-  if (!log) return tl::unexpected(log.error());
-  const auto why = amiss(*log, **image, options.force);
-  if (!why) return tl::unexpected(why.error());
+  if (auto two = require_two_files(options, path); !two) return tl::unexpected(two.error());
   auto log_file = open_mutable(options.file);
   if (!log_file) return tl::unexpected(log_file.error());
+  auto image = open_mutable(path);
+  if (!image) return tl::unexpected(image.error());
+  auto log = UndoLog::read(**log_file, options.force);
+  if (!log) return tl::unexpected(log.error());
+  const auto why = amiss(*log, **log_file, **image, options.force);
+  if (!why) return tl::unexpected(why.error());
 
   const Guard guard;
   std::unique_ptr<MutableFile> own;

@@ -4,8 +4,10 @@
 
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/result.h"
+#include "cli/found_log.h"
 #include "cli/options.h"
 #include "cli/progress.h"
 #include "io/mutable_file.h"
@@ -34,15 +36,20 @@ class Mending {
   Mending(const Options& options, std::string path) : options_(&options), path_(std::move(path)) {}
 
   Result<const File*> open();
+  Result<const File*> open_dry();
   Result<repair::Repair> plan_on(const File& image, Profile& profile);
 
   const Options* options_;
   std::string path_;
   std::unique_ptr<MutableFile> writable_;  // null in a dry run, which has these:
-  std::unique_ptr<File> read_only_, interrupted_;
-  std::unique_ptr<Transaction> back_;  // from what an interrupted repair has done,
-  std::unique_ptr<File> before_;       // to what was there before it
-  std::unique_ptr<File> source_;       // of -m copy
+  std::unique_ptr<File> read_only_;
+  struct WayBack {
+    FoundLog found;
+    std::unique_ptr<Transaction> transaction;  // from what an interrupted change has done,
+    std::unique_ptr<File> before;              // to what was there before it
+  };
+  std::vector<WayBack> ways_back_;  // each from what the one before it leads to
+  std::unique_ptr<File> source_;    // of -m copy
   std::unique_ptr<Transaction> transaction_;
   report::RepairReport report_;
 };

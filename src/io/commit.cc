@@ -245,6 +245,7 @@ Result<void> Commit::keep_log(UndoWriter& writer, const std::string& image_name)
   header.old_size = old_size_;
   header.new_size = plan_.size;
   header.image = image_name;
+  header.image_id = image_.identity();
   header.old_modified = image_.modified();
   const auto sum = fingerprint(image_);
   if (!sum) return tl::unexpected(sum.error());

@@ -29,6 +29,8 @@ Result<void> require_file_or_disk(const std::string& path, mode_t mode) {
       return refuse(EINVAL, "a socket");
     case S_IFCHR:
       return refuse(EINVAL, "a character device");
+    case S_IFLNK:
+      return refuse(ELOOP, "a link");
     default:
       return refuse(EINVAL, "something else");
   }
@@ -41,7 +43,9 @@ Result<OpenedFile> open_image(const std::string& path, int how) {
   }
 
   struct stat status;
-  if (::stat(path.c_str(), &status) != 0) return cannot_open(path, errno);
+  if (::fstatat(AT_FDCWD, path.c_str(), &status, how & O_NOFOLLOW ? AT_SYMLINK_NOFOLLOW : 0) != 0) {
+    return cannot_open(path, errno);
+  }
   if (auto fit = require_file_or_disk(path, status.st_mode); !fit) return tl::unexpected(fit.error());
 
   int flags = how | O_CLOEXEC | O_NONBLOCK | O_NOATIME;
@@ -72,8 +76,8 @@ tl::unexpected<Error> system_failure(int number, const std::string& what) {
   return fail(number, what + ": " + std::generic_category().message(number));
 }
 
-Result<OpenedFile> open_for_reading(const std::string& path, bool direct) {
-  return open_image(path, O_RDONLY | (direct ? O_DIRECT : 0));
+Result<OpenedFile> open_for_reading(const std::string& path, bool direct, bool follow_link) {
+  return open_image(path, O_RDONLY | (direct ? O_DIRECT : 0) | (follow_link ? 0 : O_NOFOLLOW));
 }
 
 Result<OpenedFile> open_for_writing(const std::string& path) {

@@ -39,7 +39,8 @@ struct OpenedFile {
 };
 
 // Opens a regular file or a block device, and nothing else. Never waits for a pipe's other end, nor wakes a device.
-Result<OpenedFile> open_for_reading(const std::string& path, bool direct);
+// Where the name is a link and links aren't followed: ELOOP.
+Result<OpenedFile> open_for_reading(const std::string& path, bool direct, bool follow_link = true);
 Result<OpenedFile> open_for_writing(const std::string& path);  // and for reading
 
 // fail(), with the system's words for `number` behind a colon.

@@ -23,6 +23,19 @@ enum class FileKind { regular, block_device, memory };
 
 struct ReadOptions {
   bool direct = false;  // O_DIRECT where the file system can; else the pages read are dropped from the cache afterwards
+  bool follow_link = true;  // else ELOOP where the name is a link
+};
+
+// Which file was opened, and whose it is, whatever its name leads to by now. All zeros where nobody can tell (memory).
+struct FileIdentity {
+  std::uint64_t file_system = 0;  // its ID, which outlives a reboot where the device's number may not
+  std::uint64_t inode = 0;        // for a block device: the device's number
+  std::uint32_t owner = 0;        // user ID
+  std::uint32_t mode = 0;         // kind and permissions, as stat() has them
+
+  bool same_file(const FileIdentity& other) const {
+    return file_system == other.file_system && inode == other.inode && inode != 0;
+  }
 };
 
 class File {
@@ -40,6 +53,8 @@ class File {
 
   // Time of the last change, nanoseconds since 1970; 0 where that means nothing (a device, memory).
   virtual std::int64_t modified() const { return 0; }
+
+  virtual FileIdentity identity() const { return {}; }
 
   // Tells the system that [offset, offset + length) will be read soon. A hint: never fails.
   virtual void will_need(std::uint64_t, std::uint64_t) const {}

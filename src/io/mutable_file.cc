@@ -55,6 +55,7 @@ class PosixMutable final : public MutableFile {
   Result<bool> punch(std::uint64_t offset, std::uint64_t length) override;
   Result<void> sync() override;
   std::int64_t modified() const override { return modified_time(fd(), kind_); }
+  FileIdentity identity() const override { return identity_of(fd()); }
   void set_modified(std::int64_t nanoseconds) override;
 
  private:

@@ -4,6 +4,7 @@
 #include <linux/fs.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -66,6 +67,19 @@ std::int64_t modified_time(int fd, FileKind kind) {
   struct stat status;
   if (kind == FileKind::block_device || ::fstat(fd, &status) != 0) return 0;
   return status.st_mtim.tv_sec * nanoseconds_per_second + status.st_mtim.tv_nsec;
+}
+
+FileIdentity identity_of(int fd) {
+  struct stat status;
+  struct statvfs system;
+  if (::fstat(fd, &status) != 0) return {};
+  FileIdentity id = {.inode = status.st_ino, .owner = status.st_uid, .mode = status.st_mode};
+  if (S_ISBLK(status.st_mode)) {
+    id.inode = status.st_rdev;  // its node is made anew at each start
+  } else if (::fstatvfs(fd, &system) == 0) {
+    id.file_system = system.f_fsid;
+  }
+  return id;
 }
 
 std::uint64_t data_from(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset) {

@@ -53,8 +53,9 @@ constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
 // Do both names lead to one file, or to one device? False where one of them leads nowhere.
 bool same_file(const std::string& one, const std::string& other);
 
-// File::modified, next_data and stored_bytes.
+// File::modified, identity, next_data and stored_bytes.
 std::int64_t modified_time(int fd, FileKind kind);
+FileIdentity identity_of(int fd);
 std::uint64_t data_from(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset);
 std::uint64_t stored_in(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset, std::uint64_t length);
 

@@ -88,6 +88,7 @@ class PosixFile final : public File {
     return stored_in(descriptor_.get(), kind_, size_, offset, length);
   }
   std::int64_t modified() const override { return modified_time(descriptor_.get(), kind_); }
+  FileIdentity identity() const override { return identity_of(descriptor_.get()); }
   std::uint64_t next_data(std::uint64_t offset) const override {
     return data_from(descriptor_.get(), kind_, size_, offset);
   }
@@ -151,7 +152,7 @@ void PosixFile::will_need(std::uint64_t offset, std::uint64_t length) const {
 }  // namespace
 
 Result<std::unique_ptr<File>> open_file(const std::string& path, ReadOptions options) {
-  auto opened = open_for_reading(path, options.direct);
+  auto opened = open_for_reading(path, options.direct, options.follow_link);
   if (!opened) return tl::unexpected(opened.error());
   const auto size = size_of(*opened, path);
   if (!size) return tl::unexpected(size.error());

@@ -26,6 +26,7 @@ class View final : public File {
   std::uint64_t allocated_bytes() const override { return plan_.base.allocated_bytes() + fresh(0, plan_.size); }
   FileKind kind() const override { return plan_.base.kind(); }
   const std::string& path() const override { return plan_.base.path(); }
+  FileIdentity identity() const override { return plan_.base.identity(); }
   std::uint64_t waits() const override { return plan_.base.waits(); }
   void will_need(std::uint64_t offset, std::uint64_t length) const override { plan_.base.will_need(offset, length); }
   std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override;

@@ -24,7 +24,7 @@ namespace {
 constexpr std::uint64_t piece_bytes = 1 << 20;
 constexpr std::uint64_t most_versions = 16;
 constexpr std::array<char, 8> magic = {'q', 'd', 'u', 'n', 'd', 'o', '\r', '\n'};
-constexpr std::uint32_t format = 1;
+constexpr std::uint32_t format = 2;
 
 struct HeaderOnDisk {
   std::array<char, 8> magic;
@@ -35,7 +35,8 @@ struct HeaderOnDisk {
   be64 old_modified, new_modified;
   be32 fingerprint;
   be32 name_bytes;
-  std::array<char, 436> name;
+  std::array<char, 412> name;  // in version 1 it goes on to the checksum
+  be64 file_system, inode, log_inode;
   be32 checksum;
 };
 static_assert(sizeof(HeaderOnDisk) == undo_sector);
@@ -71,6 +72,9 @@ Result<void> write_header(MutableFile& log, const UndoHeader& header) {
   disk.fingerprint.set(header.fingerprint);
   const std::size_t name_bytes = header.image.copy(disk.name.data(), disk.name.size());
   disk.name_bytes.set(static_cast<std::uint32_t>(name_bytes));
+  disk.file_system.set(header.image_id.file_system);
+  disk.inode.set(header.image_id.inode);
+  disk.log_inode.set(header.log_inode);
   disk.checksum.set(checksum_of(disk));
   if (auto done = log.write(0, std::as_bytes(std::span(&disk, 1))); !done) return done;
   return log.sync();
@@ -84,7 +88,19 @@ tl::unexpected<Error> damaged(const File& log, std::uint64_t offset, const char*
   return bad_log(log, fmt::format("the undo log is damaged at {:#x}: {}; take another copy of it", offset, what));
 }
 
-Result<UndoHeader> read_header(const File& log) {
+bool is_zero(std::span<const std::byte> bytes) {
+  return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
+}
+
+// All of a range, or an error: a log or an image doesn't end in the middle of what it is known to hold.
+Result<void> read_into(const File& file, std::uint64_t offset, std::span<std::byte> into) {
+  if (auto got = file.read(offset, into); !got) return tl::unexpected(got.error());
+  return {};
+}
+
+}  // namespace
+
+Result<UndoHeader> read_undo_header(const File& log) {
   HeaderOnDisk disk;
   const auto got = log.read(0, std::as_writable_bytes(std::span(&disk, 1)));
   if (!got) return tl::unexpected(got.error());
@@ -93,7 +109,8 @@ Result<UndoHeader> read_header(const File& log) {
   }
   if (*got < sizeof disk || disk.magic != magic) return bad_log(log, "it is no undo log of qcow2-dump");
   if (disk.checksum.get() != checksum_of(disk)) return damaged(log, 0, "the header's checksum is wrong");
-  if (disk.format.get() != format) return bad_log(log, "another version of qcow2-dump wrote it; use that one");
+  if (disk.format.get() == 0 || disk.format.get() > format)
+    return bad_log(log, "another version of qcow2-dump wrote it; use that one");
   const auto state = static_cast<UndoState>(disk.state.get());
   if (state != UndoState::sealed && state != UndoState::done) return damaged(log, 12, "the state is unknown");
 
@@ -106,21 +123,15 @@ Result<UndoHeader> read_header(const File& log) {
   header.old_modified = static_cast<std::int64_t>(disk.old_modified.get());
   header.new_modified = static_cast<std::int64_t>(disk.new_modified.get());
   header.fingerprint = disk.fingerprint.get();
-  header.image.assign(disk.name.data(), std::min<std::size_t>(disk.name_bytes.get(), disk.name.size()));
+  const std::size_t room =
+      disk.format.get() == 1 ? offsetof(HeaderOnDisk, checksum) - offsetof(HeaderOnDisk, name) : disk.name.size();
+  header.image.assign(reinterpret_cast<const char*>(&disk) + offsetof(HeaderOnDisk, name),
+                      std::min<std::size_t>(disk.name_bytes.get(), room));
+  if (disk.format.get() == 1) return header;
+  header.image_id = {.file_system = disk.file_system.get(), .inode = disk.inode.get()};
+  header.log_inode = disk.log_inode.get();
   return header;
 }
-
-bool is_zero(std::span<const std::byte> bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
-}
-
-// All of a range, or an error: a log or an image doesn't end in the middle of what it is known to hold.
-Result<void> read_into(const File& file, std::uint64_t offset, std::span<std::byte> into) {
-  if (auto got = file.read(offset, into); !got) return tl::unexpected(got.error());
-  return {};
-}
-
-}  // namespace
 
 Result<void> UndoWriter::add(std::uint64_t offset, std::span<const std::byte> before,
                              std::span<const std::uint32_t> checksums) {
@@ -160,6 +171,7 @@ Result<void> UndoWriter::seal(UndoHeader header) {
   header_.state = UndoState::sealed;
   header_.records = records_;
   header_.log_bytes = at_;
+  header_.log_inode = log_.identity().inode;
   if (auto done = log_.sync(); !done) return done;
   return write_header(log_, header_);
 }
@@ -176,7 +188,7 @@ Result<void> set_state(MutableFile& log, UndoHeader header, UndoState state) {
 
 Result<UndoLog> UndoLog::read(const File& log, bool torn_too) {
   UndoLog result(log);
-  auto header = read_header(log);
+  auto header = read_undo_header(log);
   if (!header) return tl::unexpected(header.error());
   result.header_ = std::move(*header);
   if (auto done = result.read_records(torn_too); !done) return tl::unexpected(done.error());

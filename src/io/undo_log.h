@@ -3,7 +3,8 @@
 //
 // Layout (all numbers big-endian):
 //   sector 0   header: magic, version, state, length of the image before and after, number of records, length of the
-//              log, fingerprint of the image before, times of its last change before and after, its name; CRC-32.
+//              log, fingerprint of the image before, times of its last change before and after, its name; file system
+//              and inode of the image, and the log's own inode (none in version 1, which is read, too); CRC-32.
 //   records    {offset, bytes, versions; CRC-32 of all of the record}, the old bytes, then for each 512-byte sector
 //              CRC-32s of what the transaction puts there, one a version (a sector may be written in two stages).
 //              In order of their places, none overlapping. No version: the sector is cut off.
@@ -38,6 +39,13 @@ struct UndoHeader {
   std::uint32_t fingerprint = 0;  // of the image before: CRC-32 of its first MiB
   std::int64_t old_modified = 0, new_modified = 0;
   std::string image;  // the image's file name, for people
+  FileIdentity image_id = {};  // which file the image is: no owner and no mode
+  std::uint64_t log_inode = 0;
+
+  // Was it written for this very image, and is it no copy?
+  bool bound(const FileIdentity& image_now, const FileIdentity& log_now) const {
+    return image_id.same_file(image_now) && log_inode == log_now.inode;
+  }
 };
 
 // Writes a log. Any error leaves the image as it was, since nothing of it may be touched before seal() succeeds.
@@ -127,6 +135,9 @@ class UndoLog {
   std::vector<Record> records_;
   std::optional<std::string> torn_;
 };
+
+// What a log says about itself; of its records nothing is read. Errors as of UndoLog::read.
+Result<UndoHeader> read_undo_header(const File& log);
 
 // Says in a log's header in what state its image is.
 Result<void> set_state(MutableFile& log, UndoHeader header, UndoState state);

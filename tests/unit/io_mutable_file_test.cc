@@ -151,6 +151,14 @@ TEST_F(PosixMutable, ATransactionOnARealFile) {
   const std::int64_t modified = image->modified();
   EXPECT_NE(modified, 1'000'000'000);
 
+  // The log knows what it was written for, and that it is no copy.
+  const UndoHeader header = value_of(read_undo_header(*log));
+  EXPECT_TRUE(header.bound(open(path)->identity(), log->identity()));
+  EXPECT_FALSE(header.bound(log->identity(), log->identity()));
+  EXPECT_FALSE(header.bound(image->identity(), image->identity()));
+  EXPECT_EQ(log->identity().mode, S_IFREG | 0600u);
+  EXPECT_EQ(log->identity().owner, ::geteuid());
+
   const auto second = value_of(create_file(place("log2")));
   expect_ok(undo(*image, *log, second.get(), "image", false, interrupted));
   EXPECT_EQ(all_of(*open(path)), before);

@@ -1,6 +1,7 @@
 // What a log is believed, and what not.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <libdeflate.h>
 
 #include <cerrno>
 
@@ -111,6 +112,22 @@ TEST_F(UndoLogTest, RefusesAnotherLength) {
 TEST_F(UndoLogTest, RefusesToUndoTwice) {
   EXPECT_THAT(refusal(before_, log_), HasSubstr("IMAGE is already as it was before"));
   EXPECT_THAT(refusal(before_, sealed()), HasSubstr("IMAGE is already as it was before"));
+}
+
+// The first version named neither the image's file nor its own, and had more room for the name.
+TEST_F(UndoLogTest, ReadsTheFirstVersion) {
+  std::string old = log_;
+  old[11] = 1;
+  const std::string name = std::string(430, 'n') + "image";
+  old.replace(72, name.size(), name);
+  const std::uint32_t length = static_cast<std::uint32_t>(name.size());
+  for (int i = 0; i < 4; ++i) old[68 + i] = static_cast<char>(length >> (24 - 8 * i));
+  const std::uint32_t sum = libdeflate_crc32(0, old.data(), 508);
+  for (int i = 0; i < 4; ++i) old[508 + i] = static_cast<char>(sum >> (24 - 8 * i));
+  EXPECT_EQ(refusal(after_, old, modified_), "");
+  const UndoHeader header = value_of(read_undo_header(*memory_file(old)));
+  EXPECT_EQ(header.image, name);
+  EXPECT_FALSE(header.bound(header.image_id, {}));
 }
 
 // A damaged record is left out by force, and the others are not; a header that is damaged can't be forced.

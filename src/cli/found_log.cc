@@ -1,0 +1,160 @@
+#include "cli/found_log.h"
+
+#include <fmt/core.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <utility>
+
+#include "io/transaction.h"
+#include "report/escape.h"
+
+namespace qd::cli {
+namespace {
+
+// The name of an image's first log. The others have a number behind it.
+std::string first_log(const Options& options, const File& image) {
+  if (!options.undo_log.empty()) return options.undo_log;
+  const std::string& path = image.path();
+  return (image.kind() == FileKind::block_device ? path.substr(path.rfind('/') + 1) : path) + ".undo";
+}
+
+std::string log_name(const std::string& first, int n) { return n == 1 ? first : fmt::format("{}.{}", first, n); }
+
+// In their order; some may have been removed.
+std::vector<int> log_numbers(const std::string& first) {
+  std::vector<int> numbers;
+  const std::filesystem::path path(first);
+  const std::string name = path.filename().string() + ".";
+  constexpr int most = 1'000'000;  // whatever has a higher number is not ours
+  std::error_code unreadable;      // then whoever makes a log will say so
+  const auto folder = path.has_parent_path() ? path.parent_path() : std::filesystem::path(".");
+  for (std::filesystem::directory_iterator at(folder, unreadable), end; !unreadable && at != end;
+       at.increment(unreadable)) {
+    const std::string other = at->path().filename().string();
+    if (!other.starts_with(name)) continue;
+    int n = 0;
+    const auto [stop, error] = std::from_chars(other.data() + name.size(), other.data() + other.size(), n);
+    const bool whole = error == std::errc() && stop == other.data() + other.size();
+    if (whole && n > 1 && n < most) numbers.push_back(n);
+  }
+  if (::access(first.c_str(), F_OK) == 0) numbers.push_back(1);
+  std::ranges::sort(numbers);
+  return numbers;
+}
+
+Result<std::unique_ptr<MutableFile>> create_next(const std::string& first) {
+  const std::vector<int> numbers = log_numbers(first);
+  for (int n = numbers.empty() ? 1 : numbers.back() + 1;; ++n) {
+    auto log = create_file(log_name(first, n));
+    if (log || log.error().number != EEXIST) return log;
+  }
+}
+
+std::string user_name(std::uint32_t id) {
+  const passwd* const user = ::getpwuid(id);
+  return user ? fmt::format("{} (user {})", user->pw_name, id) : fmt::format("user {}", id);
+}
+
+// In a name space, nobody (65534) is everybody who isn't known there.
+bool is_owners(const FileIdentity& log, const FileIdentity& image) {
+  constexpr std::uint32_t nobody = 65534;
+  return log.owner == ::geteuid() || (log.owner == image.owner && log.owner != nobody);
+}
+
+// What it takes to use a log after all.
+tl::unexpected<Error> refuse(const File& log, const File& image, const std::string& why, std::string_view force) {
+  return fail(
+      EACCES,
+      fmt::format("{0} says that a change of {1} was interrupted, but {2}; nothing was changed. If you know the "
+                  "log, take the image back with \"qcow2-dump -m undo {3}-F {4} {5}\"; if not, remove it and "
+                  "try again",
+                  log.path(), image.path(), why, force, report::shell_quote(log.path()),
+                  report::shell_quote(image.path())));
+}
+
+// Where a link leads is looked at, but not believed.
+std::unique_ptr<File> open_log(const std::string& path, bool& link) {
+  auto file = open_file(path, {.follow_link = false});
+  link = !file && file.error().number == ELOOP;
+  if (link) file = open_file(path);
+  return file ? std::move(*file) : nullptr;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const File& image) {
+  return options.undo_log.empty() ? create_next(first_log(options, image)) : create_file(options.undo_log);
+}
+
+Result<std::unique_ptr<MutableFile>> create_log_beside(const Options& options, const File& image) {
+  return create_next(first_log(options, image));
+}
+
+void remove_log(const File& log) {
+  struct stat status;
+  if (::lstat(log.path().c_str(), &status) != 0 || status.st_ino != log.identity().inode) return;
+  ::unlink(log.path().c_str());
+}
+
+bool changes_nothing(const UndoLog& log, const File& image) {
+  Transaction back(image);
+  return log.plan(back) && back.empty();
+}
+
+std::string why_not_ours(const File& log, const File& image) {
+  const FileIdentity id = log.identity();
+  if (!S_ISREG(id.mode)) return "it is no regular file";
+  const std::string owner = user_name(id.owner);
+  if (!is_owners(id, image.identity())) {
+    return fmt::format("it belongs to {}, and neither to who runs this nor to the image's owner, {}", owner,
+                       user_name(image.identity().owner));
+  }
+  if ((id.mode & (S_IWGRP | S_IWOTH)) != 0) return fmt::format("others than its owner, {}, can write to it", owner);
+  return "";
+}
+
+std::vector<std::string> log_names(const Options& options, const File& image) {
+  const std::string first = first_log(options, image);
+  std::vector<std::string> names;
+  for (const int n : log_numbers(first)) names.push_back(log_name(first, n));
+  return names;
+}
+
+// Of a log that isn't ours only the header is read: its maker decides how long the rest takes. A newer log of ours that
+// tells of no interruption ends the search, for the image was changed since: unless nothing of that change has
+// happened. One that isn't ours doesn't end it, or a stranger could hide with it that ours is needed.
+Result<std::optional<FoundLog>> interrupted_log(std::vector<std::string>& names, const File& image) {
+  while (!names.empty()) {
+    const std::string path = std::move(names.back());
+    names.pop_back();
+    bool link = false;
+    auto file = open_log(path, link);
+    if (!file) continue;
+    const auto header = read_undo_header(*file);
+    if (!header) continue;
+    const auto [least, most] = std::minmax(header->old_size, header->new_size);
+    const bool sealed = header->state == UndoState::sealed && least <= image.size() && image.size() <= most;
+    const std::string theirs = why_not_ours(*file, image), why = theirs.empty() && link ? "it is a link" : theirs;
+    if (!why.empty() && sealed) return refuse(*file, image, why, theirs.empty() ? "" : "--force ");
+    if (!why.empty()) continue;
+
+    const bool bound = header->bound(image.identity(), file->identity());
+    auto log = sealed ? UndoLog::read(*file) : fail(EINVAL, "");
+    if (log && log->fits(image, image.modified()) && log->half_done(image).value_or(false)) {
+      if (!bound)
+        return refuse(*file, image,
+                      "it may be another one's: the image or the log was copied, or an older version wrote it", "");
+      return FoundLog{std::move(file), std::move(*log)};
+    }
+    if (bound && !(log && changes_nothing(*log, image))) return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+}  // namespace qd::cli

@@ -1,0 +1,45 @@
+// Undo logs that are found by their names. Whoever can create a file beside an image can put one there, so none of them
+// is believed for its name and its checksums: what it says the image will hold.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "cli/options.h"
+#include "io/mutable_file.h"
+#include "io/undo_log.h"
+
+namespace qd::cli {
+
+// A new log: of the name asked for, or of the next one beside the image; a device's lie in the working folder.
+Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const File& image);
+// One beside `log`, whatever name was asked for.
+Result<std::unique_ptr<MutableFile>> create_log_beside(const Options& options, const File& image);
+
+// Removes a log, unless its name leads to another file by now.
+void remove_log(const File& log);
+
+// Why a log isn't to be used unless somebody vouches for it: others than who runs this and the image's owner (who may
+// change the image anyway) have made it, or can write to it. Empty: there is no such reason.
+std::string why_not_ours(const File& log, const File& image);
+
+// Is the image what it was before the change that the log is of?
+bool changes_nothing(const UndoLog& log, const File& image);
+
+struct FoundLog {
+  std::unique_ptr<File> file;
+  UndoLog log;
+};
+
+// The logs of an image that there may be, the newest last.
+std::vector<std::string> log_names(const Options& options, const File& image);
+
+// The newest of them that tells of a change of this image which was interrupted, which is then no more among the names,
+// nor are the newer ones. Error: there seems to be one, but it isn't to be believed unasked; the sentence has the way
+// out.
+Result<std::optional<FoundLog>> interrupted_log(std::vector<std::string>& names, const File& image);
+
+}  // namespace qd::cli
