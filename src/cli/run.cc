@@ -179,7 +179,7 @@ int exit_code(const Error& error) { return error.number > 0 && error.number < 25
 }  // namespace
 
 int complain(const Error& error) {
-  const std::string line = "qcow2-dump: " + error.message + "\n";
+  const std::string line = "qcow2-dump: " + report::escape(error.message) + "\n";
   (void)!::write(STDERR_FILENO, line.data(), line.size());
   return exit_code(error);
 }

@@ -138,7 +138,7 @@ Result<void> Applying::keep_present_state() {
     return fail(EINVAL, fmt::format("--keep-as wants a name of 1 to {} bytes", longest));
   }
   if (std::ranges::any_of(table.entries, [&](const auto& s) { return s.id == name || s.name == name; })) {
-    return fail(EINVAL, fmt::format("--keep-as: there is a snapshot called \"{}\" already", report::escape(name)));
+    return fail(EINVAL, fmt::format("--keep-as: there is a snapshot called \"{}\" already", name));
   }
   if (active_damaged()) {
     return refused(
@@ -170,7 +170,7 @@ Result<void> Applying::keep_present_state() {
   entries.push_back(kept);
   if (!repair::write_snapshots(w_, entries)) return {};
   act(w_, repair::snapshot_field, repair::snapshot_field_bytes,
-      fmt::format("the present state is kept as snapshot {} (\"{}\")", kept.id, report::short_name(name)));
+      fmt::format("the present state is kept as snapshot {} (\"{}\")", kept.id, report::beginning(name)));
   return {};
 }
 

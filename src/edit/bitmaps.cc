@@ -22,7 +22,7 @@ Result<void> mark_dirty(Work& w, const format::Bitmap& b, std::uint64_t disk_siz
   const std::uint64_t entries = table_entries(g, disk_size, b.granularity_bits);
   if (entries == 0 || entries > format::max_bitmap_bytes >> g.cluster_bits) {
     return refused(
-        fmt::format("bitmap \"{}\" can't describe a disk of {} bytes", report::short_name(b.name), disk_size));
+        fmt::format("bitmap \"{}\" can't describe a disk of {} bytes", report::beginning(b.name), disk_size));
   }
   const std::uint64_t clusters = g.clusters(entries * sizeof(be64));
   std::vector<be64> table((clusters << g.cluster_bits) / sizeof(be64));
@@ -37,7 +37,7 @@ Result<void> mark_dirty(Work& w, const format::Bitmap& b, std::uint64_t disk_siz
   static_assert(offsetof(format::RawBitmapEntry, table_offset) == 0 && sizeof field == 12);
   w.write(Stage::point, b.at, std::as_bytes(std::span(&field, 1)));
   act(w, b.at, sizeof field,
-      fmt::format("bitmap \"{}\" says that all of the disk has changed", report::short_name(b.name)));
+      fmt::format("bitmap \"{}\" says that all of the disk has changed", report::beginning(b.name)));
   return {};
 }
 

@@ -32,11 +32,10 @@ Result<std::uint64_t> parse_value(const std::string& text, unsigned bits) {
   const bool inverted = text.starts_with('~');
   const auto number = parse_number(std::string_view(text).substr(inverted));
   if (!number) {
-    return fail(EINVAL, fmt::format("-V {}: a number is wanted, decimal or 0x..., perhaps with ~ in front",
-                                    report::escape(text)));
+    return fail(EINVAL, fmt::format("-V {}: a number is wanted, decimal or 0x..., perhaps with ~ in front", text));
   }
   if (*number > most) {
-    return fail(EINVAL, fmt::format("-V {}: {} bits hold no more than 0x{:x}", report::escape(text), bits, most));
+    return fail(EINVAL, fmt::format("-V {}: {} bits hold no more than 0x{:x}", text, bits, most));
   }
   return inverted ? ~*number & most : *number;
 }
@@ -73,7 +72,7 @@ Result<void> set_text(Work& w, const BytePlace& place, const std::string& text) 
   for (const format::Snapshot& s : table.entries) entries.push_back(repair::read_snapshot(w, s));
   const std::string old = std::exchange(id ? entries[place.snapshot].id : entries[place.snapshot].name, text);
   act(w, texts[place.snapshot].at, texts[place.snapshot].bytes,
-      fmt::format("{}: \"{}\" becomes \"{}\"", place.name, report::short_name(old), report::short_name(text)));
+      fmt::format("{}: \"{}\" becomes \"{}\"", place.name, report::beginning(old), report::beginning(text)));
   w.let_go_since(w.result());
   if (repair::write_snapshots(w, entries) && w.look()) settle_refcounts(w);
   repair::clear_unknown_features(w);
@@ -138,13 +137,12 @@ Result<void> perform(Work& w, const CopyBytes& copy, const File* source) {
   const auto end = checked_add(from->value, copy.bytes);
   if (copy.bytes == 0 || !end || *end > file.size()) {
     return fail(EINVAL, fmt::format("{} ends at 0x{:x}: there are no {} bytes at 0x{:x}; nothing was changed",
-                                    report::escape(file.path()), file.size(), copy.bytes, from->value));
+                                    file.path(), file.size(), copy.bytes, from->value));
   }
   if (auto within = require_within(w, to->at, copy.bytes); !within) return within;
   w.copy_from(Stage::point, to->at, file, *from, copy.bytes);
   act(w, to->at, copy.bytes,
-      fmt::format("{} bytes from 0x{:x} of {}", copy.bytes, from->value,
-                  source ? report::escape(copy.file) : "the image itself"));
+      fmt::format("{} bytes from 0x{:x} of {}", copy.bytes, from->value, source ? copy.file : "the image itself"));
   return {};
 }
 

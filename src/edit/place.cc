@@ -74,10 +74,10 @@ class Finder {
     return no_place(
         fmt::format("\"{}\" is no place; they are called like 0x50000, header.l1_size, l1[3], l2[3,672], "
                     "refcount[12], refcount_table[0], snapshot[0].name, snapshot[0].l2[3,672]",
-                    report::escape(text_)));
+                    text_));
   }
   tl::unexpected<Error> missing(const std::string& why) const {
-    return no_place(fmt::format("there is no {}: {}", report::escape(text_), why));
+    return no_place(fmt::format("there is no {}: {}", text_, why));
   }
   BytePlace entry(PlaceKind kind, HostOffset at) const { return {kind, at, 8, 0, 64, nullptr, 0, text_}; }
 

@@ -72,7 +72,7 @@ void settle_refcounts(Work& w) {
 
 std::string snapshot_text(const Work& w, std::size_t number) {
   const format::Snapshot& s = w.image().snapshots.entries[number];
-  return fmt::format("snapshot {} (\"{}\")", report::short_name(s.id), report::short_name(s.name));
+  return fmt::format("snapshot {} (\"{}\")", report::beginning(s.id), report::beginning(s.name));
 }
 
 void set_field(Work& w, std::string_view name, std::uint64_t value) {

@@ -89,11 +89,38 @@ std::string escape(std::string_view text, std::size_t most) {
   return cut || text.size() > most ? result + "..." : result;
 }
 
-std::string valid_utf8(std::string_view text) {
-  std::string result;
-  result.reserve(text.size());
-  for_characters(text, [&](std::string_view bytes, const Character& c) { result += c.valid ? bytes : "\xef\xbf\xbd"; });
-  return result;
+std::string beginning(std::string_view name) {
+  constexpr std::size_t most = 128;
+  if (name.size() <= most) return std::string(name);
+  std::size_t end = most;
+  while (end > most - 3 && (name[end] & 0xc0) == 0x80) --end;  // not within a character
+  return std::string(name.substr(0, end)) + "...";
+}
+
+std::string json_string(std::string_view text) {
+  std::string result = "\"";
+  result.reserve(text.size() + 2);
+  const auto append_unit = [&](char32_t unit) {
+    fmt::format_to(std::back_inserter(result), "\\u{:04x}", static_cast<std::uint32_t>(unit));
+  };
+  for_characters(text, [&](std::string_view bytes, const Character& c) {
+    if (!c.valid) {
+      result += "\xef\xbf\xbd";
+    } else if (c.code == '\n') {
+      result += "\\n";
+    } else if (c.code == '"' || c.code == '\\') {
+      result += '\\';
+      result += bytes;
+    } else if (!treacherous(c.code)) {
+      result += bytes;
+    } else if (c.code < 0x10000) {
+      append_unit(c.code);
+    } else {  // two units of UTF-16
+      append_unit(0xd800 + ((c.code - 0x10000) >> 10));
+      append_unit(0xdc00 + ((c.code - 0x10000) & 0x3ff));
+    }
+  });
+  return result + '"';
 }
 
 std::string shell_quote(std::string_view path) {

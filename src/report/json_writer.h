@@ -86,8 +86,8 @@ class Json {
  private:
   void key(std::string_view name) { writer_.Key(name.data(), static_cast<rapidjson::SizeType>(name.size())); }
   void string(std::string_view text) {
-    const std::string valid = valid_utf8(text);
-    writer_.String(valid.data(), static_cast<rapidjson::SizeType>(valid.size()));
+    const std::string quoted = json_string(text);
+    writer_.RawValue(quoted.data(), quoted.size(), rapidjson::kStringType);
   }
 
   JsonStream stream_;

@@ -19,7 +19,7 @@ std::string list(const image::Image& image, const Numbers& numbers) {
   for (std::size_t i = 0; i < numbers.size() && i < most; ++i) {
     const format::Snapshot& s = image.snapshots.entries[numbers[i]];
     text +=
-        fmt::format("{}snapshot[{}] {} (\"{}\")", i == 0 ? "" : ", ", numbers[i], short_name(s.id), short_name(s.name));
+        fmt::format("{}snapshot[{}] {} (\"{}\")", i == 0 ? "" : ", ", numbers[i], beginning(s.id), beginning(s.name));
   }
   if (numbers.size() > most) text += fmt::format(" and {} more", numbers.size() - most);
   return text;
@@ -51,17 +51,17 @@ Result<std::size_t> find_snapshot(const image::Image& image, const std::string& 
   const Numbers& found = by_id.empty() ? by_name : by_id;
   if (found.size() == 1) return found.front();
   if (found.size() > 1) {
-    return fail(EINVAL, fmt::format("several snapshots are called \"{}\": {}; say which with snapshot[N]",
-                                    escape(wanted), list(image, found)));
+    return fail(EINVAL, fmt::format("several snapshots are called \"{}\": {}; say which with snapshot[N]", wanted,
+                                    list(image, found)));
   }
-  return fail(EINVAL, fmt::format("no snapshot is called \"{}\"; the image has {}", escape(wanted),
+  return fail(EINVAL, fmt::format("no snapshot is called \"{}\"; the image has {}", wanted,
                                   entries.empty() ? "none" : list(image, everyone)));
 }
 
 Result<Selection> select(const image::Image& image, const std::string& output, const std::string& snapshot) {
   Selection selection;
   if (output != "refcount" && output != "snapshot" && output != "all") {
-    return fail(EINVAL, fmt::format("-o knows refcount, snapshot and all, but not \"{}\"", escape(output)));
+    return fail(EINVAL, fmt::format("-o knows refcount, snapshot and all, but not \"{}\"", output));
   }
   selection.refcounts = output != "snapshot";
   selection.mapping = output != "refcount";

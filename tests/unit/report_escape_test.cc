@@ -52,8 +52,9 @@ TEST(Escape, CutsBetweenCharacters) {
 }
 
 TEST(ValidUtf8, ReplacesOnlyWhatIsBroken) {
-  EXPECT_EQ(valid_utf8("数\xff\x1b"), "数\xef\xbf\xbd\x1b");
-  EXPECT_EQ(valid_utf8("\xed\xa0\x80"), "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
+  EXPECT_EQ(json_string("数\xff\x1b"), "\"数\xef\xbf\xbd\\u001b\"");
+  EXPECT_EQ(json_string("\xed\xa0\x80"), "\"\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"");
+  EXPECT_EQ(json_string("a\n\"\\/\u007f\u009b\u202e\U000e0001ü"), R"("a\n\"\\/\u007f\u009b\u202e\udb40\udc01ü")");
 }
 
 TEST(ShellQuote, OnlyWhereNeeded) {

@@ -67,7 +67,7 @@ TEST(Selection, APlaceInTheTableGoesBeforeAll) {
 TEST(Selection, UnknownAndAmbiguousOnesAreErrors) {
   const image::Image image = with_snapshots({{"1", "x\x1b"}, {"1", "same"}, {"3", "same"}});
   EXPECT_EQ(refused(image, "nobody"),
-            "no snapshot is called \"nobody\"; the image has snapshot[0] 1 (\"x\\x1b\"), snapshot[1] 1 (\"same\"), "
+            "no snapshot is called \"nobody\"; the image has snapshot[0] 1 (\"x\x1b\"), snapshot[1] 1 (\"same\"), "
             "snapshot[2] 3 (\"same\")");
   EXPECT_EQ(refused(image, "same"),
             "several snapshots are called \"same\": snapshot[1] 1 (\"same\"), snapshot[2] 3 (\"same\"); say which with "
