@@ -1,5 +1,6 @@
 // The files an image needs. Names are relative to the folder of the image that holds them, as QEMU resolves them; names
-// with a protocol ("nbd://…", "json:…") are not followed.
+// with a protocol ("nbd://…", "json:…") are not followed. With -b no file but the image is opened: only the names are
+// judged.
 #include "image/chain.h"
 
 #include <fmt/core.h>
@@ -11,8 +12,7 @@
 namespace qd::check {
 
 void check_backing_chain(Context& c) {
-  if (!c.options.backing_chain || !c.image.backing_file) return;
-  const image::Chain chain = image::open_chain(c.image);
+  if (!c.image.backing_file) return;
   const auto report = [&](Code code, std::string detail, std::uint64_t found = 0, std::uint64_t expected = 0) {
     Finding f;
     f.code = code;
@@ -21,9 +21,18 @@ void check_backing_chain(Context& c) {
     f.expected = expected;
     c.report(f);
   };
+  const auto report_place = [&](const std::string& name, std::string_view why) {
+    if (!why.empty()) report(Code::backing_elsewhere, fmt::format("\"{}\": {}", name, why));
+  };
+  if (!c.options.backing_chain) {
+    const std::string &from = c.image.file().path(), &name = *c.image.backing_file;
+    return report_place(name, image::elsewhere(from, name, image::resolve(from, name), false));
+  }
+  c.result.chain = image::open_chain(c.image);
   std::uint64_t size = c.image.header.size;
-  for (const image::Link& link : chain.links) {
+  for (const image::Link& link : c.result.chain->links) {
     const std::string name = fmt::format("\"{}\"", link.name);
+    report_place(link.name, link.elsewhere);
     if (link.loop) return report(Code::backing_loop, name);
     if (link.remote) return;
     if (!link.error.empty()) return report(Code::backing_missing, fmt::format("{}: {}", name, link.error));
@@ -44,19 +53,31 @@ void open_data_file(Context& c) {
   c.data_claims = std::make_unique<Claims>(std::min(c.geometry().clusters(c.image.header.size), mappable), nullptr,
                                            c.image.file().allocated_bytes());
   if (!c.image.data_file) return;
-  const std::string path = image::resolve(c.image.file().path(), *c.image.data_file);
-  if (image::has_protocol(path)) return;
-  // QEMU looks from the working folder; beside the image is where people look.
-  auto file = open_file(*c.image.data_file);
-  if (!file) file = open_file(path);
-  if (file) {
-    c.data_file_size = (*file)->size();
-    return;
+  const std::string &from = c.image.file().path(), &name = *c.image.data_file;
+  std::string path = image::resolve(from, name);
+  const auto report = [&](Code code, std::string_view why) {
+    Finding f;
+    f.code = code;
+    f.detail = fmt::format("\"{}\": {}", name, why);
+    c.report(f);
+  };
+  if (c.options.backing_chain && !image::has_protocol(path)) {
+    // QEMU looks from the working folder; beside the image is where people look.
+    auto file = open_file(name);
+    if (file) {
+      path = name;
+    } else {
+      file = open_file(path);
+    }
+    if (file) {
+      c.data_file_size = (*file)->size();
+    } else {
+      report(Code::data_file_missing, file.error().message);
+    }
   }
-  Finding f;
-  f.code = Code::data_file_missing;
-  f.detail = fmt::format("\"{}\": {}", *c.image.data_file, file.error().message);
-  c.report(f);
+  if (const auto why = image::elsewhere(from, name, path, c.options.backing_chain); !why.empty()) {
+    report(Code::data_file_elsewhere, why);
+  }
 }
 
 }  // namespace qd::check

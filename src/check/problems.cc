@@ -87,6 +87,10 @@ constexpr std::array<Problem, code_count> table{{
     {backing_loop, "backing.loop", warning, Status::good, nowhere, Repair::user,
      "the backing chain comes back to {detail}",
      "No program can open such a chain. One of the names is wrong: set it right with -m rebase."},
+    {backing_elsewhere, "backing.elsewhere", warning, Status::good, nowhere, Repair::user,
+     "backing file {detail}",
+     "A guest with this image reads that file, too. If you don't know who made the image, make sure that it may: the "
+     "name can lead to any file of this machine. -b keeps this program from opening it."},
     {backing_size, "backing.size", warning, Status::good, nowhere, Repair::none,
      "backing file {detail} is larger ({found_n} bytes) than this disk ({expected_n} bytes)",
      "What lies behind the end of this disk is not visible through it."},
@@ -95,6 +99,10 @@ constexpr std::array<Problem, code_count> table{{
      "Record the right format with -m rebase: a guessed format is a security risk."},
     {data_file_missing, "data-file.missing", warning, Status::good, nowhere, Repair::user,
      "external data file {detail}", "All guest data lies in that file; this image is only its map."},
+    {data_file_elsewhere, "data-file.elsewhere", warning, Status::good, nowhere, Repair::user,
+     "external data file {detail}",
+     "A guest with this image reads and writes that file. If you don't know who made the image, make sure that it may: "
+     "the name can lead to any file of this machine. -b keeps this program from opening it."},
     {data_file_past_end, "data-file.past-end", error, Status::corrupt, nowhere, Repair::none,
      "{where} refers to {host} of the data file, past its end ({expected})",
      "The data file was truncated, or is not the one that belongs to this image."},

@@ -12,6 +12,7 @@
 #include "check/claims.h"
 #include "check/findings.h"
 #include "check/leaks.h"
+#include "image/chain.h"
 #include "image/image.h"
 #include "image/refcounts.h"
 #include "image/walk.h"
@@ -103,6 +104,7 @@ struct Result {
   bool owners_complete = true;
   std::vector<std::string> snapshot_names;  // by number: "ID (NAME)"
   LeakDoubt leak_doubt;                     // may what looks leaked be freed?
+  std::optional<image::Chain> chain;        // if there is one, and it was looked at
   double seconds = 0;
 
   // For whoever prints refcounts next to references; null where the image has no readable geometry.

@@ -23,7 +23,7 @@ SAFE: these only read; not a byte of the image changes
   -f, --flags            dump: raw entries with COPIED, COMPRESSED, ZERO
   -R, --repair off       don't say what could be repaired
                 check    say it (the default)
-  -b, --base             don't look at the backing files
+  -b, --base             open no file but the image: no backing or data file
   -c, --compress         decompress every compressed cluster, report failures
   -l, --lock             hold QEMU's lock; fail if somebody writes to the image
   -N, --nocache          leave the page cache as it is (O_DIRECT)

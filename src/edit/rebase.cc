@@ -12,7 +12,6 @@
 #include "edit/commands.h"
 #include "image/chain.h"
 #include "io/posix_calls.h"
-#include "report/escape.h"
 
 namespace qd::edit {
 namespace {
@@ -93,7 +92,7 @@ Result<void> Rebasing::require_name() const {
   }
   const std::string path = image::resolve(w_.image().file().path(), wanted_.name);
   if (wanted_.unchecked || !image::has_protocol(path)) return {};
-  return refused(fmt::format("{} can't be looked at. -b writes the name unchecked", report::escape(wanted_.name)));
+  return refused(fmt::format("{} can't be looked at. -b writes the name unchecked", wanted_.name));
 }
 
 // The guest sees more or less of a base of another size than before.
@@ -104,13 +103,13 @@ Result<void> Rebasing::require_size(const image::Link& base) const {
     return refused(
         fmt::format("{} has a disk of {} bytes, the present backing file one of {}: it is another disk. --force "
                     "writes its name all the same",
-                    report::escape(wanted_.name), base.disk_bytes, old_base_->disk_bytes));
+                    wanted_.name, base.disk_bytes, old_base_->disk_bytes));
   }
   if (base.disk_bytes > disk) {
     return refused(
         fmt::format("{} has a disk of {} bytes, more than this image's {}: the rest would be cut off. "
                     "--force writes its name all the same",
-                    report::escape(wanted_.name), base.disk_bytes, disk));
+                    wanted_.name, base.disk_bytes, disk));
   }
   return {};
 }
@@ -119,7 +118,7 @@ Result<void> Rebasing::require_size(const image::Link& base) const {
 Result<std::string> Rebasing::look_at_chain() {
   const image::Chain chain = image::open_chain(w_.image());
   for (const image::Link& link : chain.links) {
-    const std::string name = report::escape(link.path);
+    const std::string name = link.path;
     if (link.loop) return refused(fmt::format("{} leads back to a file that stands before it: a loop", name));
     if (!link.error.empty()) {
       return refused(fmt::format("the chain ends at {}: {}. -b writes the name unchecked", name, link.error));
@@ -129,7 +128,7 @@ Result<std::string> Rebasing::look_at_chain() {
   if (base.foreign) {
     return refused(
         fmt::format("{} looks like a {} image, whose content can't be looked at. -b writes the name unchecked",
-                    report::escape(base.path), *base.foreign));
+                    base.path, *base.foreign));
   }
   if (auto size = require_size(base); !size) return tl::unexpected(size.error());
   shorter_ = base.disk_bytes < w_.image().header.size;
@@ -139,7 +138,7 @@ Result<std::string> Rebasing::look_at_chain() {
     return refused(fmt::format(
         "{} looks like qcow2, but the present backing file is recorded as raw: if this is the same disk, its "
         "guest may have written that. -b keeps raw; --force records qcow2",
-        report::escape(base.path)));
+        base.path));
   }
   return base.real_format;
 }
@@ -175,7 +174,7 @@ Result<void> Rebasing::write(const std::optional<std::string>& format) {
 Result<void> Rebasing::run() {
   if (auto possible = require_possible(); !possible) return possible;
   if (auto name = require_name(); !name) return name;
-  if (old_name_) {
+  if (old_name_ && !wanted_.unchecked) {
     const image::Chain chain = image::open_chain(w_.image());
     const image::Link& base = chain.links.front();
     if (base.error.empty() && !base.remote && !base.loop) old_base_ = base;
@@ -194,7 +193,7 @@ Result<void> Rebasing::run() {
   }
   if (w_.transaction().empty()) return {};
   const auto quoted = [](const std::optional<std::string>& text) {
-    return text ? fmt::format("\"{}\"", report::escape(*text)) : std::string("none");
+    return text ? fmt::format("\"{}\"", *text) : std::string("none");
   };
   const std::optional<std::string> name = wanted_.name.empty() ? std::nullopt : std::optional(wanted_.name);
   act(w_, HostOffset(0), w_.geometry().cluster_size(),

@@ -38,6 +38,21 @@ std::string resolve(const std::string& from, std::string_view name) {
   return (std::filesystem::path(from).parent_path() / name).string();
 }
 
+std::string_view elsewhere(const std::string& from, std::string_view name, const std::string& path, bool look) {
+  namespace fs = std::filesystem;
+  if (has_protocol(path)) return "a name with a protocol, which is not followed";
+  if (resolve("", name).starts_with('/')) return "an absolute name";
+  struct stat status {};
+  if (look && ::stat(path.c_str(), &status) == 0 && !S_ISREG(status.st_mode)) return "not a regular file";
+  std::error_code unknown;
+  const auto place = [&](const fs::path& of) {
+    const fs::path whole = fs::absolute(of, unknown);
+    return look ? fs::weakly_canonical(whole, unknown) : whole.lexically_normal();
+  };
+  const fs::path way = place(path).lexically_relative(place(fs::absolute(from, unknown).parent_path()));
+  return way.empty() || *way.begin() == ".." ? "outside the image's folder" : "";
+}
+
 std::optional<std::string_view> foreign_format(std::string_view start) {
   if (start.starts_with("KDMV") || start.starts_with("# Disk Desc")) return "VMDK";
   if (start.starts_with("conectix")) return "VHD";
@@ -59,6 +74,7 @@ Chain open_chain(const Image& top) {
     link.name = *next;
     link.path = resolve(from, *next);
     link.recorded_format = format;
+    link.elsewhere = elsewhere(from, *next, link.path, true);
     link.remote = has_protocol(link.path);
     if (link.remote) break;
 

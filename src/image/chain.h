@@ -21,6 +21,7 @@ struct Link {
   bool loop = false;                           // this file is in the chain already; nothing was opened
   std::string error;                           // why it can't be opened; empty if it could, or was not tried
   bool remote = false;                         // a name with a protocol: not followed
+  std::string_view elsewhere;                  // why it is none of the files that came with the image
 };
 
 struct Chain {
@@ -35,6 +36,10 @@ Chain open_chain(const Image& top);
 
 // A name like "nbd://host" or "json:{…}". "./a:b" and "/a:b" are paths.
 bool has_protocol(std::string_view name);
+
+// Why a file that the image at `from` names may be anybody's: the words that say so, or nothing if it lies in the
+// image's folder or below. `path`: the name as it resolves; `look`: whether links may be followed, too.
+std::string_view elsewhere(const std::string& from, std::string_view name, const std::string& path, bool look);
 
 // A name found in the image at `from`: relative names start at its folder. "file:" is taken off.
 std::string resolve(const std::string& from, std::string_view name);

@@ -75,13 +75,15 @@ void print_data_file(Output& out, const image::Image& image) {
   field(out, "", "raw: it holds the guest's disk as it is");
 }
 
-void print_chain(Output& out, const image::Image& image) {
+void print_chain(Output& out, const image::Image& image, const check::Result& result) {
   if (!image.backing_file) return;
   out.write("\nBacking chain:\n");
-  for (const image::Link& link : image::open_chain(image).links) {
+  if (!result.chain) return out.print("  {}\n    not opened (-b)\n", escape(*image.backing_file));
+  for (const image::Link& link : result.chain->links) {
     std::string text = escape(link.name);
     if (link.path != link.name) text += fmt::format(" -> {}", escape(link.path));
     out.print("  {}\n", text);
+    if (!link.elsewhere.empty() && !link.remote) out.print("    {}\n", link.elsewhere);
     if (link.loop) {
       out.write("    is in the chain already: a loop\n");
     } else if (link.remote) {
@@ -138,7 +140,7 @@ void print_info(Output& out, const image::Image& image, const check::Result& res
   print_shape(out, image);
   print_data_file(out, image);
   print_allocation(out, image, result);
-  print_chain(out, image);
+  print_chain(out, image, result);
   print_extensions(out, image);
   print_snapshots(out, image, result);
   if (image.bitmaps.extension) {

@@ -154,7 +154,7 @@ void print_json(Output& out, const image::Image& image, const check::Result& res
       json.value("exit-code", static_cast<unsigned>(result.status()));
       json.value("verdict", verdict.text);
       write_totals(json, result.totals);
-      write_image(json, image, mode == "info");
+      write_image(json, image, result, mode == "info");
       if (!result.reports.empty()) {
         write_tables(json, image, result);
         write_usage(json, result.usage);

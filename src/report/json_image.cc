@@ -121,9 +121,9 @@ void write_bitmaps(Json& json, const image::Image& image) {
   });
 }
 
-void write_chain(Json& json, const image::Image& image) {
+void write_chain(Json& json, const image::Chain& chain) {
   json.array("backing-chain", [&] {
-    for (const image::Link& link : image::open_chain(image).links) {
+    for (const image::Link& link : chain.links) {
       json.object([&] {
         json.value("name", link.name);
         json.value("path", link.path);
@@ -134,6 +134,7 @@ void write_chain(Json& json, const image::Image& image) {
         }
         if (link.loop) json.value("loop", true);
         if (link.remote) json.value("followed", false);
+        if (!link.elsewhere.empty()) json.value("elsewhere", link.elsewhere);
         if (!link.error.empty()) json.value("error", link.error);
       });
     }
@@ -142,12 +143,12 @@ void write_chain(Json& json, const image::Image& image) {
 
 }  // namespace
 
-void write_image(Json& json, const image::Image& image, bool chain) {
-  write_file(json, image, chain);
+void write_image(Json& json, const image::Image& image, const check::Result& result, bool info) {
+  write_file(json, image, info);
   write_header(json, image);
   write_snapshots(json, image);
   write_bitmaps(json, image);
-  if (chain && image.backing_file) write_chain(json, image);
+  if (info && result.chain) write_chain(json, *result.chain);
 }
 
 }  // namespace qd::report
