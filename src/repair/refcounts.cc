@@ -17,6 +17,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
@@ -77,6 +78,7 @@ class RefcountMender {
   bool block_sound(std::uint64_t b) const;
   bool block_needed(std::uint64_t b) const;
   bool block_differs(std::uint64_t b) const;
+  std::uint64_t next_block(std::uint64_t b) const;
   void judge_blocks();
   void replace(std::uint64_t b);
   bool make_room();
@@ -198,11 +200,24 @@ void RefcountMender::replace(std::uint64_t b) {
     retire(old_block(b), g_.cluster_size());
 }
 
+// The next block that exists or may be needed: a vast file has next to none of all that its length makes room for.
+std::uint64_t RefcountMender::next_block(std::uint64_t b) const {
+  if (b < refcounts_.entries().size()) return b;
+  const std::uint64_t first = b * refcounts_.block_entries(), none = ~std::uint64_t{0};
+  if (first >= end_) return none;
+  std::uint64_t next = end_;
+  for (const BitSet* set : {&claims_.owned, &claims_.suspect, &claims_.compressed}) {
+    next = std::min(next, set->next(first).value_or(next));
+  }
+  if (keep_orphans_) next = std::min(next, w_.image().file().next_data(first << g_.cluster_bits) >> g_.cluster_bits);
+  return next == end_ ? none : next / refcounts_.block_entries();
+}
+
 void RefcountMender::judge_blocks() {
   const auto& entries = refcounts_.entries();
   const std::uint64_t blocks = std::max<std::uint64_t>(entries.size(), divide_up(end_, refcounts_.block_entries()));
   renew_table_ = raise_ && !table_sound();
-  for (std::uint64_t b = 0; b < blocks; ++b) {
+  for (std::uint64_t b = next_block(0); b < blocks; b = next_block(b + 1)) {
     if (block_sound(b)) {
       in_place_.insert(b);
     } else if (raise_ && (block_needed(b) || (keep_orphans_ && holds_orphans(b)))) {
@@ -219,26 +234,32 @@ void RefcountMender::judge_blocks() {
 
 // Room for all that is made anew. Returns false if there is none.
 bool RefcountMender::make_room() {
+  std::set<std::uint64_t> homeless;  // blocks
+  std::ranges::copy_if(to_renew_, std::inserter(homeless, homeless.end()),
+                       [&](std::uint64_t b) { return !renewed_.contains(b); });
   const auto take = [&](std::uint64_t clusters) {
     const auto at = w_.allocate(clusters);
     for (std::uint64_t c = 0; at && c < clusters; ++c) {
       const std::uint64_t cluster = g_.cluster(*at).value + c;
       fresh_.insert(cluster);
       const std::uint64_t b = cluster / refcounts_.block_entries();
-      if (!in_place_.contains(b)) to_renew_.insert(b), to_drop_.erase(b);
+      if (in_place_.contains(b)) continue;
+      if (to_renew_.insert(b).second) homeless.insert(b);
+      to_drop_.erase(b);
     }
     return at;
   };
   for (;;) {
-    const auto missing = std::ranges::find_if(to_renew_, [&](std::uint64_t b) { return !renewed_.contains(b); });
-    if (missing != to_renew_.end()) {
-      const auto at = take(1);
-      if (!at) return false;
-      renewed_[*missing] = *at;
-      continue;
-    }
     const std::uint64_t last =
         std::max(to_renew_.empty() ? 0 : *to_renew_.rbegin(), in_place_.empty() ? 0 : *in_place_.rbegin());
+    if (!homeless.empty() && (last + 1) * sizeof(be64) <= format::max_reftable_bytes) {
+      const std::uint64_t b = *homeless.begin();
+      const auto at = take(1);
+      if (!at) return false;
+      renewed_[b] = *at;
+      homeless.erase(b);
+      continue;
+    }
     const std::uint64_t room = renew_table_ ? (new_table_clusters_ << g_.cluster_bits) / sizeof(be64)
                                             : refcounts_.table_bytes() / sizeof(be64);
     if (last < room) return true;
