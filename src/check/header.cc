@@ -144,6 +144,9 @@ void check_encryption(Context& c) {
     broken(fmt::format("the LUKS header's offset 0x{:x} is not cluster-aligned", offset.value));
   } else if (offset.value >= c.size() || bytes > c.size() - offset.value) {
     broken(fmt::format("the LUKS header at 0x{:x} ({} bytes) lies past the end of the file", offset.value, bytes));
+  } else if (bytes > format::max_crypt_header_bytes) {
+    broken(
+        fmt::format("a LUKS header of {} bytes is impossible; {} are the most", bytes, format::max_crypt_header_bytes));
   } else {
     std::array<std::byte, 6> start{};
     const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());

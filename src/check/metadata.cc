@@ -214,7 +214,7 @@ void claim_metadata(Context& c) {
       claim(c, {OwnerKind::refcount_table, HostOffset(h.refcount_table_offset), bytes});
     }
   }
-  if (c.image.crypt && h.crypt_method == 2) {
+  if (c.image.crypt && h.crypt_method == 2 && c.image.crypt->bytes <= format::max_crypt_header_bytes) {
     claim(c, {OwnerKind::crypt_header, c.image.crypt->offset, c.image.crypt->bytes});
   }
 }

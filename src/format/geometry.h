@@ -26,6 +26,7 @@ inline constexpr std::uint64_t max_reftable_bytes = 8ULL << 20;
 inline constexpr std::uint64_t max_snapshots = 65536;
 inline constexpr std::uint64_t max_snapshot_table_bytes = 1024 * max_snapshots;
 inline constexpr std::uint64_t max_snapshot_extra_bytes = 1024;
+inline constexpr std::uint64_t max_crypt_header_bytes = 256ULL << 20;  // LUKS 1 has 2 MiB, LUKS 2 may have half of this
 inline constexpr std::uint64_t max_bitmaps = 65535;
 inline constexpr std::uint64_t max_bitmap_directory_bytes = 1024 * max_bitmaps;
 inline constexpr std::uint64_t max_bitmap_table_entries = 0x8000000;
