@@ -47,6 +47,8 @@ struct Context {
   std::unique_ptr<Claims> data_claims;          // on clusters of the external data file, if there is one
   std::optional<std::uint64_t> data_file_size;  // bytes, if the file could be opened
   std::vector<MetadataUse> metadata;
+  std::vector<std::uint32_t> walked_as;     // by state: the one that is walked for it, since it has the same L1 table
+  std::vector<std::uint32_t> copies;        // by state: how many are walked as this one
   std::unique_ptr<image::Repeats> repeats;  // of the walks
   std::uint64_t vm_state = 0;  // the largest of any snapshot
 

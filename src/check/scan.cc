@@ -5,6 +5,8 @@
 #include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "check/sharing.h"
 #include "image/compressed.h"
@@ -35,7 +37,7 @@ class TableScan {
   void finish();
 
  private:
-  std::uint64_t references() const { return table_.entries.size(); }
+  std::uint64_t references() const { return table_.references; }
   Finding at(Code code, std::uint64_t l2_index, std::uint64_t count, std::uint64_t raw) const;
   // `times`: once, or for each L1 entry that leads here.
   enum class Times { once, each };
@@ -144,7 +146,7 @@ void TableScan::judge_l1_entry(const image::L1Entry& e) {
     f.code = code;
     f.found = value;
     f.expected = expected;
-    Context::count(scan_.totals, f, 1);
+    Context::count(scan_.totals, f, e.copies);
     scan_.findings.add(f);
   };
   const bool reserved = (e.raw & format::l1_reserved_mask) != 0;
@@ -447,7 +449,7 @@ void TableScan::finish() {
     for (const image::L1Entry& e : table_.entries) scan_.reports[e.state] += figures_;
   }
   if (table_.visit == image::Visit::first) return;
-  RepeatedVisit visit{table_.key, {}, {}};
+  RepeatedVisit visit{table_.key, {}, references(), {}};
   if (recorded_) {
     recorded_->totals = totals_;
     recorded_->figures = figures_;
@@ -466,7 +468,7 @@ class RepeatedTables {
 
   void add(RepeatedVisit&& visit) {
     Recorded& table = tables_[visit.key];
-    visit.recorded ? add_piece(table, *visit.recorded) : count_again(table, visit.states);
+    visit.recorded ? add_piece(table, *visit.recorded) : count_again(table, visit.states, visit.references);
   }
 
  private:
@@ -477,9 +479,9 @@ class RepeatedTables {
     table.figures += piece.figures;
     table.totals.fragmented_clusters += table.fragments.add(piece.fragments);
   }
-  void count_again(const Recorded& table, std::span<const std::uint32_t> states) {
+  void count_again(const Recorded& table, std::span<const std::uint32_t> states, std::uint64_t references) {
     for (const auto& [code, n] : table.once) count(code, n, 1);
-    for (const auto& [code, n] : table.each) count(code, n, states.size());
+    for (const auto& [code, n] : table.each) count(code, n, references);
     result_.totals += table.totals;
     for (const std::uint32_t state : states) result_.reports[state] += table.figures;
     if (const auto copied = table.once.find(Code::l2_copied); copied != table.once.end()) {
@@ -509,7 +511,7 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
     if (group.begin == 0) tables.back().judge_l1_entries();
     if (table.visit != image::Visit::skipped) tables.back().judge_reading();
   }
-  const Predecessors predecessors(group, scan.reports.size());
+  const Predecessors predecessors(group, context.walked_as);
   SharedStretches(group).for_each(
       [&](std::size_t table, std::uint64_t begin, std::uint64_t end, const Sharing& sharing, const Leaders& leaders) {
         const std::uint64_t clusters = tables[table].judge_entries(begin, end, sharing, tables[leaders[table]]);
@@ -524,8 +526,21 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
   }
 }
 
+// Snapshots never have an L1 table in common, but for a file that was made so: thousands of them are walked as one.
+void find_copies(Context& c) {
+  std::map<std::tuple<HostOffset, std::uint32_t, std::uint64_t, std::uint64_t>, std::uint32_t> first;
+  c.copies.assign(c.result.states.size(), 0);
+  for (std::uint32_t s = 0; s < c.copies.size(); ++s) {
+    const image::State& state = c.result.states[s];
+    const std::tuple l1(state.l1_offset, state.l1_size, state.disk_size, state.vm_state);
+    c.walked_as.push_back(s == 0 ? 0 : first.try_emplace(l1, s).first->second);
+    ++c.copies[c.walked_as.back()];
+  }
+}
+
 void scan_mapping(Context& context) {
   Result& result = context.result;
+  find_copies(context);
   result.reports.assign(result.states.size(), {});
   TableFragments fragments;
   RepeatedTables repeated(result);
@@ -546,6 +561,7 @@ void scan_mapping(Context& context) {
       },
       {.most_entries = context.options.most_entries,
        .profile = context.options.profile,
+       .copies = context.copies,
        .repeats = context.repeats.get()});
   for (const auto& [state, reason] : unreadable) {
     Finding f;
@@ -554,6 +570,12 @@ void scan_mapping(Context& context) {
     f.host = result.states[state].l1_offset;
     f.detail = reason;
     context.report(f);
+  }
+  for (std::size_t s = 1; s < result.states.size(); ++s) {
+    const std::size_t as = context.walked_as[s];
+    if (as == s) continue;
+    result.reports[s] = result.reports[as];
+    if (context.walked_as[s - 1] == as) result.reports[s].new_entries = 0;
   }
   for (std::size_t s = 0; s < result.states.size(); ++s) {
     TableCounts& l1 = result.reports[s].l1;

@@ -55,6 +55,7 @@ struct Recorded {
 struct RepeatedVisit {
   image::RepeatKey key;
   std::optional<Recorded> recorded;
+  std::uint64_t references = 0;
   std::vector<std::uint32_t> states;  // if it was skipped: who refers to it
 };
 

@@ -85,7 +85,8 @@ void SharedStretches::find_sharing() {
   }
 }
 
-Predecessors::Predecessors(const image::Group& group, std::size_t states) : table_of_(states, nobody) {
+Predecessors::Predecessors(const image::Group& group, const std::vector<std::uint32_t>& walked_as)
+    : walked_as_(walked_as), table_of_(walked_as.size(), nobody) {
   for (std::size_t t = 0; t < group.tables.size(); ++t) {
     for (const image::L1Entry& e : group.tables[t].entries) table_of_[e.state] = t;
   }

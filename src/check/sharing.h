@@ -22,8 +22,8 @@ struct Sharing {
   void add(const image::Table& table) {
     for (const image::L1Entry& e : table.entries) {
       (e.state == 0 ? active : inactive) = true;
-      only_state = references == 0 ? e.state : ~0u;
-      ++references;
+      only_state = references == 0 && e.copies == 1 ? e.state : ~0u;
+      references += e.copies;
     }
   }
   void count_data(std::uint64_t clusters, Usage& usage, std::vector<StateReport>& reports) const {
@@ -87,15 +87,16 @@ class SharedStretches {
 // snapshot n - 1.
 class Predecessors {
  public:
-  Predecessors(const image::Group& group, std::size_t states);
+  Predecessors(const image::Group& group, const std::vector<std::uint32_t>& walked_as);
 
   // The number of the table that the state before has, or nobody.
   std::size_t before(std::uint32_t state) const {
     if (table_of_.size() == 1 || state == 1) return nobody;
-    return state == 0 ? table_of_.back() : table_of_[state - 1];
+    return table_of_[walked_as_[state == 0 ? table_of_.size() - 1 : state - 1]];
   }
 
  private:
+  const std::vector<std::uint32_t>& walked_as_;
   std::vector<std::size_t> table_of_;  // by state
 };
 

@@ -50,7 +50,7 @@ class Counter {
  private:
   void count_run(const image::Table& table, Owner owner, std::uint64_t first, std::uint64_t count);
   // L1 entries that name the table, with those whose visits are skipped.
-  static std::uint64_t references(const image::Table& table) { return table.entries.size() + table.skipped; }
+  static std::uint64_t references(const image::Table& table) { return table.references + table.skipped; }
 
   const Context& c_;
   const format::Geometry& g_;
@@ -65,7 +65,7 @@ void Counter::count_table(const image::Group& group, const image::Table& table) 
   owner.raw = table.entries.front().raw;
   if (group.begin == 0 && table.offset.value < c_.size()) {
     const bool unaligned = g_.offset_in_cluster(table.offset.value) != 0;
-    claim(*c_.claims, g_.cluster(table.offset), unaligned ? 2 : 1, table.entries.size(), owner, c_.is_garbage(table));
+    claim(*c_.claims, g_.cluster(table.offset), unaligned ? 2 : 1, table.references, owner, c_.is_garbage(table));
   }
   if (table.l2.empty()) return;
   image::for_runs(g_, table.l2, group.begin, group.end, [&](std::uint64_t first, std::uint64_t count) {
@@ -128,6 +128,46 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
 
 namespace {
 
+// Its clusters [first, end).
+std::pair<std::uint64_t, std::uint64_t> extent(const Context& c, const MetadataUse& use) {
+  return {c.geometry().cluster(use.offset).value, c.geometry().cluster(use.offset + (use.bytes - 1)).value + 1};
+}
+
+// From place to place, with the number of structures that lie there: thousands of L1 tables may cover one another.
+void count_metadata(const Context& c) {
+  std::vector<std::pair<std::uint64_t, std::int64_t>> edges;
+  for (const MetadataUse& use : c.metadata) {
+    const auto [first, end] = extent(c, use);
+    edges.emplace_back(first, 1);
+    edges.emplace_back(end, -1);
+  }
+  std::ranges::sort(edges);
+  std::int64_t uses = 0;
+  for (std::size_t i = 0; i + 1 < edges.size(); ++i) {
+    uses += edges[i].second;
+    if (uses == 0) continue;
+    const auto next = [&](std::uint64_t from) { return c.claims->suspect.next(from).value_or(edges[i + 1].first); };
+    for (auto s = next(edges[i].first); s < edges[i + 1].first; s = next(s + 1)) {
+      c.claims->tally.add(s, static_cast<std::uint64_t>(uses));
+    }
+  }
+}
+
+// As long as there is room for their names.
+void name_metadata(const Context& c, Found& all) {
+  for (const MetadataUse& use : c.metadata) {
+    Owner owner;
+    owner.kind = use.kind;
+    owner.state = use.state;
+    owner.index = use.index;
+    const auto [first, end] = extent(c, use);
+    for (auto s = c.claims->suspect.next(first); s && *s < end && all.complete; s = c.claims->suspect.next(*s + 1)) {
+      owner.cluster = ClusterIndex(*s);
+      all.add(*c.claims, owner);
+    }
+  }
+}
+
 // The blocks that check_refcount_table has claimed.
 void count_refcount_blocks(const Context& c, Counter& counter) {
   const auto& entries = c.refcounts->entries();
@@ -150,17 +190,10 @@ void count_suspects(Context& c) {
   c.repeats->begin_again();
   Found all;
   all.room = owner_limit;
-  Counter metadata(c, all);
-  for (const MetadataUse& use : c.metadata) {
-    Owner owner;
-    owner.kind = use.kind;
-    owner.state = use.state;
-    owner.index = use.index;
-    const ClusterIndex first = c.geometry().cluster(use.offset);
-    const ClusterIndex last = c.geometry().cluster(use.offset + (use.bytes - 1));
-    metadata.claim(*c.claims, first, last - first + 1, 1, owner);
-  }
-  count_refcount_blocks(c, metadata);
+  count_metadata(c);
+  name_metadata(c, all);
+  Counter blocks(c, all);
+  count_refcount_blocks(c, blocks);
 
   const auto keep = [&](std::vector<Owner>& into, std::vector<Owner>&& from) {
     const std::size_t room = owner_limit - std::min(owner_limit, into.size());
@@ -178,7 +211,10 @@ void count_suspects(Context& c) {
         keep(all.single, std::move(found.single));
         keep(all.several, std::move(found.several));
       },
-      {.most_entries = c.options.most_entries, .profile = c.options.profile, .repeats = c.repeats.get()});
+      {.most_entries = c.options.most_entries,
+       .profile = c.options.profile,
+       .copies = c.copies,
+       .repeats = c.repeats.get()});
 
   c.result.owners_complete = all.complete;
   c.result.owners = std::move(all.several);

@@ -48,9 +48,11 @@ std::uint64_t empty_length(const std::uint64_t* e, std::uint64_t count) {
 }
 
 BatchReader::BatchReader(const Image& image, std::span<const State> states, const WalkOptions& options)
-    : image_(image), states_(states), options_(options), readahead_(image.file()) {
+    : image_(image), states_(states), options_(options), data_(states.size()), readahead_(image.file()) {
   for (const State& state : states) end_ = std::max(end_, entries_in_file(state));
-  const std::uint64_t width = slice_bytes / sizeof(std::uint64_t) / std::max<std::size_t>(states.size(), 1);
+  std::size_t walked = 0;
+  for (std::size_t s = 0; s < states.size(); ++s) walked += copies(s) > 0;
+  const std::uint64_t width = slice_bytes / sizeof(std::uint64_t) / std::max<std::size_t>(walked, 1);
   slice_width_ = static_cast<std::uint32_t>(std::max<std::uint64_t>(width, 16));
 }
 
@@ -61,13 +63,29 @@ std::uint32_t BatchReader::entries_in_file(const State& state) const {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(room, state.l1_size));
 }
 
+// On to where any L1 table has entries: thousands of them may claim a hole.
+void BatchReader::skip_holes() {
+  std::uint64_t next = end_;
+  for (std::uint32_t s = 0; s < states_.size(); ++s) {
+    const State& state = states_[s];
+    if (copies(s) == 0 || entries_in_file(state) <= index_) continue;
+    const std::uint64_t at = state.l1_offset.value + std::uint64_t{index_} * sizeof(std::uint64_t);
+    if (data_[s] <= at) data_[s] = image_.file().next_data(at);
+    const std::uint64_t entry = index_ + (data_[s] - at) / sizeof(std::uint64_t);
+    if (entry < entries_in_file(state)) next = std::min(next, entry);
+  }
+  index_ = static_cast<std::uint32_t>(next);
+  readahead_.skip_to(index_);
+}
+
 void BatchReader::load_slice() {
+  skip_holes();
   slice_begin_ = index_;
   slice_end_ = static_cast<std::uint32_t>(std::min<std::uint64_t>(end_, std::uint64_t{index_} + slice_width_));
   slice_.assign(states_.size(), {});
   for (std::uint32_t s = 0; s < states_.size(); ++s) {
     const State& state = states_[s];
-    const std::uint32_t end = std::min(slice_end_, entries_in_file(state));
+    const std::uint32_t end = copies(s) == 0 ? 0 : std::min(slice_end_, entries_in_file(state));
     const std::uint64_t at = state.l1_offset.value + std::uint64_t{slice_begin_} * sizeof(std::uint64_t);
     if (end <= slice_begin_) continue;
     slice_[s].resize(end - slice_begin_);
@@ -99,6 +117,7 @@ std::unique_ptr<Batch> BatchReader::next() {
   while (index_ < end_ && batch->bytes_ < batch_bytes && batch->skipped_ < most_skipped &&
          (options_.most_entries == 0 || batch->l2_entries_ < options_.most_entries)) {
     if (index_ == slice_end_) load_slice();
+    if (index_ == end_) break;
     if (next_entry_ == 0) {
       look_ahead();
       gather(index_);
@@ -119,7 +138,7 @@ void BatchReader::gather(std::uint32_t l1_index) {
   counts_.clear();
   for (std::uint32_t s = 0; s < states_.size(); ++s) {
     const std::uint32_t within = l1_index - slice_begin_;
-    if (within < slice_[s].size() && slice_[s][within] != 0) row_.push_back({s, slice_[s][within]});
+    if (within < slice_[s].size() && slice_[s][within] != 0) row_.push_back({s, slice_[s][within], copies(s)});
   }
   const auto offset = [](const L1Entry& e) { return e.raw & format::offset_mask; };
   std::ranges::stable_sort(row_, {}, offset);
@@ -130,8 +149,9 @@ void BatchReader::gather(std::uint32_t l1_index) {
   tables_of_row_.clear();
   std::size_t entry = 0;
   for (const std::uint32_t count : counts_) {
-    tables_of_row_.emplace_back().offset = HostOffset(offset(row_[entry]));
-    entry += count;
+    Table& table = tables_of_row_.emplace_back();
+    table.offset = HostOffset(offset(row_[entry]));
+    for (const std::size_t end = entry + count; entry < end; ++entry) table.references += row_[entry].copies;
   }
   std::size_t skipped = 0;
   if (options_.repeats) skipped = look_for_repeats();
@@ -148,7 +168,7 @@ std::size_t BatchReader::look_for_repeats() {
     const auto entries = std::span(row_).subspan(entry, counts_[t]);
     const bool active = std::ranges::any_of(entries, [](const L1Entry& e) { return e.state == 0; });
     table.key = {table.offset.value, end_of_disk(*image_.geometry, states_, index_, entries), active};
-    table.visit = options_.repeats->visit(table.key, counts_[t]);
+    table.visit = options_.repeats->visit(table.key, table.references);
     if (table.visit == Visit::recorded) table.skipped = options_.repeats->skipped(table.key);
     skipped += table.visit == Visit::skipped;
   }

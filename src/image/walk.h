@@ -44,6 +44,7 @@ struct State {
 struct L1Entry {
   std::uint32_t state = 0;  // index into the walk's states
   std::uint64_t raw = 0;
+  std::uint32_t copies = 1;  // states that are walked as this one
 };
 
 // Entries [begin, end) of an L2 table, in the machine's byte order; zeros past the file's end. Empty if they can't be
@@ -83,6 +84,7 @@ struct Table {
   L2Entries l2;
   const std::string* error = nullptr;  // why l2 is empty
   Visit visit = Visit::first;          // skipped: l2 is empty
+  std::uint64_t references = 0;        // L1 entries, with those of copies
   RepeatKey key;                       // but for a first visit
   std::uint64_t skipped = 0;           // with a recorded visit of a second walk: L1 entries whose visits are skipped
 };
@@ -122,6 +124,7 @@ struct WalkOptions {
   std::size_t in_flight = results_in_flight();  // batches
   const std::atomic<bool>* stop = nullptr;      // once true, nothing more is read
   Profile* profile = nullptr;                   // the tables are counted there, if there is one
+  std::span<const std::uint32_t> copies = {};   // by state: how many are walked as this one; 0: it isn't walked itself
   Repeats* repeats = nullptr;                   // tables met again and again are skipped, if there is one
 };
 inline constexpr std::uint64_t as_fits = 1u << 16;  // most_entries: cut, but only for the memory's sake
@@ -143,8 +146,10 @@ class BatchReader {
   const std::vector<std::pair<std::uint32_t, std::string>>& l1_errors() const { return l1_errors_; }
 
  private:
+  std::uint32_t copies(std::size_t state) const { return options_.copies.empty() ? 1 : options_.copies[state]; }
   std::uint32_t entries_in_file(const State& state) const;
   void load_slice();
+  void skip_holes();
   void look_ahead();
   void gather(std::uint32_t l1_index);
   std::size_t look_for_repeats();
@@ -157,6 +162,7 @@ class BatchReader {
   std::uint32_t index_ = 0, end_ = 0;
   std::uint32_t slice_begin_ = 0, slice_end_ = 0, slice_width_;
   std::vector<std::vector<std::uint64_t>> slice_;  // by state
+  std::vector<std::uint64_t> data_;                // by state: where its L1 table goes on behind a hole
   std::vector<L1Entry> row_;                       // of the group at index_, by table
   std::vector<std::uint32_t> counts_;              // how many of them name the same table
   std::vector<Table> tables_of_row_;               // these tables

@@ -3,6 +3,7 @@
 // cache has everything already; so it is done only as long as reads have to wait.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -29,6 +30,8 @@ class Readahead {
     }
     if (!ranges_.empty() && waited()) announce();
   }
+  // Items before this one won't be read.
+  void skip_to(std::uint64_t item) { gathered_ = std::max(gathered_, item); }
   void add(std::uint64_t offset, std::uint64_t length) {
     ranges_.push_back({offset, length});
     bytes_ += length;
