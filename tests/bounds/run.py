@@ -29,7 +29,8 @@ MiB = 1 << 20
 COPIED, COMPRESSED = 1 << 63, 1 << 62
 MOST_MEMORY, MOST_OUTPUT, ADDRESS_SPACE = 64 * MiB, 64 * MiB, 1 << 30
 MOST_INSTRUCTIONS = 8_000_000_000
-MOST_WORK = {"bytes_read": 256 * MiB, "reads": 300_000, "tables": 300_000, "runs": 2_000_000}  # for a MiB stored
+MOST_WORK = {"bytes_read": 512 * MiB, "reads": 300_000, "tables": 300_000, "runs": 2_000_000}  # for a MiB stored
+TOO_LARGE = 256 - 27  # the exit status where a refcount table for the file would be larger than any can be
 LIMIT_SECONDS = 300  # of a run that doesn't end; not what is held
 LARGEST_EXT4 = (1 << 44) - 65536
 
@@ -136,6 +137,10 @@ def own_l2(path, bits=16, length=131072):
     f.end()
 
 
+def own_l2_small(path):
+    own_l2(path, 12, 16384)
+
+
 def own_l2_large(path):
     own_l2(path, 18, 786432)
 
@@ -153,6 +158,37 @@ def one_table(path, entries=8192):
     f.entries(0x40000, [COMPRESSED | sectors << 54 | 0x50000] * 8192)
     f.put(0x50000, payload)
     f.end()
+
+
+def one_table_small(path):
+    one_table(path, 64)
+
+
+def snapshots_of_one_table(path):
+    """Snapshots that all have the L1 table of the disk."""
+    count = MiB // 64
+    f = Forged(path, l1=0x40000, l1_size=8192, size=1 << 42)
+    f.refcounts(0x10000, 0x20000, 30)
+    f.entries(0x40000, [COPIED | 0x50000] * 8192)
+    f.entries(0x50000, [COPIED | 0x60000 + i * 65536 for i in range(8192)])
+    f.fields["snapshot_offset"] = 0x60000
+    table = b"".join(snapshot(0x40000, 8192, i, b"s", 1 << 42) for i in range(count))
+    f.fields["snapshots"] = count
+    f.put(0x60000, table)
+    f.end()
+
+
+def snapshots_overlapping(path):
+    """Snapshots whose L1 tables begin a cluster later each."""
+    f = Forged(path, 9, l1=0x600, size=1 << 20)
+    f.refcounts(0x200, 0x400, 30)
+    f.put(0x600, bytes(512))
+    f.fields["snapshot_offset"] = 0x1000
+    count = MiB // 64
+    table = b"".join(snapshot((1 << 30) + i * 512, 1 << 22, i, b"s") for i in range(count))
+    f.fields["snapshots"] = count
+    f.put(0x1000, table)
+    f.end((1 << 30) + count * 512 + (1 << 25))
 
 
 def long_names(path):
@@ -181,26 +217,43 @@ def longest_names(path):
     f.end(0x40000 + count * len(entry))
 
 
+def crypt_header(path):
+    """An encryption header as long as the file, which is nothing but a hole."""
+    f = Forged(path, 9, l1=0x600, size=1 << 20, crypt=2)
+    f.refcounts(0x200, 0x400, 4)
+    f.put(0x600, bytes(512))
+    f.extension(0x0537be77, be64([0x800, LARGEST_EXT4 - 0x1000]))
+    f.end(LARGEST_EXT4)
+
+
 SHARED_MEMORY = "/dev/shm"  # holds files that other file systems can't
 
 CASES = [
     # name, maker, arguments, does qemu-img check come to an end?
     ("one-block-for-all", one_block_for_all, [], True),
+    ("one-block-for-all-plan", one_block_for_all, ["-R", "all", "--dry-run"], False),
     ("scattered", scattered, [], False),
     ("scattered-json", scattered, ["--json"], False),
+    ("scattered-plan", scattered, ["-R", "all", "--dry-run"], False),
     ("vast", vast, [], False),
+    ("vast-plan", vast, ["-R", "all", "--dry-run"], False),
     ("vast-info", vast, ["-m", "info"], False),
     ("vast-dump", vast, ["-m", "dump"], False),
     ("vast-and-scattered", vast_and_scattered, [], False),
     ("own-l2", own_l2, [], False),
     ("own-l2-plan", own_l2, ["-R", "all", "--dry-run"], False),
+    ("own-l2-small", own_l2_small, [], True),
     ("own-l2-large", own_l2_large, [], False),
     ("one-table", one_table, [], False),
+    ("one-table-small", one_table_small, [], True),
     ("one-table-decompressed", one_table, ["-c"], False),
+    ("snapshots-of-one-table", snapshots_of_one_table, [], False),
+    ("snapshots-overlapping", snapshots_overlapping, [], False),
     ("long-names", long_names, [], True),
     ("long-names-json", long_names, ["--json"], True),
     ("longest-names-json", longest_names, ["--json"], True),
     ("longest-names-info", longest_names, ["-m", "info"], True),
+    ("crypt-header", crypt_header, [], False),
 ]
 
 
@@ -229,7 +282,7 @@ class Measured:
         self.reads, self.tables, self.runs = (int(found[n]) for n in (2, 3, 4)) if found else (0, 0, 0)
 
     def faults(self, bytes_stored):
-        if not 0 <= self.status <= 6:
+        if self.status not in (*range(7), TOO_LARGE):
             yield f"exit status {self.status}: {self.errors.strip()[-300:]}"
         if self.memory > bytes_stored + MOST_MEMORY:
             yield f"{self.memory / MiB:.1f} MiB of memory for {bytes_stored / MiB:.1f} MiB stored"
