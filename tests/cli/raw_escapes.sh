@@ -26,6 +26,8 @@ def run(*arguments):
         if bad := RAW.search(text):
             at = bad.start()
             sys.exit(f"{stream} of {shown} has {text[at]!r}: {text[max(0, at - 60):at + 40]!r}")
+        if "\nqcow2-dump: b" in text:
+            sys.exit(f"{stream} of {shown} has a line that is a name's: {text!r}")
     if done.returncode < 0:
         sys.exit(f"{shown} died of {-done.returncode}")
     return done.returncode, *texts
@@ -97,7 +99,7 @@ for name in "${hostile[@]}"; do
   snapshot vm.qcow2 "$name"
   qemu-img bitmap --add vm.qcow2 "$name"
   damage vm.qcow2 refcount-leak
-  qemu-img create -q -f raw "$name" 64M
+  truncate -s 64M -- "$name"
   "$QCOW2_DUMP" -b -m rebase --no-undo -F "$name" vm.qcow2 >out 2>err || (($? == 1)) || fail "rebase"
   image other.qcow2
   python3 every.py "$name" || fail "a name like $(printf %q "$name")"
