@@ -30,6 +30,7 @@ Hidden hides(Code code) {
                                l2_bitmap,
                                l2_beyond_end,
                                l2_copied,
+                               l2_lost,
                                compressed_copied,
                                compressed_payload,
                                reftable_unreadable,

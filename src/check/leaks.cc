@@ -1,7 +1,15 @@
-// Five things make leaks suspicious:
+// A leak is free space only where something says so: it holds only zeros; or lies behind all that is in use, as what an
+// interrupted write has allocated does; or is a copy of a table that says no more than what is in use says; or belonged
+// to bitmaps that are out of date. All else may be somebody's data, whose reference was lost or garbled. What the file
+// holds doesn't change when the place where the damage showed is mended, so this holds in every later run, too.
+//
+// And a refcount that is too high, of a cluster in use, may fall only if no state can have lost its reference to it
+// (counterparts.h).
+//
+// What makes it worse:
 //   damage elsewhere that hides references (hidden.cc has the list),
 //   entries that name clusters which may not be theirs: what they should name may be what is leaked,
-//   content: a leaked cluster that reads as an L1 or L2 table whose entries lead to other clusters in use,
+//   content: a leaked cluster that reads as an L1 or L2 table; an L2 table that leads to leaked clusters is a finding,
 //   number: more of them than an interrupted write leaves behind, and not all of them empty,
 //   place: between two clusters in use, with just that room between them on the guest's disk, too; or behind an L2
 //   table that maps nothing.
@@ -14,7 +22,10 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/checked.h"
 #include "base/endian.h"
+#include "check/copies.h"
+#include "check/counterparts.h"
 #include "check/result.h"
 
 namespace qd::check {
@@ -22,6 +33,11 @@ namespace {
 
 constexpr std::uint64_t handful = 8;               // clusters that an interrupted write may leave behind
 constexpr std::uint64_t content_bytes = 16 << 20;  // of leaked clusters that are looked into
+constexpr std::size_t most_orphan_tables = 64;     // that are compared with all tables in use
+
+bool all_zero(std::span<const std::uint64_t> words) {
+  return std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; });
+}
 
 class LeakJudge {
  public:
@@ -30,25 +46,43 @@ class LeakJudge {
   void judge();
 
  private:
-  std::uint64_t count(Code code) const { return result_.findings.count(code); }
-  void gather();
-  bool lazy_dirty() const;
+  // In the order of how clearly they speak.
   enum class Likeness { none, bitmap_table, l2_table, l1_table };
-  Likeness likeness(std::span<const std::uint64_t> words, unsigned step) const;
+  struct Reading {
+    Likeness like = Likeness::none;
+    std::uint64_t entries = 0;  // that have a cluster
+    std::uint64_t left = 0;     // of them, those whose cluster has a reference too many
+  };
+
+  std::uint64_t count(Code code) const { return result_.findings.count(code); }
+  bool lazy_dirty() const;
+  void gather();
+  void find_stale_bitmaps();
+  void add_stale(HostOffset at, std::uint64_t bytes);
+  Reading read_as_table(std::span<const std::uint64_t> words, unsigned step) const;
   void look_into();
+  void look_into(Stretch& stretch, std::uint64_t& budget, CopyFinder& copies);
+  void look_at(ClusterIndex cluster, std::span<be64> content, Stretch& stretch, CopyFinder& copies);
+  bool behind_everything(const Stretch& stretch) const;
   bool leads_to_tables(ClusterIndex cluster);
+  void judge_copies();
   void judge_tables();
+  void judge_counts();
+  void report_lost(ClusterIndex cluster, const Reading& reading);
   bool names_others() const;
+  void suspect(std::string evidence);
   void place();
 
   const image::Image& image_;
-  const Result& result_;
+  Result& result_;
   LeakDoubt& doubt_;
   const format::Geometry g_;
   std::vector<Stretch> orphans_;
-  using Tables = std::map<ClusterIndex, Likeness>;
-  Tables tables_;                                      // of the orphans
-  std::unordered_set<std::uint64_t> refcount_blocks_;  // offsets: a forgotten refcount table leads to them
+  using Tables = std::map<ClusterIndex, Reading>;
+  Tables tables_;  // of the orphans
+  std::vector<OrphanTable> maybe_copies_;
+  std::unordered_set<std::uint64_t> stale_;  // clusters of bitmaps that are out of date
+  std::optional<ClusterIndex> unexplained_;  // the first of the orphans that nothing explains
 };
 
 void LeakJudge::gather() {
@@ -68,11 +102,32 @@ bool LeakJudge::lazy_dirty() const {
   return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
 }
 
-// Every entry makes sense, and most lead to clusters that something uses or used: that is no accident. A bitmap's table
-// looks like a snapshot's L2 table, but never has COPIED or COMPRESSED.
+void LeakJudge::add_stale(HostOffset at, std::uint64_t bytes) {
+  if (g_.offset_in_cluster(at.value) != 0 || at.value >= image_.size()) return;
+  const std::uint64_t end = g_.clusters(at.value + std::min(bytes, image_.size() - at.value));
+  for (std::uint64_t c = g_.cluster(at).value; c < end; ++c) stale_.insert(c);
+}
+
+void LeakJudge::find_stale_bitmaps() {
+  if (count(Code::bitmaps_stale) == 0) return;
+  const image::Bitmaps stale = image_.stale_bitmaps();
+  if (!stale.extension || stale.stop) return;
+  add_stale(HostOffset(stale.extension->directory_offset.get()), stale.extension->directory_size.get());
+  for (const format::Bitmap& b : stale.entries) {
+    const std::uint64_t room = image_.size() - std::min(image_.size(), b.table_offset.value);
+    std::vector<be64> table(std::min<std::uint64_t>(b.table_size, room / sizeof(be64)));
+    if (!image_.file().read(b.table_offset.value, std::as_writable_bytes(std::span(table)))) continue;
+    add_stale(b.table_offset, table.size() * sizeof(be64));
+    for (const be64& entry : table) add_stale(HostOffset(entry.get() & format::offset_mask), g_.cluster_size());
+  }
+}
+
+// Every entry makes sense; and if one leads to a cluster that has a reference too many, that is no accident. A bitmap's
+// table looks like a snapshot's L2 table, but never has COPIED or COMPRESSED.
 // `step`: 2 where every second word is a subcluster bitmap.
-LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words, unsigned step) const {
-  std::uint64_t entries = 0, good = 0, never_bitmap = 0, zeros = 0;
+LeakJudge::Reading LeakJudge::read_as_table(std::span<const std::uint64_t> words, unsigned step) const {
+  Reading reading;
+  std::uint64_t never_bitmap = 0, zeros = 0;
   // A table that is really lost has left its own reference on what it leads to; a forgotten copy of one in use hasn't.
   const auto left = [&](HostOffset at) {
     const ClusterIndex cluster = g_.cluster(at);
@@ -85,52 +140,87 @@ LeakJudge::Likeness LeakJudge::likeness(std::span<const std::uint64_t> words, un
       ++zeros;
       continue;
     }
-    ++entries;
+    ++reading.entries;
     const std::uint64_t offset = word & format::offset_mask;
     if (word & format::compressed_flag) {
       const format::CompressedRange range = g_.compressed(word);
-      if ((word & format::copied_flag) || image_.past_end(range.offset, range.bytes)) return Likeness::none;
-      good += left(range.offset);
+      if (g_.data_file || (word & format::copied_flag) || image_.past_end(range.offset, range.bytes)) return {};
+      reading.left += left(range.offset);
       ++never_bitmap;
       continue;
     }
-    never_bitmap += (word & format::copied_flag) != 0;
-    if ((word & format::l2_reserved_mask) != 0 || offset == 0 || g_.offset_in_cluster(offset) != 0 ||
-        offset >= image_.size()) {
-      return Likeness::none;
+    const bool copied = (word & format::copied_flag) != 0;
+    never_bitmap += copied;
+    // What lies in the external data file has no refcount, and may lie past the end of this file.
+    const bool elsewhere = g_.data_file && copied;
+    if ((word & format::l2_reserved_mask) != 0 || g_.offset_in_cluster(offset) != 0 ||
+        (!elsewhere && (offset == 0 || offset >= image_.size()))) {
+      return {};
     }
-    good += left(HostOffset(offset)) && !refcount_blocks_.contains(offset);
+    reading.left += elsewhere || left(HostOffset(offset));
   }
   // Zeros that the guest has written; or a block of the widest refcounts.
-  if (entries == 0 && zeros > 1 && g_.refcount_order < 6) return Likeness::bitmap_table;
-  if (good == 0 || good * 2 < entries) return Likeness::none;
-  return never_bitmap > 0 ? Likeness::l2_table : Likeness::bitmap_table;
+  const bool zeros_only = reading.entries == 0 && zeros > 1 && g_.refcount_order < 6;
+  if (reading.entries == 0 && !zeros_only) return {};
+  reading.like = never_bitmap > 0 ? Likeness::l2_table : Likeness::bitmap_table;
+  return reading;
+}
+
+void LeakJudge::look_at(ClusterIndex cluster, std::span<be64> content, Stretch& stretch, CopyFinder& copies) {
+  std::vector<std::uint64_t> words(content.size());
+  std::ranges::transform(content, words.begin(), [](const be64& word) { return word.get(); });
+  if (all_zero(words) && !image_.backing_file) return;
+  ++stretch.full;
+  if (stale_.contains(cluster.value)) return;
+  Reading reading = read_as_table(words, 1);
+  if (const Reading wide = read_as_table(words, g_.l2_words()); wide.like > reading.like) reading = wide;
+  if (reading.left > 0 || (reading.like == Likeness::bitmap_table && reading.entries == 0)) {
+    stretch.tables += reading.like == Likeness::l2_table;
+    tables_.emplace(cluster, reading);
+  }
+  if (!all_zero(words) && copies.is_copy(cluster, std::as_bytes(content))) {
+    tables_.erase(cluster);
+    return;
+  }
+  if (reading.like != Likeness::none && maybe_copies_.size() < most_orphan_tables) {
+    maybe_copies_.push_back({cluster, std::move(words)});
+  } else if (!unexplained_ && !behind_everything(stretch)) {
+    unexplained_ = cluster;
+  }
+}
+
+// What is allocated at the end of the file is written before anything leads to it.
+bool LeakJudge::behind_everything(const Stretch& stretch) const {
+  const std::uint64_t end = stretch.first.value + stretch.count;
+  return !result_.claims->owned.next(end) && !result_.claims->compressed.next(end);
+}
+
+void LeakJudge::look_into(Stretch& stretch, std::uint64_t& budget, CopyFinder& copies) {
+  const std::uint64_t bytes = stretch.count << g_.cluster_bits, at = g_.offset(stretch.first).value;
+  if (image_.file().next_data(at) >= at + bytes && !image_.backing_file) return;  // nothing but a hole
+  std::vector<be64> content(g_.cluster_size() / sizeof(be64));
+  for (std::uint64_t i = 0; i < stretch.count; ++i) {
+    const ClusterIndex cluster = stretch.first + i;
+    const bool enough = budget < g_.cluster_size();
+    if (!enough) budget -= g_.cluster_size();
+    const bool readable =
+        !enough && image_.file().read(at + (i << g_.cluster_bits), std::as_writable_bytes(std::span(content)));
+    if (readable) {
+      look_at(cluster, content, stretch, copies);
+      continue;
+    }
+    stretch.full += enough ? stretch.count - i : 1;
+    if (!unexplained_ && !behind_everything(stretch)) unexplained_ = cluster;
+    if (enough) return;
+  }
 }
 
 void LeakJudge::look_into() {
   if (!result_.disk_refcounts) return;
-  for (const auto& entry : result_.disk_refcounts->entries()) refcount_blocks_.insert(entry.raw);
-  std::vector<std::uint64_t> words(g_.cluster_size() / sizeof(std::uint64_t));
+  find_stale_bitmaps();
+  CopyFinder copies(image_, result_);
   std::uint64_t budget = content_bytes;
-  for (Stretch& stretch : orphans_) {
-    const std::uint64_t bytes = stretch.count << g_.cluster_bits, at = g_.offset(stretch.first).value;
-    if (image_.file().next_data(at) >= at + bytes) continue;  // nothing but a hole
-    for (std::uint64_t i = 0; i < stretch.count; ++i) {
-      if (budget < g_.cluster_size()) {
-        stretch.full += stretch.count - i;
-        break;
-      }
-      budget -= g_.cluster_size();
-      const auto read = image_.file().read(at + (i << g_.cluster_bits), std::as_writable_bytes(std::span(words)));
-      if (read && std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; })) continue;
-      ++stretch.full;
-      for (std::uint64_t& word : words) word = from_big_endian(word);
-      if (!read) continue;
-      const Likeness like = std::max(likeness(words, 1), likeness(words, g_.l2_words()));
-      stretch.tables += like == Likeness::l2_table;
-      if (like != Likeness::none) tables_.emplace(stretch.first + i, like);
-    }
-  }
+  for (Stretch& stretch : orphans_) look_into(stretch, budget, copies);
 }
 
 // An L1 table is one whose entries lead to L2 tables, lost or in use.
@@ -145,14 +235,40 @@ bool LeakJudge::leads_to_tables(ClusterIndex cluster) {
   });
 }
 
+void LeakJudge::suspect(std::string evidence) {
+  if (doubt_.lost_table && !doubt_.maybe_bitmap) return;
+  doubt_.lost_table = true;
+  doubt_.maybe_bitmap = false;
+  doubt_.evidence = std::move(evidence);
+}
+
+// A copy whose every cluster is mapped at its place is no lost table, whatever the refcounts say. What is none, and no
+// lost table by its content either, is data like any other.
+void LeakJudge::judge_copies() {
+  const Counterparts counterparts = counterparts_of(image_, result_, maybe_copies_);
+  for (std::size_t i = 0; i < maybe_copies_.size(); ++i) {
+    const ClusterIndex cluster = maybe_copies_[i].cluster;
+    if (counterparts.copies[i]) {
+      tables_.erase(cluster);
+    } else if (!tables_.contains(cluster) && !behind_everything({cluster, 1}) &&
+               (!unexplained_ || cluster < *unexplained_)) {
+      unexplained_ = cluster;
+    }
+  }
+  if (counterparts.gap) suspect(counterparts.gap->text(g_, result_));
+}
+
 // What the table is that speaks the clearest, and what it says.
 void LeakJudge::judge_tables() {
-  for (auto& [cluster, like] : tables_) {
-    if (leads_to_tables(cluster)) like = Likeness::l1_table;
+  for (auto& [cluster, reading] : tables_) {
+    if (leads_to_tables(cluster)) reading.like = Likeness::l1_table;
   }
-  const auto clearest = std::ranges::max_element(tables_, {}, &Tables::value_type::second);
+  for (const auto& [cluster, reading] : tables_) {
+    if (reading.like == Likeness::l2_table && reading.left * 2 >= reading.entries) report_lost(cluster, reading);
+  }
+  const auto clearest = std::ranges::max_element(tables_, {}, [](const auto& table) { return table.second.like; });
   if (clearest == tables_.end()) return;
-  const Likeness like = clearest->second;
+  const Likeness like = clearest->second.like;
   doubt_.lost_table = true;
   doubt_.maybe_bitmap = like == Likeness::bitmap_table;
   doubt_.lost_snapshot = like == Likeness::l1_table;
@@ -160,6 +276,31 @@ void LeakJudge::judge_tables() {
                                 like == Likeness::l1_table   ? "a lost snapshot's L1 table"
                                 : like == Likeness::l2_table ? "a lost L2 table"
                                                              : "a lost L2 table, or a bitmap's table");
+}
+
+// QEMU counts these clusters as leaks, and so do the totals; but a disk, or a part of it, is gone.
+void LeakJudge::report_lost(ClusterIndex cluster, const Reading& reading) {
+  Finding f;
+  f.code = Code::l2_lost;
+  f.index = cluster.value;
+  f.host = g_.offset(cluster);
+  f.found = reading.left;
+  f.expected = reading.entries;
+  result_.findings.add(std::move(f));
+}
+
+// Compressed clusters of any guest offset share a cluster, so any lost entry may have been the other reference.
+void LeakJudge::judge_counts() {
+  for (const Finding& f : result_.findings.list()) {
+    if (f.code != Code::refcount_leak || f.expected == 0 || !f.index) continue;
+    const auto packed = result_.claims->compressed.next(*f.index);
+    if (!packed || *packed >= *f.index + f.count) continue;
+    suspect(
+        fmt::format("cluster 0x{:x} counts more references than are known, and compressed data that has lost its "
+                    "entry may lie in it",
+                    g_.offset(ClusterIndex(*packed)).value));
+    return;
+  }
 }
 
 // An entry that was garbled into another possible one names a cluster that is somebody's, or one with refcount 0, and
@@ -184,7 +325,9 @@ void LeakJudge::judge() {
   if (leaked == 0) return;
   gather();
   look_into();
+  judge_copies();
   judge_tables();
+  judge_counts();
   std::uint64_t full = leaked, orphans = 0;
   for (const Stretch& stretch : orphans_) {
     full -= std::min(full, stretch.count - stretch.full);
@@ -195,19 +338,21 @@ void LeakJudge::judge() {
   const StateReport active = result_.reports.empty() ? StateReport{} : result_.reports[0];
   const bool many = !lazy_dirty() && (full >= handful || full > active.data_clusters + active.compressed);
   if (doubt_.maybe_bitmap && count(Code::bitmaps_stale) > 0) doubt_.lost_table = false;
-  if (many && (!doubt_.lost_table || doubt_.maybe_bitmap) && !doubt_.bitmaps_hidden) {
-    doubt_.lost_table = true;
-    doubt_.maybe_bitmap = false;
-    doubt_.evidence = orphans > 0 ? fmt::format("{} clusters that hold something are mapped nowhere", orphans)
-                                  : fmt::format("{} clusters were used by more than is known", full);
+  if (many && !doubt_.bitmaps_hidden) {
+    suspect(orphans > 0 ? fmt::format("{} clusters that hold something are mapped nowhere", orphans)
+                        : fmt::format("{} clusters were used by more than is known", full));
   }
   place();
+  if (unexplained_ && !doubt_.bitmaps_hidden) {
+    suspect(fmt::format("the leaked cluster at 0x{:x} holds something, and nothing says that it isn't the guest's",
+                        g_.offset(*unexplained_).value));
+  }
 }
 
 // The place of the largest stretch is told; but each may be the one that fits.
 void LeakJudge::place() {
   // A lost snapshot's clusters are nowhere on the active disk.
-  if (std::ranges::any_of(tables_, [](const auto& t) { return t.second == Likeness::l1_table; })) return;
+  if (std::ranges::any_of(tables_, [](const auto& t) { return t.second.like == Likeness::l1_table; })) return;
   std::erase_if(orphans_, [](const Stretch& stretch) { return stretch.full == 0; });
   std::ranges::stable_sort(orphans_, std::ranges::greater(), &Stretch::data);
   if (orphans_.empty()) return;

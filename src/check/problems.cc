@@ -163,6 +163,11 @@ constexpr std::array<Problem, code_count> table{{
     {l2_copied, "l2.copied", error, Status::copied, corruption, Repair::error,
      "{where} is {found}: COPIED is {detail} but the cluster at {host} has refcount {expected_n}",
      "With COPIED wrongly set, a write would change snapshots too; wrongly clear it costs a copy."},
+    {l2_lost, "l2.lost", error, Status::corrupt, nowhere, Repair::user,
+     "the L2 table at {host} belongs to no L1 entry, and {found_n} of the {expected_n} clusters that it maps are mapped "
+     "by nothing else",
+     "An L1 entry that named it was zeroed or garbled, and the part of the disk behind it can't be read. The table and "
+     "its data are still in the file: don't let anything free leaked clusters."},
     {compressed_copied, "compressed.copied", error, Status::copied, corruption, Repair::error,
      "{where} is {found}: a compressed cluster never has COPIED", "The flag may simply be cleared."},
     {compressed_data_file, "compressed.data-file", error, Status::corrupt, corruption, Repair::none,

@@ -21,7 +21,7 @@ enum class Code : std::uint8_t {
   data_file_missing, data_file_elsewhere, data_file_past_end, data_file_not_identity, data_file_reuse,
   l1_unreadable, l1_truncated, l1_reserved, l1_unaligned, l1_past_end, l1_no_offset, l1_copied,
   l2_unreadable, l2_truncated, l2_reserved, l2_unaligned, l2_past_end, l2_zero_v2, l2_zero_extended, l2_bitmap,
-  l2_bitmap_unallocated, l2_beyond_end, l2_copied,
+  l2_bitmap_unallocated, l2_beyond_end, l2_copied, l2_lost,
   compressed_copied, compressed_data_file, compressed_bitmap, compressed_high_bits, compressed_past_end,
   compressed_payload,
   reftable_unreadable, reftable_reserved, reftable_unaligned, reftable_past_end, reftable_shared,

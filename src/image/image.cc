@@ -188,11 +188,21 @@ void Image::read_bitmaps() {
   std::copy(e->data.begin(), e->data.end(), std::as_writable_bytes(std::span(&extension, 1)).begin());
   bitmaps.extension = extension;
   bitmaps.valid = header.version >= 3 && (header.autoclear_features & format::autoclear::bitmaps);
-  if (!bitmaps.valid) return;
+  if (bitmaps.valid) read_directory(bitmaps);
+}
 
+Bitmaps Image::stale_bitmaps() const {
+  Bitmaps stale;
+  stale.extension = bitmaps.extension;
+  if (stale.extension && !bitmaps.valid) read_directory(stale);
+  return stale;
+}
+
+void Image::read_directory(Bitmaps& into) const {
+  const format::RawBitmapsExtension& extension = *into.extension;
   const std::uint64_t start = extension.directory_offset.get(), bytes = extension.directory_size.get();
   const auto stop = [&](std::uint64_t at, std::string reason) {
-    bitmaps.stop = Stop{bitmaps.entries.size(), HostOffset(at), std::move(reason)};
+    into.stop = Stop{into.entries.size(), HostOffset(at), std::move(reason)};
   };
   if (geometry->offset_in_cluster(start) != 0) return stop(start, "its offset is not cluster-aligned");
   if (bytes == 0 || bytes > format::max_bitmap_directory_bytes) return stop(start, "its size is impossible");
@@ -203,10 +213,10 @@ void Image::read_bitmaps() {
   std::uint64_t at = start;
   const std::uint64_t end = start + bytes;
   while (at < end) {
-    if (bitmaps.entries.size() == format::max_bitmaps) {
+    if (into.entries.size() == format::max_bitmaps) {
       return stop(at, fmt::format("it has more than the {} entries that are possible", format::max_bitmaps));
     }
-    if (bitmaps.entries.size() == extension.count.get()) {
+    if (into.entries.size() == extension.count.get()) {
       return stop(at, fmt::format("it has more than the {} entries that the header promises", extension.count.get()));
     }
     format::RawBitmapEntry raw;
@@ -228,11 +238,11 @@ void Image::read_bitmaps() {
     auto name = read_name(*file_, at + sizeof raw + bitmap.extra_data_size, bitmap.name_bytes);
     if (!name) return stop(at, name.error().message);
     bitmap.name = std::move(*name);
-    bitmaps.entries.push_back(std::move(bitmap));
+    into.entries.push_back(std::move(bitmap));
     at += entry_bytes;
   }
-  if (bitmaps.entries.size() != extension.count.get()) {
-    stop(at, fmt::format("it has {} entries, the header promises {}", bitmaps.entries.size(), extension.count.get()));
+  if (into.entries.size() != extension.count.get()) {
+    stop(at, fmt::format("it has {} entries, the header promises {}", into.entries.size(), extension.count.get()));
   }
 }
 

@@ -84,6 +84,9 @@ class Image {
   SnapshotTable snapshots;
   Bitmaps bitmaps;
 
+  // The bitmaps that the directory lists although nothing vouches for it any more.
+  Bitmaps stale_bitmaps() const;
+
   const format::Extension* find_extension(std::uint32_t type) const;
   // The name of a feature bit: from the image's own table, or the one known here, or nothing.
   std::string feature_name(format::FeatureKind kind, unsigned bit) const;
@@ -92,6 +95,7 @@ class Image {
   void read_extensions(std::span<const std::byte> first_cluster);
   void read_snapshots();
   void read_bitmaps();
+  void read_directory(Bitmaps& into) const;
 
   std::unique_ptr<File> file_;
   std::uint64_t size_ = 0;

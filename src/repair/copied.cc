@@ -80,6 +80,7 @@ void CopiedMender::mend_l1(const image::Group& group, const image::Table& table,
   if (table.offset.value == 0 || !refcounts_.readable(cluster)) return;
   for (const image::L1Entry& e : table.entries) {
     if (e.state != 0) continue;
+    if ((e.raw & format::l1_reserved_mask) != 0) continue;
     const std::uint64_t now = mended(e.raw, cluster);
     const auto at = w_.l1_entry(check::active_state, group.l1_index);
     if (now != e.raw && at) into.l1.push_back({*at, group.l1_index, now});
@@ -110,9 +111,10 @@ void CopiedMender::mend_table(const image::Group& group, const image::Table& tab
   into.tables.push_back(std::move(mended));
 }
 
-// A table that something else lies on, or that is none, isn't written to.
+// A table that something else lies on, or that is none, isn't written to, nor is the L1 entry that names it.
 void CopiedMender::mend_group(const image::Group& group, Mended& into) const {
   for (const image::Table& table : group.tables) {
+    if (table.l2.empty() || !image::look_at_l2(w_.image(), table.l2.words()).is_table()) continue;
     mend_l1(group, table, into);
     const bool active = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
     const bool whole = table.offset.value != 0 && g_.offset_in_cluster(table.offset.value) == 0 &&
@@ -133,7 +135,7 @@ bool l1_undisputed(const Work& w) {
 
 void mend_copied(Work& w) {
   if (w.count(Code::l1_copied) + w.count(Code::l2_copied) == 0) return;
-  if (!l1_undisputed(w) || w.dubious(check::active_state)) return;
+  if (!l1_undisputed(w) || w.dubious(check::active_state) || !w.l1_look(check::active_state).is_table()) return;
   const CopiedMender mender(w);
   image::walk<Mended>(
       w.image(), std::span(w.result().states).first(1),

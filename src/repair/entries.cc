@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include <algorithm>
-#include <map>
 
 #include "repair/steps.h"
 
@@ -31,45 +30,18 @@ bool cut_off(const Work& w, HostOffset entry) { return entry.value + sizeof(be64
 
 std::string whose(std::int32_t state) { return state < 0 ? "" : fmt::format(" of snapshot[{}]", state); }
 
-bool possible(const Work& w, std::uint64_t entry) {
-  if (entry & format::compressed_flag) {
-    const format::CompressedRange range = w.geometry().compressed(entry);
-    return !w.geometry().data_file && !w.image().past_end(range.offset, range.bytes);
-  }
-  const std::uint64_t offset = entry & format::offset_mask;
-  return w.geometry().offset_in_cluster(offset) == 0 && (w.geometry().data_file || offset < w.image().size());
+// An empty table reads as any zeros do; but then its refcount says that it is in use.
+bool was_table(Work& w, HostOffset table) {
+  const image::TableLook& look = w.l2_look(table);
+  const ClusterIndex cluster = w.geometry().cluster(table);
+  return look.speaks_for_itself() || (look.used == 0 && w.refcounts().get(cluster) >= w.result().references(cluster));
 }
 
-// One wrong bit among sound entries is a wrong bit. Where more is wrong, all of it is somebody else's bytes, and an
-// entry that looks right after a correction isn't.
-class TableJudge {
- public:
-  explicit TableJudge(Work& w) : w_(w) {}
-
-  bool sound(HostOffset table, std::uint64_t entries, unsigned step) {
-    const auto [known, fresh] = sound_.emplace(table.value, false);
-    if (!fresh) return known->second;
-    std::uint64_t used = 0, bad = 0;
-    const std::uint64_t bytes = std::min(entries * step * sizeof(be64), w_.image().size() - table.value);
-    const std::vector<std::byte> words = w_.read(table, bytes);
-    for (std::uint64_t i = 0; (i + 1) * sizeof(be64) <= bytes; i += step) {
-      const auto entry = load_big_endian<std::uint64_t>(words.data() + i * sizeof(be64));
-      used += entry != 0;
-      bad += (entry & format::l2_reserved_mask & ~format::compressed_flag) != 0 || !possible(w_, entry);
-    }
-    return known->second = bad < 2 || bad * 4 <= used;
-  }
-
- private:
-  Work& w_;
-  std::map<std::uint64_t, bool> sound_;
-};
-
-void mend_l1_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uint32_t index) {
+void mend_l1_entry(Work& w, const check::Finding& f, std::uint32_t index) {
   const auto at = w.l1_entry(f.state, index);
   if (!at || w.dubious(f.state) || !w.undisputed(*at) || cut_off(w, *at)) return;
   const image::State& state = *w.state(f.state);
-  if (!judge.sound(state.l1_offset, state.l1_size, 1)) {
+  if (!w.l1_look(f.state).is_table()) {
     return w.refuse(f.code, fmt::format("the L1 table at 0x{:x}{} stays as it is: it holds something else",
                                         state.l1_offset.value, whose(f.state)));
   }
@@ -77,10 +49,15 @@ void mend_l1_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uin
   const HostOffset table(mended & format::offset_mask);
   const std::string name = fmt::format("L1 entry {}{}", index, whose(f.state));
   if (table.value == 0) {
-    // If there was a table, it is an orphan now, and its content will keep what it maps from being freed.
+    // Its flags are all that tells of a table that was here, unless every reference is accounted for.
+    if (w.count(Code::refcount_leak) > 0) {
+      return w.refuse(f.code, fmt::format("{} (0x{:016x}) stays as it is: the L2 table that it has named may be among "
+                                          "the leaked clusters",
+                                          name, raw));
+    }
     return w.put64(Stage::point, *at, 0, f.code, name + ": zeroed, it names no L2 table");
   }
-  if (w.geometry().offset_in_cluster(table.value) != 0 || !w.undisputed(table)) {
+  if (w.geometry().offset_in_cluster(table.value) != 0 || !w.undisputed(table) || !was_table(w, table)) {
     return w.refuse(f.code,
                     fmt::format("{} (0x{:016x}) stays as it is: without the reserved bits, too, it names nothing "
                                 "that could be its L2 table",
@@ -90,7 +67,7 @@ void mend_l1_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uin
 }
 
 bool plausible(const Work& w, const check::Finding& f, std::uint32_t index, std::uint64_t entry) {
-  if (!possible(w, entry)) return false;
+  if (!image::possible_l2_entry(w.image(), entry)) return false;
   const HostOffset data(entry & format::offset_mask);
   if ((entry & format::compressed_flag) || data.value == 0) return true;
   if (w.geometry().data_file) return data.value == w.geometry().guest(*f.l1_index, index).value;
@@ -105,10 +82,10 @@ bool may_be_normal(const Work& w, std::uint64_t entry) {
          offset < w.image().size();
 }
 
-void mend_l2_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uint32_t index) {
+void mend_l2_entry(Work& w, const check::Finding& f, std::uint32_t index) {
   const auto table = w.l2_table(f.state, *f.l1_index);
   if (!table || !w.undisputed(*table) || w.was_disputed(w.geometry().cluster(*table))) return;
-  if (!judge.sound(*table, w.geometry().l2_entries(), w.geometry().l2_words())) {
+  if (!w.l2_look(*table).is_table()) {
     return w.refuse(f.code,
                     fmt::format("the L2 table at 0x{:x} (L1 entry {}{}) stays as it is: it holds something else",
                                 table->value, *f.l1_index, whose(f.state)));
@@ -138,12 +115,11 @@ void mend_l2_entry(Work& w, TableJudge& judge, const check::Finding& f, std::uin
 }  // namespace
 
 void mend_entries(Work& w) {
-  TableJudge judge(w);
   for (const check::Finding& f : w.result().findings.list()) {
     const bool l1 = f.code == Code::l1_reserved || f.code == Code::l1_no_offset;
     if ((!l1 && bit(f.code) == 0 && f.code != Code::compressed_bitmap) || !f.l1_index || (!l1 && !f.l2_index)) continue;
     for (std::uint32_t i = 0; i < f.count && !w.failed(); ++i) {
-      l1 ? mend_l1_entry(w, judge, f, *f.l1_index + i) : mend_l2_entry(w, judge, f, *f.l2_index + i);
+      l1 ? mend_l1_entry(w, f, *f.l1_index + i) : mend_l2_entry(w, f, *f.l2_index + i);
     }
   }
 }

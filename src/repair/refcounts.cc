@@ -25,6 +25,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "check/copies.h"
 #include "repair/steps.h"
 
 namespace qd::repair {
@@ -74,8 +75,8 @@ class RefcountMender {
   void mend();
 
  private:
-  bool table_sound() const;
-  bool block_sound(std::uint64_t b) const;
+  bool table_sound();
+  bool block_sound(std::uint64_t b);
   bool block_needed(std::uint64_t b) const;
   bool block_differs(std::uint64_t b) const;
   std::uint64_t next_block(std::uint64_t b) const;
@@ -90,7 +91,6 @@ class RefcountMender {
   void mend_block(std::uint64_t b, MendedBlock& into) const;
   bool holds_something(std::uint64_t cluster, std::uint64_t& data) const;
   bool holds_orphans(std::uint64_t b) const;
-  bool was_refcount_block(std::uint64_t cluster, std::span<const std::byte> bytes) const;
   void make_block(std::uint64_t b, MendedBlock& into) const;
   Code reason_to_renew(std::uint64_t b) const;
   void note_new_block(const MendedBlock& block);
@@ -130,21 +130,21 @@ RefcountMender::RefcountMender(Work& w)
   while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
 }
 
-bool RefcountMender::table_sound() const {
+bool RefcountMender::table_sound() {
   const format::Header& h = w_.image().header;
   const std::uint64_t clusters = h.refcount_table_clusters;
   if (w_.count(Code::header_refcount_table) > 0 || !refcounts_.table_error().empty()) return false;
   for (std::uint64_t c = 0; c < clusters; ++c) {
-    if (!w_.undisputed(HostOffset(h.refcount_table_offset) + (c << g_.cluster_bits))) return false;
+    if (w_.contested(HostOffset(h.refcount_table_offset) + (c << g_.cluster_bits))) return false;
   }
   return true;
 }
 
 // Is there a block, and is it what its entry says it is, alone and whole?
-bool RefcountMender::block_sound(std::uint64_t b) const {
+bool RefcountMender::block_sound(std::uint64_t b) {
   const auto& entries = refcounts_.entries();
   if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
-  return refcounts_.entry_in_order(b, w_.image().size()) && w_.undisputed(old_block(b)) &&
+  return refcounts_.entry_in_order(b, w_.image().size()) && !w_.contested(old_block(b)) &&
          old_block(b).value + g_.cluster_size() <= w_.image().file().size();
 }
 
@@ -344,21 +344,7 @@ bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data)
   bytes.resize(g_.cluster_size());
   if (!file.read(at, bytes)) return true;
   if (std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; })) return false;
-  return !was_refcount_block(cluster, bytes);
-}
-
-// A block that nothing leads to any more, in the range that it describes, as writers put it: it tells of the clusters
-// in use there what their references tell, nearly all of them. No data does.
-bool RefcountMender::was_refcount_block(std::uint64_t cluster, std::span<const std::byte> bytes) const {
-  const std::uint64_t entries = refcounts_.block_entries(), first = cluster / entries * entries;
-  const image::RefcountBlock block(bytes, g_.refcount_order, entries);
-  std::uint64_t used = 0, same = 0;
-  for (std::uint64_t i = 0; i < entries; ++i) {
-    const std::uint64_t n = std::min(w_.result().references(ClusterIndex(first + i)), g_.refcount_max());
-    used += n != 0;
-    same += n != 0 && block.get(i) == n;
-  }
-  return used > 0 && same >= used - used / 8 && block.get(cluster - first) == 1;
+  return !check::reads_as_refcount_block(w_.image(), w_.result(), ClusterIndex(cluster), bytes);
 }
 
 // A block from nothing but the references.
@@ -439,7 +425,7 @@ Code RefcountMender::reason_to_renew(std::uint64_t b) const {
   if (entries[b].raw & format::reftable_reserved_mask) return Code::reftable_reserved;
   if (entries[b].state == image::BlockState::unaligned) return Code::reftable_unaligned;
   if (old_block(b).value >= w_.image().size()) return Code::reftable_past_end;
-  return w_.undisputed(old_block(b)) ? Code::refblock_truncated : Code::reftable_shared;
+  return w_.contested(old_block(b)) ? Code::reftable_shared : Code::refblock_truncated;
 }
 
 void RefcountMender::plan_table() {

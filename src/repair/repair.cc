@@ -45,13 +45,6 @@ void explain_kept_leaks(Work& w) {
   const std::uint64_t leaked = w.count(Code::refcount_leak);
   if (!w.wanted.leak || leaked == 0) return;
   const check::LeakDoubt& doubt = w.result().leak_doubt;
-  if (w.was_misplaced() && !doubt.forbids_freeing()) {
-    return w.refuse(Code::refcount_leak,
-                    fmt::format("{} leaked clusters are not freed now: entries named clusters that may not have been "
-                                "theirs, and what they should have named may be among these. When the guest misses "
-                                "nothing, -R leak frees them.",
-                                leaked));
-  }
   std::string text = fmt::format("{} leaked clusters are not freed: ", leaked);
   text += doubt.hidden           ? "damage hides references, they may be the data that belongs there"
           : doubt.lost_table     ? doubt.evidence

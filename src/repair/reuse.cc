@@ -97,8 +97,8 @@ class Separator {
   void move_snapshot_table(Code reason, const std::string& all);
   void move_crypt_header(Code reason, const std::string& all);
   void move_bitmap_part(const Owner& owner, HostOffset cluster, Code reason, const std::string& all);
-  bool credible(const Owner& owner);
   std::vector<HostOffset> entries_of(const Owners& owners);
+  void refuse_garbage(const Owner& owner);
   const std::map<HostOffset, HostOffset>& bitmap_entries(std::uint64_t index);
 
   Work& w_;
@@ -197,6 +197,7 @@ void Separator::move_l2_table(const Owners& owners, HostOffset cluster, Code rea
   const std::uint32_t index = owners.front().l1_index;
   for (const image::State& s : w_.result().states) {
     const auto at = w_.l1_entry(s.snapshot, index);
+    if (!w_.l1_look(s.snapshot).is_table()) continue;
     if (!at || at->value + sizeof(be64) > w_.image().size()) continue;
     const std::uint64_t raw = w_.read64(*at);
     if ((raw & format::offset_mask) != cluster.value) continue;
@@ -328,11 +329,16 @@ bool different_metadata(const std::map<Claim, std::vector<Owner>>& claims) {
   return false;
 }
 
-// An entry of a table that something else lies on is no claim: it may be anything.
-bool Separator::credible(const Owner& o) {
-  if (check::is_metadata(o.kind)) return true;
-  const auto table = w_.l2_table(o.state, o.l1_index);
-  return table && w_.undisputed(*table);
+void Separator::refuse_garbage(const Owner& o) {
+  const bool l1_entry = o.kind == OwnerKind::l2_table;
+  w_.refuse(l1_entry ? Code::metadata_overlap : Code::cluster_on_metadata,
+            l1_entry ? fmt::format("cluster 0x{:x} stays as it is: L1 entry {}{} (0x{:016x}) names it as its L2 table, "
+                                   "but it holds none",
+                                   g_.offset(o.cluster).value, o.l1_index,
+                                   o.state >= 0 ? fmt::format(" of snapshot[{}]", o.state) : "", o.raw)
+                     : fmt::format("cluster 0x{:x} stays as it is: entries that lead to it are garbage, or lie in an "
+                                   "L2 table that something else lies on, so they may be anything",
+                                   g_.offset(o.cluster).value));
 }
 
 // `metadata`: only what is metadata moves in this round.
@@ -341,22 +347,16 @@ void Separator::separate(bool metadata) {
   for (auto c = conflicts.next(0); c && !w_.failed(); c = conflicts.next(*c + 1)) {
     const ClusterIndex cluster(*c);
     std::map<Claim, Owners> claims;
-    bool others = false;
+    std::optional<Owner> garbage;
     for (const Owner& o : w_.result().owners_of(cluster)) {
-      if (credible(o)) {
+      if (w_.credible(o)) {
         claims[claim_of(o, luks_)].push_back(o);
-      } else {
-        others = true;
+      } else if (!garbage) {
+        garbage = o;
       }
     }
     if (claims.size() < 2) {
-      if (others && !metadata) {
-        w_.refuse(
-            Code::cluster_on_metadata,
-            fmt::format("cluster 0x{:x} stays as it is: entries that lead to it lie in an L2 table that something "
-                        "else lies on, so they may be anything",
-                        g_.offset(cluster).value));
-      }
+      if (garbage && !metadata) refuse_garbage(*garbage);
       continue;
     }
     // Compressed data has several lawful owners: they keep their place together.

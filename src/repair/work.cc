@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <map>
 #include <utility>
 
 #include "base/checked.h"
@@ -21,13 +20,14 @@ bool Work::look() {
   image_.emplace(std::move(*image));
   result_ = check::check(*image_, options_);
   changed_ = false;
+  l1_looks_.clear();
+  l2_looks_.clear();
   if (std::exchange(looked_, true)) return true;
   using enum check::Code;
   refcounts_in_doubt_ = count(refcount_low) + count(header_refcount_table) + count(reftable_reserved) +
                             count(reftable_unaligned) + count(reftable_past_end) + count(reftable_shared) +
                             count(refblock_truncated) >
                         0;
-  misplaced_ = result_.leak_doubt.misplaced;
   remember_disputes();
   return !failed();
 }
@@ -49,20 +49,6 @@ std::optional<check::Code> Work::questions_everything() const {
 // Refcounts follow from the mapping; whatever lies on them, they are no loss.
 bool is_made_anew(check::OwnerKind kind) {
   return kind == check::OwnerKind::refcount_table || kind == check::OwnerKind::refcount_block;
-}
-
-bool Work::plausible_l1(const image::State& s) {
-  const std::uint64_t bytes =
-      std::min(std::uint64_t{s.l1_size} * sizeof(be64), image_->size() - std::min(image_->size(), s.l1_offset.value));
-  const std::vector<std::byte> table = read(s.l1_offset, bytes);
-  for (std::uint64_t i = 0; i + sizeof(be64) <= bytes; i += sizeof(be64)) {
-    const auto entry = load_big_endian<std::uint64_t>(table.data() + i), offset = entry & format::offset_mask;
-    if ((entry & format::l1_reserved_mask) != 0 || geometry().offset_in_cluster(offset) != 0 ||
-        offset >= image_->size()) {
-      return false;
-    }
-  }
-  return true;
 }
 
 // Owners of disputed clusters other than L1 tables, added up by place: any number of snapshots may name one place.
@@ -121,7 +107,7 @@ void Work::remember_disputes() {
       const Others::Sum here = others.within(first, clusters);
       const auto next = disputed.next(first.value);
       const bool unknown = !result_.owners_complete && next && *next < first.value + clusters;
-      known->second = here.metadata > 0 || ((here.other > 0 || unknown) && !plausible_l1(s));
+      known->second = here.metadata > 0 || ((here.other > 0 || unknown) && l1_look(s.snapshot).bad > 0);
     }
     if (known->second || (lost_table && s.snapshot >= 0)) dubious_.insert(s.snapshot);
   }
@@ -163,6 +149,50 @@ std::vector<std::byte> Work::read(HostOffset at, std::uint64_t bytes) {
 }
 
 std::uint64_t Work::read64(HostOffset at) { return load_big_endian<std::uint64_t>(read(at, sizeof(be64)).data()); }
+
+std::vector<std::uint64_t> Work::read_words(HostOffset at, std::uint64_t bytes) {
+  bytes = std::min(bytes, image_->size() - std::min(image_->size(), at.value));
+  std::vector<std::uint64_t> words(bytes / sizeof(be64));
+  if (auto done = image_->file().read(at.value, std::as_writable_bytes(std::span(words))); !done) fail(done.error());
+  for (std::uint64_t& word : words) word = from_big_endian(word);
+  return words;
+}
+
+const image::TableLook& Work::l1_look(std::int32_t snapshot) {
+  const auto [known, fresh] = l1_looks_.try_emplace(snapshot);
+  if (const image::State* s = state(snapshot); fresh && s) {
+    known->second = image::look_at_l1(*image_, read_words(s->l1_offset, std::uint64_t{s->l1_size} * sizeof(be64)));
+  }
+  return known->second;
+}
+
+const image::TableLook& Work::l2_look(HostOffset table) {
+  const auto [known, fresh] = l2_looks_.try_emplace(table);
+  if (fresh) known->second = image::look_at_l2(*image_, read_words(table, geometry().cluster_size()));
+  return known->second;
+}
+
+bool Work::credible(const check::Owner& o) {
+  if (o.kind == check::OwnerKind::l2_table) {
+    const image::TableLook& look = l2_look(geometry().offset(o.cluster));
+    // A refcount table reads as an L2 table without COPIED, and so does a block of the widest refcounts.
+    const bool refcounts = std::ranges::any_of(result_.owners_of(o.cluster),
+                                               [](const check::Owner& other) { return is_made_anew(other.kind); });
+    return (o.raw & format::l1_reserved_mask) == 0 && look.speaks_for_itself() && (look.copied > 0 || !refcounts);
+  }
+  if (check::is_metadata(o.kind)) return true;
+  if (!(o.raw & format::compressed_flag) && (o.raw & format::l2_reserved_mask) != 0) return false;
+  const auto table = l2_table(o.state, o.l1_index);
+  return table && undisputed(*table) && l2_look(*table).is_table();
+}
+
+bool Work::contested(HostOffset cluster) {
+  if (undisputed(cluster)) return false;
+  std::size_t credible_ones = 0;
+  const auto owners = result_.owners_of(geometry().cluster(cluster));
+  for (const check::Owner& o : owners) credible_ones += credible(o);
+  return credible_ones > 1 || owners.empty();
+}
 
 bool Work::undisputed(HostOffset offset) const {
   const std::uint64_t cluster = geometry().cluster(offset).value;
@@ -292,7 +322,7 @@ bool Work::may_free_leaks() const {
   if (free_leaks_) return true;
   const check::LeakDoubt& doubt = result_.leak_doubt;
   const bool explained = !doubt.forbids_freeing() || (bitmaps_dropped_ && doubt.maybe_bitmap && !doubt.hidden);
-  return wanted.leak && (wanted.force || (explained && !lost_ && !misplaced_));
+  return wanted.leak && (wanted.force || (explained && !lost_));
 }
 
 }  // namespace qd::repair

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <memory>
 #include <optional>
 #include <span>
@@ -16,6 +17,7 @@
 #include "base/endian.h"
 #include "base/result.h"
 #include "check/check.h"
+#include "image/classify.h"
 #include "io/transaction.h"
 #include "repair/plan.h"
 
@@ -71,6 +73,15 @@ class Work {
   }
   std::uint64_t read64(HostOffset at);
   std::vector<std::byte> read(HostOffset at, std::uint64_t bytes);
+  // Does the table's content say that it is one? As of the last look.
+  const image::TableLook& l1_look(std::int32_t snapshot);
+  const image::TableLook& l2_look(HostOffset table);
+  // May somebody's claim on a cluster with several owners be believed? Not that of an entry which is garbage by itself,
+  // or lies in a table that is none; nor that of an L1 entry on what is no L2 table. Whoever gives way to such a claim
+  // makes garbage look right.
+  bool credible(const check::Owner& owner);
+  // Do several owners claim the cluster, all of them credible but for one at most?
+  bool contested(HostOffset cluster);
   // Is the cluster held by one owner, and within the file?
   bool undisputed(HostOffset cluster) const;
   // Was it held by several when the repair began? A table there may hold somebody else's bytes.
@@ -127,17 +138,13 @@ class Work {
   // Bitmaps were: what looks like their tables is no sign of lost data.
   void dropped_bitmaps() { bitmaps_dropped_ = true; }
   bool may_free_leaks() const;
-  // When the repair began, entries named clusters that may not be theirs. That is mended, but what they should name may
-  // be among the leaks.
-  bool was_misplaced() const { return misplaced_; }
-
   Transaction& transaction() { return transaction_; }
 
  private:
   class Others;
   bool unused(std::uint64_t cluster) const;
   void remember_disputes();
-  bool plausible_l1(const image::State& state);
+  std::vector<std::uint64_t> read_words(HostOffset at, std::uint64_t bytes);
   void grow_over_lost_data();
 
   const File& base_;
@@ -147,8 +154,10 @@ class Work {
   check::Result result_;
   std::optional<Error> error_;
   bool looked_ = false, changed_ = false, lost_ = false, bitmaps_dropped_ = false;
-  bool refcounts_in_doubt_ = false, misplaced_ = false;  // at the first look
+  bool refcounts_in_doubt_ = false;  // at the first look
   bool growth_refused_ = false, free_leaks_ = false;
+  std::map<std::int32_t, image::TableLook> l1_looks_;
+  std::map<HostOffset, image::TableLook> l2_looks_;
   Step step_ = nullptr;
   std::vector<Step> refused_by_;  // as plan.refusals
   std::uint64_t next_ = 0;        // cluster to allocate from

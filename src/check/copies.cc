@@ -1,0 +1,117 @@
+#include "check/copies.h"
+
+#include <algorithm>
+#include <string_view>
+
+#include "base/checked.h"
+#include "base/endian.h"
+#include "check/result.h"
+#include "format/snapshot.h"
+
+namespace qd::check {
+namespace {
+
+constexpr std::size_t most_states = 64;           // whose L1 tables are compared
+constexpr std::uint64_t most_l1_bytes = 1 << 20;  // of each
+
+std::uint64_t word_at(std::span<const std::byte> bytes, std::size_t i) {
+  return load_big_endian<std::uint64_t>(bytes.data() + i * sizeof(be64));
+}
+
+// All words of `copy` that aren't zero stand in `original` at the same places, COPIED aside.
+bool says_no_more(std::span<const std::byte> copy, std::span<const std::byte> original) {
+  for (std::size_t i = 0; i < copy.size() / sizeof(be64); ++i) {
+    const std::uint64_t word = word_at(copy, i);
+    if (word != 0 && ((word ^ word_at(original, i)) & ~format::copied_flag) != 0) return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+bool reads_as_refcount_block(const image::Image& image, const Result& result, ClusterIndex cluster,
+                             std::span<const std::byte> bytes) {
+  const format::Geometry& g = *image.geometry;
+  const std::uint64_t entries = result.disk_refcounts->block_entries(), first = cluster.value / entries * entries;
+  const image::RefcountBlock block(bytes, g.refcount_order, entries);
+  std::uint64_t used = 0, same = 0;
+  for (std::uint64_t i = 0; i < entries; ++i) {
+    const std::uint64_t n = std::min(result.references(ClusterIndex(first + i)), g.refcount_max());
+    used += n != 0;
+    same += n != 0 && block.get(i) == n;
+  }
+  return used > 0 && same * 4 >= used * 3 && block.get(cluster.value - first) == 1;
+}
+
+CopyFinder::CopyFinder(const image::Image& image, const Result& result) : image_(image), result_(result) {
+  for (const auto& entry : result.disk_refcounts->entries()) {
+    if (entry.block) blocks_.insert(entry.raw);
+  }
+}
+
+bool CopyFinder::was_block(std::uint64_t offset) const {
+  const format::Geometry& g = *image_.geometry;
+  if (blocks_.contains(offset)) return true;
+  if (g.offset_in_cluster(offset) != 0 || offset >= image_.size()) return false;
+  std::vector<std::byte> block(g.cluster_size());
+  return image_.file().read(offset, block) &&
+         reads_as_refcount_block(image_, result_, g.cluster(HostOffset(offset)), block);
+}
+
+bool CopyFinder::is_refcount_table(std::span<const std::byte> bytes) const {
+  for (std::size_t i = 0; i < bytes.size() / sizeof(be64); ++i) {
+    if (const std::uint64_t word = word_at(bytes, i); word != 0 && !was_block(word)) return false;
+  }
+  return true;
+}
+
+// A lost snapshot's L1 table may say no more than another one does, but has left its references on the L2 tables.
+bool CopyFinder::is_l1_table(std::span<const std::byte> bytes) const {
+  for (std::size_t i = 0; i < bytes.size() / sizeof(be64); ++i) {
+    const ClusterIndex table = image_.geometry->cluster(HostOffset(word_at(bytes, i) & format::offset_mask));
+    if (table.value != 0 && result_.disk_refcounts->get(table) > result_.references(table)) return false;
+  }
+  std::vector<std::byte> slice(bytes.size());
+  for (std::size_t s = 0; s < std::min(result_.states.size(), most_states); ++s) {
+    const image::State& state = result_.states[s];
+    const std::uint64_t table = std::min(std::uint64_t{state.l1_size} * sizeof(be64), most_l1_bytes);
+    for (std::uint64_t at = 0; at < table; at += slice.size()) {
+      if (image_.file().read(state.l1_offset.value + at, slice) && says_no_more(bytes, slice)) return true;
+    }
+  }
+  return false;
+}
+
+// Each entry is one of those in use, up to the first that is all zeros.
+bool CopyFinder::is_snapshot_table(std::span<const std::byte> bytes) const {
+  const auto text = [&](std::uint64_t at, std::size_t n) {
+    return std::string_view(reinterpret_cast<const char*>(bytes.data()) + at, n);
+  };
+  std::uint64_t at = 0, entries = 0;
+  for (; at + sizeof(format::RawSnapshot) <= bytes.size(); ++entries) {
+    format::RawSnapshot raw;
+    std::ranges::copy(bytes.subspan(at, sizeof raw), std::as_writable_bytes(std::span(&raw, 1)).begin());
+    if (raw.l1_table_offset.get() == 0) break;
+    const std::uint64_t id = at + sizeof raw + raw.extra_data_size.get(), name = id + raw.id_size.get(),
+                        end = name + raw.name_size.get();
+    if (end > bytes.size()) return false;
+    const bool known = std::ranges::any_of(image_.snapshots.entries, [&](const format::Snapshot& s) {
+      return s.l1_offset.value == raw.l1_table_offset.get() && s.id == text(id, raw.id_size.get()) &&
+             s.name == text(name, raw.name_size.get());
+    });
+    if (!known) return false;
+    at = round_up(end, 8);
+  }
+  return entries > 0 && std::ranges::all_of(bytes.subspan(std::min<std::size_t>(at, bytes.size())),
+                                            [](std::byte b) { return b == std::byte{0}; });
+}
+
+bool CopyFinder::is_copy(ClusterIndex cluster, std::span<const std::byte> bytes) {
+  if (reads_as_refcount_block(image_, result_, cluster, bytes)) {
+    blocks_.insert(image_.geometry->offset(cluster).value);
+    return true;
+  }
+  return is_refcount_table(bytes) || is_l1_table(bytes) || is_snapshot_table(bytes);
+}
+
+}  // namespace qd::check

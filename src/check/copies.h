@@ -1,0 +1,42 @@
+// Forgotten copies of metadata. A program that writes a table anew elsewhere, and is interrupted before it has given
+// the old place back, leaves a cluster that nothing refers to. It is no loss if all that it says is said by what is in
+// use. (L2 tables are compared in counterparts.h: that takes a walk.)
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <unordered_set>
+#include <vector>
+
+#include "base/units.h"
+#include "image/image.h"
+
+namespace qd::check {
+
+struct Result;
+
+// Does the cluster hold a refcount block for the range that it lies in, as writers put it: does it tell of most clusters
+// in use there what their references tell? No data does.
+bool reads_as_refcount_block(const image::Image& image, const Result& result, ClusterIndex cluster,
+                             std::span<const std::byte> bytes);
+
+class CopyFinder {
+ public:
+  CopyFinder(const image::Image& image, const Result& result);
+
+  // Does a cluster that nothing refers to hold a copy of a refcount block or table, an L1 or the snapshot table?
+  // `bytes`: the cluster's. Ask in the order of the file.
+  bool is_copy(ClusterIndex cluster, std::span<const std::byte> bytes);
+
+ private:
+  bool was_block(std::uint64_t offset) const;
+  bool is_refcount_table(std::span<const std::byte> bytes) const;
+  bool is_l1_table(std::span<const std::byte> bytes) const;
+  bool is_snapshot_table(std::span<const std::byte> bytes) const;
+
+  const image::Image& image_;
+  const Result& result_;
+  std::unordered_set<std::uint64_t> blocks_;  // offsets of refcount blocks, of those in use and of copies
+};
+
+}  // namespace qd::check
