@@ -1,0 +1,321 @@
+#!/usr/bin/env python3
+"""What was unreferenced because a reference was lost or wrong stays so: damages after which repairs have lost data.
+
+    keeps.py BINARY [NAME…] [--keep FOLDER]
+
+Each image is repaired by -R all, -R leak and -R error, each followed by -R all twice. tests/trials/judge.py then says
+from the bytes alone whether a state reads otherwise than before, or a cluster that only lost references named was freed,
+written over, or left to others. And the undo log gives back every byte.
+"""
+
+import argparse
+import os
+import random
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [os.path.join(HERE, "..", "tools"), os.path.join(HERE, "..", "trials")]
+import judge  # noqa: E402
+import mkimage  # noqa: E402
+import qcow2  # noqa: E402
+
+COPIED = qcow2.COPIED
+CASES = []
+
+PLAIN = """
+create size=8M cluster_size=4k
+write 0 1M pattern=0x11
+write 4M 512k pattern=0x12
+"""
+# Little is lost at a time: a large loss looks like one, a small one like a write that was cut short.
+SHARED = """
+create size=8M cluster_size=4k
+write 0 128k pattern=0x11
+write 4M 4k pattern=0x12
+snapshot one
+write 0 4k pattern=0x13
+write 64k 4k pattern=0x14
+write 6M 4k pattern=0x15
+"""
+SMALL = """
+create size=8M cluster_size=4k
+write 0 128k pattern=0x11
+write 4M 4k pattern=0x12
+write 6M 4k pattern=0x13
+"""
+TINY = """
+create size=1M cluster_size=512
+write 0 96k pattern=0x11
+write 512k 3k pattern=0x12
+write 800k 3k pattern=0x12
+"""
+EXTENDED = """
+create size=16M cluster_size=16k extended_l2=on
+write 0 1M pattern=0x11
+write 2M 64k pattern=0x12
+"""
+DATA_FILE = """
+create size=32M cluster_size=4k data_file=data.raw {raw}
+write 0 20M pattern=0x11
+"""
+
+
+def case(recipe):
+    """The function damages an image made by the recipe."""
+    def add(function):
+        CASES.append((function.__name__.replace("_", "-"), recipe, function))
+        return function
+    return add
+
+
+@case(DATA_FILE.format(raw=""))
+def data_file_l1_zeroed(image):
+    """the lost L2 table is the only record of where the data is"""
+    image.put(image.l1_at(2), 0)
+
+
+@case(DATA_FILE.format(raw="data_file_raw=on"))
+def data_file_raw_l1_zeroed(image):
+    image.put(image.l1_at(2), 0)
+
+
+@case(SHARED)
+def snapshot_l1_without_offset(image):
+    """the table is shared with the active state: its clusters keep the refcount that counts the snapshot"""
+    image.put(image.l1_at(2, 0), COPIED)
+
+
+@case(SHARED)
+def snapshot_l1_zeroed(image):
+    image.put(image.l1_at(2, 0), 0)
+
+
+@case(SHARED)
+def active_l1_without_offset(image):
+    image.put(image.l1_at(2), COPIED)
+
+
+@case(SHARED)
+def l1_names_the_older_table(image):
+    """the write of the L1 entry was lost: the newer table has data of its own"""
+    image.put(image.l1_at(0), image.get(image.l1_at(0, 0)))
+
+
+@case(SHARED)
+def l1_names_the_older_table_with_copied(image):
+    image.put(image.l1_at(0), image.get(image.l1_at(0, 0)) | COPIED)
+
+
+@case(SMALL)
+def l1_reserved_and_reftable(image):
+    """garbage by the rules of entries: but the refcount table mustn't be moved away from under it"""
+    image.put(image.l1_at(2), 1 << 62 | image["refcount_table_offset"])
+
+
+@case(SMALL)
+def l1_reserved_and_refblock(image):
+    image.put(image.l1_at(2), 1 << 62 | image.reftable()[0])
+
+
+@case(SMALL)
+def l1_names_reftable(image):
+    image.put(image.l1_at(2), COPIED | image["refcount_table_offset"])
+
+
+@case(SHARED)
+def l1_reserved_and_snapshot_table(image):
+    image.put(image.l1_at(2), 1 << 60 | image["snapshots_offset"])
+
+
+def guest_wrote(image, words):
+    """A cluster of the guest's data that holds these numbers."""
+    victim = image.entries("normal")[20].host
+    image.write(victim, b"".join(words[i % len(words)].to_bytes(8, "big") for i in range(image.cluster_size // 8)))
+    return victim
+
+
+@case(PLAIN)
+def l1_names_data(image):
+    """mending COPIED must not write into the guest's data"""
+    rng = random.Random(17)
+    victim = guest_wrote(image, [rng.getrandbits(64) for _ in range(512)])
+    yield "now"
+    image.put(image.l1_at(2), COPIED | victim)
+
+
+@case(PLAIN)
+def l1_names_data_like_a_table(image):
+    victim = guest_wrote(image, [e.host | COPIED for e in image.entries("normal")[:64]])
+    yield "now"
+    image.put(image.l1_at(2), COPIED | victim)
+
+
+@case(PLAIN)
+def l1_names_data_with_numbers(image):
+    """the guest's file has numbers that could be entries"""
+    victim = guest_wrote(image, list(range(0, 1 << 21, 4096)))
+    yield "now"
+    image.put(image.l1_at(2), victim)
+
+
+@case(PLAIN)
+def l1_names_data_with_compressed_words(image):
+    """compressed data isn't moved for what is no table"""
+    victim = guest_wrote(image, [qcow2.COMPRESSED | COPIED | e.host for e in image.entries("normal")[:32]])
+    yield "now"
+    image.put(image.l1_at(2), victim)
+
+
+def bit_and_hole(name, bit, hole):
+    @case(TINY)
+    def tiny(image):
+        """the bit of an L1 entry is mended, and the data of the zeroed L2 entry is no free space afterwards"""
+        entries = image.entries("normal")
+        table = entries[hole].l1_index
+        image.put(image.l1_at(table), image.get(image.l1_at(table)) | bit)
+        image.put(entries[hole].at, 0)
+    CASES[-1] = (name, *CASES[-1][1:])
+
+
+bit_and_hole("l1-bit-and-first-l2-zeroed", 4, 64)
+bit_and_hole("l1-bit-and-last-l2-zeroed", 1 << 57, 127)
+bit_and_hole("l1-bit-and-very-first-l2-zeroed", 1 << 61, 0)
+bit_and_hole("l1-bit-and-last-of-few-l2-zeroed", 4, 197)
+bit_and_hole("l1-bit-and-first-of-few-l2-zeroed", 4, 192)
+
+
+@case(TINY)
+def bit_elsewhere_and_l2_zeroed(image):
+    entries = image.entries("normal")
+    image.put(image.l1_at(0), image.get(image.l1_at(0)) | 4)
+    image.put(entries[197].at, 0)
+
+
+@case(TINY)
+def l2_bit_and_l2_zeroed(image):
+    entries = image.entries("normal")
+    image.put(entries[9].at, entries[9].value | 1 << 58)
+    image.put(entries[197].at, 0)
+
+
+@case(TINY)
+def only_l2_zeroed(image):
+    image.put(image.entries("normal")[197].at, 0)
+
+
+def empty_extended(name, entry, bitmap=0):
+    @case(EXTENDED)
+    def empty(image):
+        """a range that can be read still can be afterwards"""
+        at = image.l2_at(image.l2_tables()[0][1], 80)
+        image.put(at, entry)
+        image.put(at + 8, bitmap)
+    CASES[-1] = (name, *CASES[-1][1:])
+
+
+empty_extended("reserved-bit-in-an-empty-extended-entry", 4)
+empty_extended("high-bit-in-an-empty-extended-entry", 1 << 58)
+empty_extended("zero-bit-in-an-empty-extended-entry", 1)
+empty_extended("copied-in-an-empty-extended-entry", COPIED)
+empty_extended("compressed-in-an-empty-extended-entry", qcow2.COMPRESSED)
+empty_extended("reserved-bit-and-zero-subclusters", 1 << 61, 0xFF00_FFFF << 32)
+empty_extended("garbled-offset-and-zero-subclusters", 1 << 12, 0xFF00_FFFF << 32)
+
+
+def id_length(name, recipe, size):
+    @case(recipe)
+    def length(image):
+        """a state that can be read isn't given up"""
+        image.put_snapshot_field(0, "id_size", size)
+    CASES[-1] = (name, *CASES[-1][1:])
+
+
+for size in (0, 2, 4, 9, 40, 200, 4097, 65535):
+    id_length(f"snapshot-id-length-{size}", SHARED, size)
+    id_length(f"first-snapshot-id-length-{size}", SHARED + "snapshot two\nwrite 4M 4k pattern=0x14\n", size)
+
+
+def build(recipe, damage, folder):
+    """(the bytes as they were, as they are)."""
+    path = mkimage.Recipe(recipe).build(folder)
+    with qcow2.Image(path) as image:
+        before, steps = load(path), damage(image)
+        if steps:
+            next(steps)  # what the guest has written
+            before = load(path)
+            list(steps)
+    return before, load(path)
+
+
+def load(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
+class Trial:
+    def __init__(self, binary, folder, before, after):
+        self.binary, self.folder, self.before, self.after = binary, folder, before, after
+        self.path, self.log = (os.path.join(folder, name) for name in ("image.qcow2", "image.qcow2.undo"))
+        outside = os.path.join(folder, "data.raw")
+        self.outside = lambda: load(outside) if os.path.exists(outside) else b""
+        self.original, self.damaged = (judge.read(data, self.outside()) for data in (before, after))
+
+    def run(self, *arguments):
+        done = subprocess.run([self.binary, *arguments, "image.qcow2"], cwd=self.folder, capture_output=True, text=True,
+                              timeout=60, check=False)
+        return done.returncode, (done.stderr or done.stdout)[-300:]
+
+    def go(self, what):
+        """Complaints."""
+        with open(self.path, "wb") as file:
+            file.write(self.after)
+        wrong, ran = [], []
+        for step in [what, "all", "all"]:
+            code, said = self.run("-R", step)
+            ran.append(step)
+            if not 0 <= code <= 6:
+                return [f"-R {step} exits with {code}: {said}"]
+            found, _ = judge.losses(self.original, self.damaged, judge.read(load(self.path), self.outside()), code)
+            if found:
+                wrong = [f"after -R {', -R '.join(ran)} (exit {code}): {loss}" for loss in found]
+                break
+        for log in sorted((n for n in os.listdir(self.folder) if n.startswith("image.qcow2.undo")), reverse=True):
+            code, said = self.run("-m", "undo", "--no-undo", "-F", log)
+            if code:
+                wrong.append(f"-m undo exits with {code}: {said}")
+            os.unlink(os.path.join(self.folder, log))
+        if load(self.path) != self.after:
+            wrong.append("-m undo doesn't give back what was there")
+        return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("binary")
+    parser.add_argument("names", nargs="*")
+    parser.add_argument("--keep", help="leave the damaged images in this folder")
+    options = parser.parse_args()
+    binary, failed, ran = os.path.abspath(options.binary), 0, 0
+    for name, recipe, damage in CASES:
+        if options.names and name not in options.names:
+            continue
+        ran += 1
+        with tempfile.TemporaryDirectory(prefix="keeps-") as folder:
+            before, after = build(recipe, damage, folder)
+            if options.keep:
+                os.makedirs(options.keep, exist_ok=True)
+                with open(os.path.join(options.keep, f"{name}.qcow2"), "wb") as file:
+                    file.write(after)
+            trial = Trial(binary, folder, before, after)
+            wrong = [text for what in ("all", "leak", "error") for text in trial.go(what)]
+        failed += bool(wrong)
+        if wrong:
+            print(f"FAILED {name}: {damage.__doc__ or ''}", *wrong[:12], sep="\n       ", flush=True)
+    print(f"{ran - failed} passed, {failed} failed")
+    return 1 if failed or not ran else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
