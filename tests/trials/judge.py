@@ -136,7 +136,7 @@ class Clusters:
             if not left:
                 if not self.same(cluster):
                     yield f"kept: {name}, lost, was written over", None
-                elif before != 0 and not now:
+                elif before != 0 and not now and before != now:
                     yield f"kept: {name}, lost, was freed: refcount {before} -> {now}", self.explanation(cluster, were)
             elif before is not None and (now or 0) < min(before, len(were)):
                 text = f"counted: {name} is left to {told(left)}: refcount {before} -> {now}"
