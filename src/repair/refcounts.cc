@@ -410,7 +410,7 @@ void RefcountMender::plan_block(MendedBlock&& block) {
     const std::uint64_t bit = (c.first % refcounts_.block_entries()) << g_.refcount_order;
     const std::uint64_t bits = c.count << g_.refcount_order;
     const HostOffset cluster = g_.offset(ClusterIndex(c.first));
-    w_.act({c.reason, c.lossy, at + bit / 8, divide_up(bits, 8),
+    w_.act({c.reason, c.lossy, at + bit / 8, divide_up(bit % 8 + bits, 8),
             c.count == 1
                 ? fmt::format("refcount of cluster {} at 0x{:x}: {} -> {}", c.first, cluster.value, c.before, c.after)
                 : fmt::format("refcounts of {} clusters from {} at 0x{:x} on: {} -> {}", c.count, c.first,
