@@ -29,10 +29,10 @@ bool says_no_more(std::span<const std::byte> copy, std::span<const std::byte> or
 
 }  // namespace
 
-bool reads_as_refcount_block(const image::Image& image, const Result& result, ClusterIndex cluster,
+bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
                              std::span<const std::byte> bytes) {
   const format::Geometry& g = *image.geometry;
-  const std::uint64_t entries = result.disk_refcounts->block_entries(), first = cluster.value / entries * entries;
+  const std::uint64_t entries = result.disk_refcounts->block_entries(), first = number * entries;
   const image::RefcountBlock block(bytes, g.refcount_order, entries);
   std::uint64_t used = 0, same = 0;
   for (std::uint64_t i = 0; i < entries; ++i) {
@@ -40,7 +40,7 @@ bool reads_as_refcount_block(const image::Image& image, const Result& result, Cl
     used += n != 0;
     same += n != 0 && block.get(i) == n;
   }
-  return used > 0 && same * 4 >= used * 3 && block.get(cluster.value - first) == 1;
+  return used > 0 && same * 4 >= used * 3;
 }
 
 CopyFinder::CopyFinder(const image::Image& image, const Result& result) : image_(image), result_(result) {
@@ -49,13 +49,21 @@ CopyFinder::CopyFinder(const image::Image& image, const Result& result) : image_
   }
 }
 
+// Where writers put it: in the range that it tells of, itself included.
+bool CopyFinder::reads_as_block(ClusterIndex cluster, std::span<const std::byte> bytes) const {
+  const std::uint64_t entries = result_.disk_refcounts->block_entries();
+  const image::RefcountBlock block(bytes, image_.geometry->refcount_order, entries);
+  return block.get(cluster.value % entries) == 1 &&
+         reads_as_refcount_block(image_, result_, cluster.value / entries, bytes);
+}
+
 bool CopyFinder::was_block(std::uint64_t offset) const {
   const format::Geometry& g = *image_.geometry;
   if (blocks_.contains(offset)) return true;
   if (g.offset_in_cluster(offset) != 0 || offset >= image_.size()) return false;
   std::vector<std::byte> block(g.cluster_size());
   return image_.file().read(offset, block) &&
-         reads_as_refcount_block(image_, result_, g.cluster(HostOffset(offset)), block);
+         reads_as_block(g.cluster(HostOffset(offset)), block);
 }
 
 bool CopyFinder::is_refcount_table(std::span<const std::byte> bytes) const {
@@ -107,7 +115,7 @@ bool CopyFinder::is_snapshot_table(std::span<const std::byte> bytes) const {
 }
 
 bool CopyFinder::is_copy(ClusterIndex cluster, std::span<const std::byte> bytes) {
-  if (reads_as_refcount_block(image_, result_, cluster, bytes)) {
+  if (reads_as_block(cluster, bytes)) {
     blocks_.insert(image_.geometry->offset(cluster).value);
     return true;
   }

@@ -15,9 +15,9 @@ namespace qd::check {
 
 struct Result;
 
-// Does the cluster hold a refcount block for the range that it lies in, as writers put it: does it tell of most clusters
-// in use there what their references tell? No data does.
-bool reads_as_refcount_block(const image::Image& image, const Result& result, ClusterIndex cluster,
+// Could this be the content of refcount block number `block`: does it tell of most clusters in use in its range what their
+// references tell? No data does.
+bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t block,
                              std::span<const std::byte> bytes);
 
 class CopyFinder {
@@ -30,6 +30,7 @@ class CopyFinder {
 
  private:
   bool was_block(std::uint64_t offset) const;
+  bool reads_as_block(ClusterIndex cluster, std::span<const std::byte> bytes) const;
   bool is_refcount_table(std::span<const std::byte> bytes) const;
   bool is_l1_table(std::span<const std::byte> bytes) const;
   bool is_snapshot_table(std::span<const std::byte> bytes) const;

@@ -77,6 +77,8 @@ class RefcountMender {
  private:
   bool table_sound();
   bool block_sound(std::uint64_t b);
+  bool still_a_table(HostOffset at);
+  bool still_a_block(std::uint64_t b);
   bool block_needed(std::uint64_t b) const;
   bool block_differs(std::uint64_t b) const;
   std::uint64_t next_block(std::uint64_t b) const;
@@ -92,7 +94,7 @@ class RefcountMender {
   bool holds_something(std::uint64_t cluster, std::uint64_t& data) const;
   bool holds_orphans(std::uint64_t b) const;
   void make_block(std::uint64_t b, MendedBlock& into) const;
-  Code reason_to_renew(std::uint64_t b) const;
+  Code reason_to_renew(std::uint64_t b);
   void note_new_block(const MendedBlock& block);
   void finish_new_blocks();
   void plan_block(MendedBlock&& block);
@@ -130,12 +132,27 @@ RefcountMender::RefcountMender(Work& w)
   while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
 }
 
+// Where somebody else claims the place, too, the one whose content is there has it. Nobody's garbage is given way to, and
+// nothing is written into what may be somebody's table.
+bool RefcountMender::still_a_table(HostOffset at) {
+  using enum Code;
+  const bool in_order = w_.count(reftable_reserved) + w_.count(reftable_unaligned) + w_.count(reftable_past_end) == 0;
+  return w_.undisputed(at) || (in_order && !w_.contested(at));
+}
+
+bool RefcountMender::still_a_block(std::uint64_t b) {
+  const HostOffset at = old_block(b);
+  if (w_.undisputed(at)) return true;
+  return at.value < w_.image().size() && !w_.contested(at) &&
+         check::reads_as_refcount_block(w_.image(), w_.result(), b, w_.read(at, g_.cluster_size()));
+}
+
 bool RefcountMender::table_sound() {
   const format::Header& h = w_.image().header;
   const std::uint64_t clusters = h.refcount_table_clusters;
   if (w_.count(Code::header_refcount_table) > 0 || !refcounts_.table_error().empty()) return false;
   for (std::uint64_t c = 0; c < clusters; ++c) {
-    if (w_.contested(HostOffset(h.refcount_table_offset) + (c << g_.cluster_bits))) return false;
+    if (!still_a_table(HostOffset(h.refcount_table_offset) + (c << g_.cluster_bits))) return false;
   }
   return true;
 }
@@ -144,7 +161,7 @@ bool RefcountMender::table_sound() {
 bool RefcountMender::block_sound(std::uint64_t b) {
   const auto& entries = refcounts_.entries();
   if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
-  return refcounts_.entry_in_order(b, w_.image().size()) && !w_.contested(old_block(b)) &&
+  return refcounts_.entry_in_order(b, w_.image().size()) && still_a_block(b) &&
          old_block(b).value + g_.cluster_size() <= w_.image().file().size();
 }
 
@@ -292,9 +309,11 @@ std::uint64_t RefcountMender::references(std::uint64_t cluster) const {
 std::uint64_t RefcountMender::mended(std::uint64_t cluster, std::uint64_t before) const {
   const std::uint64_t wanted = references(cluster);
   if (wanted > before) return raise_ ? wanted : before;
-  const bool ours = w_.released(cluster) || retired_.contains(cluster);
-  if (lower_ || ours) return wanted;
-  return std::max(wanted, before - std::min(before, w_.let_go(ClusterIndex(cluster))));
+  if (lower_) return wanted;
+  const auto retired = retired_.find(cluster);
+  const std::uint64_t gone = w_.released(cluster) + (retired == retired_.end() ? 0 : retired->second) +
+                             w_.let_go(ClusterIndex(cluster));
+  return std::max(wanted, before - std::min(before, gone));
 }
 
 void RefcountMender::note(MendedBlock& into, std::uint64_t cluster, std::uint64_t before, std::uint64_t after) const {
@@ -344,7 +363,7 @@ bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data)
   bytes.resize(g_.cluster_size());
   if (!file.read(at, bytes)) return true;
   if (std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; })) return false;
-  return !check::reads_as_refcount_block(w_.image(), w_.result(), ClusterIndex(cluster), bytes);
+  return !check::reads_as_refcount_block(w_.image(), w_.result(), cluster / refcounts_.block_entries(), bytes);
 }
 
 // A block from nothing but the references.
@@ -419,13 +438,13 @@ void RefcountMender::plan_block(MendedBlock&& block) {
   }
 }
 
-Code RefcountMender::reason_to_renew(std::uint64_t b) const {
+Code RefcountMender::reason_to_renew(std::uint64_t b) {
   const auto& entries = refcounts_.entries();
   if (b >= entries.size() || entries[b].raw == 0) return Code::refcount_low;
   if (entries[b].raw & format::reftable_reserved_mask) return Code::reftable_reserved;
   if (entries[b].state == image::BlockState::unaligned) return Code::reftable_unaligned;
   if (old_block(b).value >= w_.image().size()) return Code::reftable_past_end;
-  return w_.contested(old_block(b)) ? Code::reftable_shared : Code::refblock_truncated;
+  return still_a_block(b) ? Code::refblock_truncated : Code::reftable_shared;
 }
 
 void RefcountMender::plan_table() {
@@ -498,7 +517,7 @@ void RefcountMender::mend() {
 void mend_refcounts(Work& w) {
   if (!w.image().refcounts_readable || w.failed()) return;
   RefcountMender(w).mend();
-  w.let_go_no_more();
+  w.let_go_no_more();  // what went has gone
 }
 
 }  // namespace qd::repair

@@ -315,7 +315,7 @@ void Work::refuse(check::Code reason, std::string text) {
 void Work::release(HostOffset at, std::uint64_t bytes) {
   if (bytes == 0 || at.value >= image_->size()) return;
   const std::uint64_t end = std::min(at.value + bytes, image_->size());
-  for (std::uint64_t c = geometry().cluster(at).value; c < geometry().clusters(end); ++c) released_.insert(c);
+  for (std::uint64_t c = geometry().cluster(at).value; c < geometry().clusters(end); ++c) ++released_[c];
 }
 
 bool Work::may_free_leaks() const {

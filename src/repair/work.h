@@ -12,6 +12,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <unordered_map>
 #include <unordered_set>
 
 #include "base/endian.h"
@@ -116,9 +117,13 @@ class Work {
   using Step = void (*)(Work&);
   void begin(Step step);  // null: what is refused now stays so
 
-  // Clusters that the repair itself made unused: their refcounts may fall whatever is thought of leaks.
+  // Clusters of a structure that the plan has moved: their refcounts may fall by that one reference, whatever is thought of
+  // leaks.
   void release(HostOffset at, std::uint64_t bytes);
-  bool released(std::uint64_t cluster) const { return released_.contains(cluster); }
+  std::uint64_t released(std::uint64_t cluster) const {
+    const auto found = released_.find(cluster);
+    return found == released_.end() ? 0 : found->second;
+  }
   // References that were there in `before` and aren't any more went on purpose: refcounts fall with them, by as much.
   void let_go_since(check::Result before) { before_.emplace(std::move(before)); }
   std::uint64_t let_go(ClusterIndex cluster) const {
@@ -126,7 +131,7 @@ class Work {
                         is = before_ ? result_.references(cluster) : 0;
     return was - std::min(was, is);
   }
-  void let_go_no_more() { before_.reset(); }
+  void let_go_no_more() { before_.reset(), released_.clear(); }
   // Refcounts that are too high fall, whatever is thought of leaks.
   void free_leaks() { free_leaks_ = true; }
   // From here on, refcounts and COPIED flags are summed up instead of listed.
@@ -161,7 +166,7 @@ class Work {
   Step step_ = nullptr;
   std::vector<Step> refused_by_;  // as plan.refusals
   std::uint64_t next_ = 0;        // cluster to allocate from
-  std::unordered_set<std::uint64_t> released_;
+  std::unordered_map<std::uint64_t, std::uint64_t> released_;
   std::optional<check::Result> before_;
   std::optional<RefcountSums> sums_;
   std::shared_ptr<const check::Claims> first_claims_;  // if several claimed one cluster
