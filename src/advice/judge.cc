@@ -208,6 +208,12 @@ std::string_view Judge::repair_text() const {
   if (status_ == Status::good) {
     return "The next program that opens the image for writing sets this right; so does this.";
   }
+  if (overlaps > 0 && overlaps == count(Code::cluster_compressed_overlap) && count(Code::refcount_low) == 0) {
+    return "Don't write to the image before: a write to the one use of a cluster destroys the other. Each gets a copy "
+           "of its own. But what isn't compressed was there first, and has lost the bytes that -m error names, unless "
+           "-c finds the compressed data broken. Check the guest's file systems; a VM state that lies there can't be "
+           "resumed.";
+  }
   if (overlaps > 0) {
     return "Don't write to the image before: a write to the one use of a cluster destroys the other. Each gets a copy "
            "of its own. One of them holds wrong data all the same: check the guest's file systems.";

@@ -222,7 +222,10 @@ constexpr std::array<Problem, code_count> table{{
      "A write by the guest would destroy the metadata: don't start it before the image is repaired."},
     {cluster_compressed_overlap, "cluster.compressed-overlap", error, Status::refcount, nowhere, Repair::reuse,
      "cluster {index} at {host} holds compressed data and something else at once: {detail}",
-     "A write to the one destroys the other."},
+     "QEMU itself makes this: it goes on filling a cluster with compressed data when that was freed meanwhile and given "
+     "to somebody else, data or VM state. So the compressed data is usually whole (-c tells), the other has lost the "
+     "bytes where it lies, and the refcount covers both: `qemu-img check` finds nothing, unless COPIED is set. Where "
+     "the refcount is too low, an entry was garbled instead. A write to the one destroys the other."},
     {metadata_overlap, "metadata.overlap", error, Status::refcount, nowhere, Repair::reuse,
      "cluster {index} at {host} is used by two metadata structures: {detail}",
      "An update of the one destroys the other: don't write to the image before it is repaired."},

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/parallel.h"
+#include "check/owners.h"
 #include "check/passes.h"
 
 namespace qd::check {
@@ -270,9 +271,7 @@ std::string describe(const Context& c, const Owner& o) {
       return fmt::format("refcount block {}", o.index);
     case OwnerKind::data:
     case OwnerKind::compressed:
-      return fmt::format("{}guest offset 0x{:x} (L1 entry {}, L2 entry {}{})",
-                         o.kind == OwnerKind::compressed ? "compressed " : "",
-                         c.geometry().guest(o.l1_index, o.l2_index).value, o.l1_index, o.l2_index, whose);
+      return guest_place(c.geometry(), c.result, o, whose);
     default:
       return std::string(owner_name(o.kind));
   }
@@ -300,6 +299,20 @@ Code conflict_code(std::span<const Owner> owners) {
   if (compressed) return Code::cluster_compressed_overlap;
   if (metadata) return data ? Code::cluster_on_metadata : Code::metadata_overlap;
   return Code::cluster_reuse;
+}
+
+// The bytes of a cluster that compressed data takes up: whoever else has the cluster has lost what was there, or will.
+std::string compressed_bytes(const Context& c, std::span<const Owner> owners) {
+  const format::Geometry& g = c.geometry();
+  std::uint64_t first = ~std::uint64_t{0}, end = 0;
+  for (const Owner& o : owners) {
+    if (o.kind != OwnerKind::compressed) continue;
+    const format::CompressedRange range = g.compressed(o.raw);
+    const std::uint64_t cluster = g.offset(o.cluster).value;
+    first = std::min(first, std::max(range.offset.value, cluster));
+    end = std::max(end, std::min(range.offset.value + range.bytes, cluster + g.cluster_size()));
+  }
+  return end == 0 ? "" : fmt::format("; compressed data lies from 0x{:x} to 0x{:x}", first, end - 1);
 }
 
 // A refcount block must be used once, by its entry of the refcount table. As QEMU counts: each entry that finds its
@@ -346,7 +359,7 @@ void report_conflicts(Context& c) {
     f.index = *cluster;
     f.host = c.geometry().offset(ClusterIndex(*cluster));
     f.found = claims.tally.get(*cluster);
-    f.detail = describe_owners(c, owners);
+    f.detail = describe_owners(c, owners) + compressed_bytes(c, owners);
     for (const Owner& o : owners) {
       if (is_metadata(o.kind)) continue;
       f.guest = c.geometry().guest(o.l1_index, o.l2_index);

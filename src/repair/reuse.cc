@@ -19,6 +19,7 @@
 #include <tuple>
 #include <utility>
 
+#include "check/owners.h"
 #include "repair/steps.h"
 
 namespace qd::repair {
@@ -115,9 +116,7 @@ std::string Separator::name(const Owner& o) const {
       return fmt::format("L2 table of L1 entry {}{}", o.l1_index, whose);
     case OwnerKind::data:
     case OwnerKind::compressed:
-      return fmt::format("{}guest offset 0x{:x} (L1 entry {}, L2 entry {}{})",
-                         o.kind == OwnerKind::compressed ? "compressed " : "", g_.guest(o.l1_index, o.l2_index).value,
-                         o.l1_index, o.l2_index, whose);
+      return check::guest_place(g_, w_.result(), o, whose);
     case OwnerKind::refcount_block:
       return fmt::format("refcount block {}", o.index);
     default:

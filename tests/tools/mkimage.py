@@ -14,6 +14,7 @@ One step a line; sizes and offsets as in `64k`; `#` begins a comment:
     vm-state OFFSET LENGTH pattern=…   write behind the end of the disk, where VM states live
     snapshot NAME | apply NAME | delete-snapshot NAME
     bitmap NAME [granularity=64k]
+    qemu-io COMMAND…                   several commands in one process
     resize SIZE | amend OPTION=VALUE…
     damage NAME[=ARG] [seed=N]         see damage.py --list
     edit NAME[=ARG] [seed=N]           the same for its harmless changes
@@ -176,6 +177,9 @@ class Builder:
 
     def do_crash_write(self, offset, length, pattern):
         self.io(f"write -P {pattern} {offset} {length}", "flush", "abort", status=-6)
+
+    def do_qemu_io(self, *commands):
+        self.io(*commands)
 
     def do_snapshot(self, name):
         self.img("snapshot", "-c", name)
