@@ -12,7 +12,7 @@ is_current() {
 
 if ! is_current; then
   install_packages "${build_packages[@]}" || exit 255
-  say "building qcow2-dump ..."
+  say "building qcow2-dump in $root/build: minutes, but only once ..."
   build release build qcow2-dump || exit 255
 fi
 
