@@ -239,7 +239,7 @@ Advice Judge::repair(std::string_view mode, std::string text) const {
 void Judge::repair(std::vector<Advice>& to) const {
   const bool error = wanted(Repair::error) || (status_ == Status::good && count(Code::header_dirty) > 0);
   const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak) && !doubt_.bitmaps_hidden;
-  if (wanted(Repair::edit)) return;  // one thing after the other
+  if (wanted(Repair::edit) && !leaks_suspect_) return;  // one thing after the other
   if (leaks_suspect_) {
     if (error || reuse) to.push_back(repair(reuse ? "reuse" : "error", "This mends the rest, leaks excepted."));
     if (error && reuse) to.push_back(repair("error", "Then this."));

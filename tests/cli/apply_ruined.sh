@@ -32,7 +32,7 @@ case_of plain
 damage $image l2-table-garbage
 cp $image damaged
 code 6 $image
-says out "^Run:     qcow2-dump -A 'snapshot\[1\]' --dry-run $image$"
+says out "^Run:     qcow2-dump -A 'snapshot\[1\]' $image$"
 code 6 -A 'snapshot[1]' --dry-run $image
 same $image damaged
 tr -s '\n ' ' ' <out >line
@@ -161,12 +161,12 @@ done
 case_of plain
 edit $image 'image["l1_size"] = 0'
 code 6 $image
-says out "^Run:     qcow2-dump -A 'snapshot\[1\]' --dry-run $image$"
+says out "^Run:     qcow2-dump -A 'snapshot\[1\]' $image$"
 case_of plain
 damage $image l2-table-garbage
 edit $image 'image.put_snapshot_field(1, "disk_size", 0)'
 code 6 $image
-says out "^Run:     qcow2-dump -A 'snapshot\[0\]' --dry-run $image$"
+says out "^Run:     qcow2-dump -A 'snapshot\[0\]' $image$"
 edit $image 'image["incompatible_features"] = 1 << 40'
 code 6 $image
 says_not out 'Or go back'
