@@ -10,7 +10,7 @@ What must hold of each image, under the names by which a failure tells it:
     dry-run     --dry-run changes no file, tells the state of the unchanged image, and plans what the repair then does
     healthy     where the check finds nothing, the repair changes nothing
     log         there is an undo log if and only if the image was changed, and no other new file
-    left        whatever remains is beyond a repair (user, recover, none), or the repair says what it refused
+    left        whatever remains is beyond a repair (user, edit, none), or the repair says what it refused
     second      a second repair changes nothing and finds the state that the first one told; but where the first one has
                 left leaks for later, only they may be freed
     qemu        qemu-img check agrees about the repaired image, in all totals where it comes to the end
@@ -52,7 +52,7 @@ import qemu  # noqa: E402
 TIMEOUT = 60
 IMAGE, LOG, SECOND_LOG = "image.qcow2", "image.qcow2.undo", "image.qcow2.undo.2"
 LOCKED = 245
-BEYOND_REPAIR = ("user", "recover", "none")
+BEYOND_REPAIR = ("user", "edit", "none")
 STATE = ("exit-code", "status", "problems", "totals")  # what two reports of one state have in common
 SHARED = ("cluster.on-metadata", "cluster.compressed-overlap")
 
