@@ -264,7 +264,11 @@ void LeakJudge::judge_tables() {
     if (leads_to_tables(cluster)) reading.like = Likeness::l1_table;
   }
   for (const auto& [cluster, reading] : tables_) {
-    if (reading.like == Likeness::l2_table && reading.left * 2 >= reading.entries) report_lost(cluster, reading);
+    // No state names a table twice: a refcount beyond their number is a wrong one, and proves nothing.
+    const bool counted = result_.disk_refcounts->get(cluster) <= result_.states.size();
+    if (reading.like == Likeness::l2_table && reading.left * 2 >= reading.entries && counted) {
+      report_lost(cluster, reading);
+    }
   }
   const auto clearest = std::ranges::max_element(tables_, {}, [](const auto& table) { return table.second.like; });
   if (clearest == tables_.end()) return;

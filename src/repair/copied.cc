@@ -43,6 +43,7 @@ class CopiedMender {
  private:
   void mend_l1(const image::Group& group, const image::Table& table, Mended& into) const;
   void mend_table(const image::Group& group, const image::Table& table, Mended& into) const;
+  bool is_table(const image::Table& table) const { return image::look_at_l2(w_.image(), table.l2.words()).is_table(); }
   std::uint64_t mended(std::uint64_t entry, ClusterIndex cluster) const;
   std::uint64_t right(std::uint64_t entry) const;
 
@@ -83,7 +84,7 @@ void CopiedMender::mend_l1(const image::Group& group, const image::Table& table,
     if ((e.raw & format::l1_reserved_mask) != 0) continue;
     const std::uint64_t now = mended(e.raw, cluster);
     const auto at = w_.l1_entry(check::active_state, group.l1_index);
-    if (now != e.raw && at) into.l1.push_back({*at, group.l1_index, now});
+    if (now != e.raw && at && is_table(table)) into.l1.push_back({*at, group.l1_index, now});
   }
 }
 
@@ -103,7 +104,7 @@ void CopiedMender::mend_table(const image::Group& group, const image::Table& tab
     (now > entry ? mended.sets : mended.clears) = true;
     ++mended.entries;
   }
-  if (mended.entries == 0) return;
+  if (mended.entries == 0 || !is_table(table)) return;
   for (std::uint64_t& word : mended.words) word = from_big_endian(word);
   for (std::uint64_t& word : mended.cleared) word = from_big_endian(word);
   mended.at = table.offset;
@@ -114,7 +115,7 @@ void CopiedMender::mend_table(const image::Group& group, const image::Table& tab
 // A table that something else lies on, or that is none, isn't written to, nor is the L1 entry that names it.
 void CopiedMender::mend_group(const image::Group& group, Mended& into) const {
   for (const image::Table& table : group.tables) {
-    if (table.l2.empty() || !image::look_at_l2(w_.image(), table.l2.words()).is_table()) continue;
+    if (table.l2.empty()) continue;
     mend_l1(group, table, into);
     const bool active = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
     const bool whole = table.offset.value != 0 && g_.offset_in_cluster(table.offset.value) == 0 &&

@@ -66,7 +66,7 @@ def l1_entry_zeroed(image, rng, arg):
     """zero an L1 entry: its L2 table and its data look like leaks"""
     _, at, _ = used_l1(image, rng)
     image.put(at, 0)
-    return ["refcount.leak"]
+    return ["refcount.leak", "l2.lost?"]
 
 
 @damage
@@ -74,7 +74,7 @@ def l1_zeroed(image, rng, arg):
     """zero the active L1 table"""
     place, entries = image.l1_place()
     image.write(place, bytes(8 * entries))
-    return ["refcount.leak"]
+    return ["refcount.leak", "l2.lost?"]
 
 
 @damage
