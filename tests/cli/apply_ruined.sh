@@ -48,9 +48,9 @@ keeps() {
   local what=$1
   shift
   cp $image damaged
-  code 1 "$@" $image
+  leaky "$@" $image
   says out 'refcount.leak: [0-9]+ leaked clusters are not freed'
-  code 1 --json $image
+  leaky --json $image
   json 'd["totals"]["leaks"] >= 4'
   taken_back $image damaged
   rm $image.undo
@@ -101,7 +101,7 @@ shared
 edit $image "$shared"'
 image.put(data[0], image["refcount_table_offset"])'
 refuses 'tables of snapshot 1 \("first"\) are damaged.*--force makes them active as they are'
-code 1 -A first --force $image
+leaky -A first --force $image
 says out 'refcount.leak: 1 leaked cluster is not freed: entries that stay have'
 taken_back $image damaged
 
@@ -141,9 +141,9 @@ for from in 600 800; do
     cp $image damaged
     for state in 'first --force' second; do
       # shellcheck disable=SC2086
-      code 1 -A $state $image
+      leaky -A $state $image
       says out "refcount.leak: $count leaked clusters? (is|are) not freed"
-      code 1 --json $image
+      leaky --json $image
       json "d['totals']['leaks'] == $count"
       taken_back $image damaged
       rm $image.undo
@@ -153,7 +153,7 @@ done
 for place in 'image.bitmaps()[0].table_offset' 'image["snapshots_offset"]'; do
   own
   garble 1 614400 "$place"
-  code 1 -A second --keep-as kept $image
+  leaky -A second --keep-as kept $image
   says out 'refcount.leak: 1 leaked cluster is not freed'
 done
 

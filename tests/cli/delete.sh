@@ -93,7 +93,7 @@ if '$what' == 'l2-table': image.write(image.l2_tables(0)[0][1], bytes(range(1, 2
   rm -f $image.undo*
   cannot 255 'the tables of snapshot 1 \("first"\) are damaged.*--force.*nothing was changed' -D first $image
   cannot 255 'the tables of snapshot 1 \("first"\) are damaged' -D all $image
-  code 1 -D first --force $image
+  leaky -D first --force $image
   tr -s '\n ' ' ' <out >line
   says line 'lossy delete .*snapshot 1 \("first"\) removed without its damaged tables: .* stay behind as leaks'
   [[ $(reads plain $image) == $(reads plain made/plain/image.qcow2) ]] || fail "$what: the guest reads something else"
@@ -102,7 +102,7 @@ if '$what' == 'l2-table': image.write(image.l2_tables(0)[0][1], bytes(range(1, 2
   clean plain $image
   cp -p original $image
   rm $image.undo
-  code 1 -D all --force $image
+  leaky -D all --force $image
   [[ $(snapshots $image) == *'[]' ]] || fail "$what: $(snapshots $image)"
 done
 
@@ -116,8 +116,8 @@ cannot 255 "can't be read to its end" -D 1 $image
 
 case_of plain
 damage $image refcount-leak=4
-code 1 -D first $image
-code 1 --json $image
+leaky -D first $image
+leaky --json $image
 json 'd["totals"]["leaks"] in range(1, 6)'
 case_of plain
 damage $image l1-entry-garbage
