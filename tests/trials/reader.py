@@ -28,7 +28,7 @@ def cells(data, offset, count):
 
 
 def unzstd(payload, size):
-    zstd = unzstd.library
+    zstd = unzstd.libzstd
     zstd.ZSTD_findFrameCompressedSize.restype = zstd.ZSTD_decompress.restype = ctypes.c_size_t
     length = zstd.ZSTD_findFrameCompressedSize(payload, ctypes.c_size_t(len(payload)))
     if length > len(payload):
@@ -38,7 +38,7 @@ def unzstd(payload, size):
     return out.raw if done == size else None
 
 
-unzstd.library = ctypes.CDLL(ctypes.util.find_library("zstd") or "libzstd.so.1")
+unzstd.libzstd = ctypes.CDLL(ctypes.util.find_library("zstd") or "libzstd.so.1")
 
 
 def inflate(payload, size):
