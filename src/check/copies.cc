@@ -27,20 +27,38 @@ bool says_no_more(std::span<const std::byte> copy, std::span<const std::byte> or
   return true;
 }
 
+// Of 64 clusters.
+bool any_used(const Claims& claims, std::uint64_t first) {
+  if (first >= claims.clusters()) return false;
+  return (claims.owned.word(first / 64) | claims.suspect.word(first / 64) | claims.compressed.word(first / 64)) != 0;
+}
+
 }  // namespace
 
 bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
-                             std::span<const std::byte> bytes) {
+                             const image::RefcountBlock& block, std::uint64_t lost) {
   const format::Geometry& g = *image.geometry;
   const std::uint64_t entries = result.disk_refcounts->block_entries(), first = number * entries;
-  const image::RefcountBlock block(bytes, g.refcount_order, entries);
-  std::uint64_t used = 0, same = 0;
-  for (std::uint64_t i = 0; i < entries; ++i) {
-    const std::uint64_t n = std::min(result.references(ClusterIndex(first + i)), g.refcount_max());
+  if (block.run(0, entries)) return false;
+  std::uint64_t used = 0, same = 0, impossible = 0;
+  const auto look_at = [&](std::uint64_t i) {
+    const std::uint64_t n = std::min(result.references(ClusterIndex(first + i)), g.refcount_max()), says = block.get(i);
     used += n != 0;
-    same += n != 0 && block.get(i) == n;
+    same += n != 0 && says >= n && says - n <= lost;
+    impossible += says != 0 && first + i >= image.clusters();
+  };
+  for (std::uint64_t word = 0; word * 64 < entries; ++word) {
+    if (block.nonzero(word) == 0 && !any_used(*result.claims, first + word * 64)) continue;
+    for (std::uint64_t i = word * 64; i < (word + 1) * 64; ++i) look_at(i);
   }
-  return used > 0 && same * 4 >= used * 3;
+  return same > 0 && same * 4 >= (used + impossible) * 3;
+}
+
+bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
+                             std::span<const std::byte> bytes) {
+  const std::uint64_t entries = result.disk_refcounts->block_entries();
+  return reads_as_refcount_block(image, result, number,
+                                 image::RefcountBlock(bytes, image.geometry->refcount_order, entries), 0);
 }
 
 CopyFinder::CopyFinder(const image::Image& image, const Result& result) : image_(image), result_(result) {

@@ -10,14 +10,18 @@
 
 #include "base/units.h"
 #include "image/image.h"
+#include "image/refcounts.h"
 
 namespace qd::check {
 
 struct Result;
 
-// Could this be the content of refcount block number `block`: does it tell of most clusters in use in its range what their
-// references tell? No data does.
-bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t block,
+// Could this be refcount block number `number`: does it tell of most clusters in use in its range what their references
+// tell, and nothing of clusters behind the end of the file? Data does only where one byte fills it, and a block that is
+// full of one number says no more than no block. `lost`: references a cluster that may be missing.
+bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
+                             const image::RefcountBlock& block, std::uint64_t lost);
+bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
                              std::span<const std::byte> bytes);
 
 class CopyFinder {

@@ -83,9 +83,11 @@ class RefcountMender {
   bool block_differs(std::uint64_t b) const;
   std::uint64_t next_block(std::uint64_t b) const;
   void judge_blocks();
+  void retire_block(std::uint64_t b);
+  bool was_table() const;
   void replace(std::uint64_t b);
   bool make_room();
-  void retire(HostOffset at, std::uint64_t bytes);
+  void retire(HostOffset at, std::uint64_t bytes, bool proven);
 
   std::uint64_t references(std::uint64_t cluster) const;
   std::uint64_t mended(std::uint64_t cluster, std::uint64_t before) const;
@@ -117,7 +119,8 @@ class RefcountMender {
   std::uint64_t new_table_clusters_ = 0;
   std::optional<NewBlocks> new_blocks_;             // not yet an action
   std::set<std::uint64_t> fresh_;                   // clusters for new blocks and the new table
-  std::map<std::uint64_t, std::uint64_t> retired_;  // cluster -> references that go with what it held
+  // cluster -> references that go: with what it held, or with an entry that may have been somebody else's
+  std::map<std::uint64_t, std::uint64_t> retired_, dropped_;
 };
 
 RefcountMender::RefcountMender(Work& w)
@@ -143,8 +146,7 @@ bool RefcountMender::still_a_table(HostOffset at) {
 bool RefcountMender::still_a_block(std::uint64_t b) {
   const HostOffset at = old_block(b);
   if (w_.undisputed(at)) return true;
-  return at.value < w_.image().size() && !w_.contested(at) &&
-         check::reads_as_refcount_block(w_.image(), w_.result(), b, w_.read(at, g_.cluster_size()));
+  return at.value < w_.image().size() && !w_.contested(at) && w_.reads_as_block(b);
 }
 
 bool RefcountMender::table_sound() {
@@ -207,14 +209,32 @@ bool RefcountMender::holds_orphans(std::uint64_t b) const {
   return false;
 }
 
-void RefcountMender::retire(HostOffset at, std::uint64_t bytes) {
-  for (std::uint64_t c = 0; c < g_.clusters(bytes); ++c) ++retired_[g_.cluster(at).value + c];
+void RefcountMender::retire(HostOffset at, std::uint64_t bytes, bool proven) {
+  auto& gone = proven ? retired_ : dropped_;
+  for (std::uint64_t c = 0; c < g_.clusters(bytes); ++c) ++gone[g_.cluster(at).value + c];
+}
+
+// What the block was that the refcount table doesn't name any more. A garbled entry names somebody else's cluster, and
+// that one's refcount may count what is lost.
+void RefcountMender::retire_block(std::uint64_t b) {
+  if (b >= refcounts_.entries().size() || !refcounts_.entry_in_order(b, w_.image().size())) return;
+  const image::RefcountBlock* block = refcounts_.entries()[b].block;
+  retire(old_block(b), g_.cluster_size(),
+         w_.reads_as_block(b) || (block && block->all_zero() && w_.undisputed(old_block(b))));
+}
+
+// Did the header name the refcount table, or somebody else's cluster? One block, or no entry at all, is enough.
+bool RefcountMender::was_table() const {
+  const std::uint64_t entries = refcounts_.entries().size();
+  for (std::uint64_t b = 0; b < entries; ++b) {
+    if (w_.reads_as_block(b)) return true;
+  }
+  return entries == 0 && refcounts_.table_error().empty();
 }
 
 void RefcountMender::replace(std::uint64_t b) {
   to_renew_.insert(b);
-  if (b < refcounts_.entries().size() && refcounts_.entry_in_order(b, w_.image().size()))
-    retire(old_block(b), g_.cluster_size());
+  retire_block(b);
 }
 
 // The next block that exists or may be needed: a vast file has next to none of all that its length makes room for.
@@ -241,7 +261,7 @@ void RefcountMender::judge_blocks() {
       replace(b);
     } else if (raise_ && b < entries.size() && entries[b].raw != 0) {
       to_drop_.insert(b);
-      if (refcounts_.entry_in_order(b, w_.image().size())) retire(old_block(b), g_.cluster_size());
+      retire_block(b);
     }
   }
   if (to_renew_.empty() && to_drop_.empty()) return;
@@ -301,7 +321,9 @@ bool RefcountMender::make_room() {
 std::uint64_t RefcountMender::references(std::uint64_t cluster) const {
   if (!fresh_.empty() && cluster >= *fresh_.begin() && fresh_.contains(cluster)) return 1;
   std::uint64_t n = w_.result().references(ClusterIndex(cluster));
-  if (const auto gone = retired_.find(cluster); gone != retired_.end()) n -= std::min(n, gone->second);
+  for (const auto* all : {&retired_, &dropped_}) {
+    if (const auto gone = all->find(cluster); gone != all->end()) n -= std::min(n, gone->second);
+  }
   return std::min(n, g_.refcount_max());
 }
 
@@ -309,7 +331,7 @@ std::uint64_t RefcountMender::references(std::uint64_t cluster) const {
 std::uint64_t RefcountMender::mended(std::uint64_t cluster, std::uint64_t before) const {
   const std::uint64_t wanted = references(cluster);
   if (wanted > before) return raise_ ? wanted : before;
-  if (lower_) return wanted;
+  if (lower_ && !dropped_.contains(cluster)) return wanted;
   const auto retired = retired_.find(cluster);
   const std::uint64_t gone = w_.released(cluster) + (retired == retired_.end() ? 0 : retired->second) +
                              w_.let_go(ClusterIndex(cluster));
@@ -366,14 +388,15 @@ bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data)
   return !check::reads_as_refcount_block(w_.image(), w_.result(), cluster / refcounts_.block_entries(), bytes);
 }
 
-// A block from nothing but the references.
+// A block from what the old one says, if that is one; else from nothing but the references.
 void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
   const std::uint64_t entries = refcounts_.block_entries(), first = b * entries;
+  const image::RefcountBlock* old = w_.reads_as_block(b) ? refcounts_.entries()[b].block : nullptr;
   std::uint64_t data = 0;
   into.index = b;
   into.final.resize(g_.cluster_size());
   for (std::uint64_t i = 0; i < entries; ++i) {
-    std::uint64_t value = references(first + i);
+    std::uint64_t value = old ? mended(first + i, old->get(i)) : references(first + i);
     if (value == 0 && keep_orphans_ && !retired_.contains(first + i)) value = holds_something(first + i, data);
     into.used += value != 0;
     encode(into.final, i, g_.refcount_order, value);
@@ -492,7 +515,7 @@ void RefcountMender::mend() {
   judge_blocks();
   if (!make_room()) return;
   if (renew_table_ && refcounts_.table_in_order(w_.image()))
-    retire(refcounts_.table_offset(), refcounts_.table_bytes());
+    retire(refcounts_.table_offset(), refcounts_.table_bytes(), was_table());
 
   std::vector<std::uint64_t> blocks(to_renew_.begin(), to_renew_.end());
   std::ranges::copy_if(in_place_, std::back_inserter(blocks), [&](std::uint64_t b) { return block_differs(b); });

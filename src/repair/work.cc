@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "check/copies.h"
 
 namespace qd::repair {
 
@@ -29,6 +30,7 @@ bool Work::look() {
                             count(refblock_truncated) >
                         0;
   remember_disputes();
+  remember_blocks();
   return !failed();
 }
 
@@ -111,6 +113,26 @@ void Work::remember_disputes() {
     }
     if (known->second || (lost_table && s.snapshot >= 0)) dubious_.insert(s.snapshot);
   }
+}
+
+// What the plan moves changes what a block should say. Of blocks that nobody doubts, content isn't asked for.
+void Work::remember_blocks() {
+  if (!result_.claims) return;
+  std::size_t left = 1024;  // entries, that a small file can't make for nothing
+  const auto& entries = refcounts().entries();
+  for (std::uint64_t b = 0; b < entries.size() && left > 0; ++b) {
+    if (!entries[b].block || (refcounts().entry_in_order(b, image_->size()) && undisputed(HostOffset(entries[b].raw))))
+      continue;
+    --left;
+    if (reads_as_block(b)) first_blocks_.insert(b);
+  }
+}
+
+bool Work::reads_as_block(std::uint64_t b) const {
+  if (first_blocks_.contains(b)) return true;
+  const auto& entries = refcounts().entries();
+  return b < entries.size() && entries[b].block &&
+         check::reads_as_refcount_block(*image_, result_, b, *entries[b].block, result_.states.size());
 }
 
 bool Work::was_disputed(ClusterIndex cluster) const {

@@ -87,6 +87,9 @@ class Work {
   bool undisputed(HostOffset cluster) const;
   // Was it held by several when the repair began? A table there may hold somebody else's bytes.
   bool was_disputed(ClusterIndex cluster) const;
+  // Does, or did when the repair began, what lies there read as the refcount block that the refcount table's entry
+  // makes of it? Only then its values count, and with the entry goes a reference that was there.
+  bool reads_as_block(std::uint64_t b) const;
   // May the tables of a state be other data in truth? Then what its L1 table leads to is not to be written to.
   bool dubious(std::int32_t snapshot) const { return dubious_.contains(snapshot); }
   bool any_dubious() const { return !dubious_.empty(); }
@@ -149,6 +152,7 @@ class Work {
   class Others;
   bool unused(std::uint64_t cluster) const;
   void remember_disputes();
+  void remember_blocks();
   std::vector<std::uint64_t> read_words(HostOffset at, std::uint64_t bytes);
   void grow_over_lost_data();
 
@@ -171,6 +175,7 @@ class Work {
   std::optional<RefcountSums> sums_;
   std::shared_ptr<const check::Claims> first_claims_;  // if several claimed one cluster
   std::unordered_set<std::int32_t> dubious_;           // states
+  std::unordered_set<std::uint64_t> first_blocks_;     // refcount blocks
 };
 
 }  // namespace qd::repair

@@ -129,6 +129,42 @@ def l1_reserved_and_snapshot_table(image):
     image.put(image.l1_at(2), 1 << 60 | image["snapshots_offset"])
 
 
+@case(SHARED)
+def spare_reftable_entry_names_shared_data(image):
+    """nothing but the garbled entry was a refcount block there: with it, no reference goes that was one"""
+    shared = image.entries("normal", state=0)[1]
+    image.put(image["refcount_table_offset"] + 16, shared.host)
+    image.put(image.l1_at(0, 0), 0)
+
+
+@case(SHARED)
+def refcount_table_over_a_snapshots_table(image):
+    """it maps the refcount block, which is then made anew: its values tell of what else the table has mapped"""
+    table, target = image["refcount_table_offset"], image.get(image.l1_at(0, 0)) & qcow2.OFFSET_MASK
+    image.write(target, image.read(table, 4096))
+
+
+@case(SHARED)
+def snapshots_entry_names_the_refcount_block(image):
+    shared = image.entries("normal", state=0)[1]
+    image.put(shared.at, image.reftable()[0])
+
+
+ONES = """
+create size=2M cluster_size=2k refcount_bits=4
+write 0 32k pattern=0x11
+snapshot one
+write 0 32k pattern=0x13
+"""
+
+
+@case(ONES)
+def data_that_reads_as_refcounts(image):
+    """a block full of ones is a byte that the guest has written"""
+    image.put(image["refcount_table_offset"], 0)
+    image.put(image.l1_at(0, 0), 0)
+
+
 def guest_wrote(image, words):
     """A cluster of the guest's data that holds these numbers."""
     victim = image.entries("normal")[20].host
