@@ -119,13 +119,11 @@ class Clusters:
                 yield cluster, were, were - lost
 
     def holds_its_bytes(self, cluster):
-        """Most of them, and they aren't zeros."""
+        """Most of those that aren't zeros: what else is mostly zeros isn't it."""
         old = self.original.bytes_of(cluster)
         new = self.damaged.bytes_of(cluster) if self.damaged else old
-        if not any(new):
-            return False
-        parts = range(0, len(old), 64)
-        return old == new or 2 * sum(old[i:i + 64] == new[i:i + 64] for i in parts) > len(parts)
+        parts = [i for i in range(0, len(old), 64) if any(old[i:i + 64])]
+        return 2 * sum(old[i:i + 64] == new[i:i + 64] for i in parts) > len(parts)
 
     def losses(self, later):
         """(text, the explanation or nothing). `later`: not the first repair, which may have mended what told."""

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Random damages, one to four at a time: does a repair lose what the file still holds?
 
-    run.py BINARY [--cases N] [--seed S] [--case K] [--base NAME] [--jobs N] [--keep FOLDER]
+    run.py BINARY [--cases N] [--seed S] [--case K] [--base NAME] [--jobs N] [--keep FOLDER] [--explained]
 
 A case is known by seed and number and is always the same. What must hold of each, besides what judge.py asks for:
 
@@ -157,7 +157,7 @@ class Trial:
             code = real["exit-code"]
             lost, why = judge.losses(self.case.original, damaged, judge.read(states[-1], self.outside()), code, i > 0)
             self.wrong += [f"after -R {', -R '.join(runs[:i + 1])}: {loss}" for loss in lost]
-            self.explained += [w for w, _ in why]
+            self.explained += why
             if lost:
                 break
         self.undo(states)
@@ -271,6 +271,7 @@ def main():
     parser.add_argument("--base", help="only this image")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", help="leave the images of failing cases in this folder")
+    parser.add_argument("--explained", action="store_true", help="name the cases that are explained, too")
     options = parser.parse_args()
     started = time.monotonic()
     numbers = [options.case] if options.case is not None else range(options.cases)
@@ -281,7 +282,10 @@ def main():
     failed, lines, explained, built = 0, Counter(), Counter(), time.monotonic()
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
         for number, base, told, runs, wrong, why in pool.imap(run_one, numbers, chunksize=4):
-            explained.update(set(why))
+            explained.update({w for w, _ in why})
+            if why and options.explained:
+                print(f"EXPLAINED --seed {options.seed} --case {number}: {base}", *told, *map(": ".join, why[:6]),
+                      sep="\n       ", flush=True)
             if wrong:
                 failed += 1
                 lines.update(kinds(wrong))
