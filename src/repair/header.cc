@@ -49,8 +49,8 @@ std::size_t fitting(Work& w, const std::vector<std::uint64_t>& samples, std::uin
       samples, [&](std::uint64_t entry) { return image::decompress(*image, entry, cluster).has_value(); }));
 }
 
-// The type and its feature bit disagree. The data itself tells which of the two is right; where there is none, the
-// default is.
+// The type and its feature bit disagree. The data itself tells which of the two is right; where there is none, nor can
+// damage hide any, the default is.
 void mend_compression_type(Work& w) {
   const format::Header& h = w.image().header;
   const auto samples = compressed_samples(w);
@@ -59,6 +59,11 @@ void mend_compression_type(Work& w) {
     return w.refuse(Code::header_compression_type,
                     "the compression type stays as it is: the compressed clusters are "
                     "neither zlib's nor zstd's throughout");
+  }
+  if (samples.empty() && w.result().leak_doubt.data_at_risk()) {
+    return w.refuse(Code::header_compression_type,
+                    "the compression type stays as it is: compressed data, which would tell it, may be "
+                    "behind the references that are lost");
   }
   const bool is_zstd = zstd > 0;
   const std::string why = samples.empty() ? "there is no compressed data"

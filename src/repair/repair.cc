@@ -54,14 +54,16 @@ void explain_kept_leaks(Work& w) {
   w.refuse(Code::refcount_leak, text + ". --force frees them.");
 }
 
-// Entries are right or garbage, and each cluster has one owner. What the one step mends lets the other go on.
+// The header's fields agree with each other, entries are right or garbage, and each cluster has one owner. What one step
+// mends lets another go on: an entry that was garbage says no more what its data was compressed by.
 bool mend_mapping(Work& w) {
   constexpr int most = 64;  // without an end in sight, the rest is for another run
   bool any = false;
   for (int i = 0; i < most && !w.failed(); ++i) {
+    const bool agreed = w.wanted.error && step(w, mend_header);
     const bool mended = w.wanted.error && step(w, mend_entries);
     const bool moved = w.wanted.reuse && step(w, separate_owners);
-    if (!mended && !moved) break;
+    if (!agreed && !mended && !moved) break;
     any = true;
   }
   return any;
@@ -70,7 +72,6 @@ bool mend_mapping(Work& w) {
 void repair_in_steps(Work& w) {
   const Wanted& wanted = w.wanted;
   if (wanted.error) {
-    step(w, mend_header);     // fields agree with each other
     step(w, mend_snapshots);  // all snapshots that can be found are known
     constexpr int most = 4;   // a right count may show more of them
     for (int i = 0; i < most && step(w, drop_bad_bitmaps); ++i) {
