@@ -233,9 +233,9 @@ Result<void> UndoLog::read_record(std::uint64_t& at, std::uint64_t& image_end) {
     return damaged(*log_, at, "it ends too early: a record is cut off");
   }
 
-  std::vector<std::byte> buffer(piece_bytes);
   std::uint32_t checksum = checksum_of(disk);
   const std::uint64_t next = record.checksums_at() + checksum_bytes(record.bytes, record.versions);
+  std::vector<std::byte> buffer(std::min(next - record.at, piece_bytes));
   for (at = record.at; at < next;) {
     const auto piece = std::span(buffer).first(std::min<std::uint64_t>(next - at, piece_bytes));
     if (auto done = read_into(*log_, at, piece); !done) return done;
@@ -271,25 +271,20 @@ struct UndoLog::Piece {
 
 template <class Each>
 Result<void> UndoLog::for_pieces(const File& image, Each&& each) const {
-  std::vector<std::byte> old_bytes(piece_bytes);
-  std::vector<std::byte> now(piece_bytes);
-  std::vector<std::byte> checksums;
+  std::vector<std::byte> old_bytes, now, checksums;
   for (const Record& record : records_) {
     for (std::uint64_t done = 0; done < record.bytes; done += piece_bytes) {
       const std::uint64_t length = std::min(record.bytes - done, piece_bytes);
       const std::uint64_t sectors = sectors_in(length);
-      const Piece piece = {record.offset + done,
-                           record.at + done,
-                           record.versions,
-                           std::span(old_bytes).first(length),
-                           std::span(now).first(sectors * undo_sector),
-                           {}};
+      old_bytes.resize(length);
+      now.resize(sectors * undo_sector);
+      const Piece piece = {record.offset + done, record.at + done, record.versions, old_bytes, now, {}};
       if (record.grown) {
-        std::fill_n(old_bytes.begin(), length, std::byte{0});
-      } else if (auto got = read_into(*log_, piece.at, std::span(old_bytes).first(length)); !got) {
+        std::ranges::fill(old_bytes, std::byte{0});
+      } else if (auto got = read_into(*log_, piece.at, old_bytes); !got) {
         return got;
       }
-      if (auto got = read_into(image, piece.offset, std::span(now).first(piece.now.size())); !got) return got;
+      if (auto got = read_into(image, piece.offset, now); !got) return got;
       checksums.resize(sectors * record.versions * 4);
       for (std::uint64_t version = 0; version < record.versions; ++version) {
         const std::uint64_t first = version * sectors_in(record.bytes) + done / undo_sector;
