@@ -23,7 +23,7 @@ void fill_standard_descriptors() {
 int perform(const cli::Options& options, report::Output& out) {
   if (options.help) return out.write(cli::help_text()), 0;
   if (options.version) return cli::print_version(out);
-  if (!options.explain.empty()) return cli::explain(options.explain, out);
+  if (!options.explain.empty()) return cli::explain(options, out);
   if (options.images.empty()) return report::print_header(out, nullptr, {}), 0;
   return cli::look_at_images(options, out);
 }
@@ -33,10 +33,12 @@ int perform(const cli::Options& options, report::Output& out) {
 int main(int argc, char** argv) {
   fill_standard_descriptors();
   for (const int signal : {SIGPIPE, SIGXFSZ}) std::signal(signal, SIG_IGN);  // a write that fails says so by itself
-  return cli::guarded([&] {
-    const auto options = cli::parse(argc, argv);
-    if (!options) return cli::complain(options.error());
-    report::Output out(STDOUT_FILENO);
-    return cli::finish(out, perform(*options, out));
-  });
+  return cli::guarded(
+      [&] {
+        report::Output out(STDOUT_FILENO);
+        const auto options = cli::parse(argc, argv);
+        if (!options) return cli::finish(out, cli::refuse(cli::asks_for_json(argc, argv), options.error(), out));
+        return cli::finish(out, perform(*options, out));
+      },
+      cli::complain);
 }

@@ -106,7 +106,7 @@ Result<void> require_two_files(const Options& options, const std::string& path) 
 }
 
 // What an undo would do, as far as reading tells.
-Result<std::string> undo_dry(const Options& options, const std::string& path) {
+Result<report::UndoReport> undo_dry(const Options& options, const std::string& path) {
   if (auto two = require_two_files(options, path); !two) return tl::unexpected(two.error());
   const auto log_file = open_file(options.file);
   if (!log_file) return tl::unexpected(log_file.error());
@@ -116,11 +116,13 @@ Result<std::string> undo_dry(const Options& options, const std::string& path) {
   if (!log) return tl::unexpected(log.error());
   const auto why = amiss(*log, **log_file, **image, options.force);
   if (!why) return tl::unexpected(why.error());
-  const std::string size = (*image)->size() > log->header().old_size
-                               ? fmt::format(" ({} bytes are cut off)", (*image)->size() - log->header().old_size)
-                               : "";
-  return fmt::format("{} would be taken back {}{}; nothing was written", report::escape(path),
-                     why->empty() ? "to what it was" : "by force, though " + *why, size);
+  const std::uint64_t now = (*image)->size(), then = log->header().old_size;
+  report::UndoReport report;
+  report.dry_run = true;
+  report.log = options.file;
+  report.amiss = *why;
+  report.bytes_cut = now > then ? now - then : 0;
+  return report;
 }
 
 }  // namespace
@@ -229,7 +231,7 @@ Result<void> Mending::perform(Progress& progress, Profile& profile) {
   return {};
 }
 
-Result<std::string> undo(const Options& options, const std::string& path) {
+Result<report::UndoReport> undo(const Options& options, const std::string& path) {
   if (options.dry_run) return undo_dry(options, path);
   if (auto two = require_two_files(options, path); !two) return tl::unexpected(two.error());
   auto log_file = open_mutable(options.file);
@@ -250,18 +252,12 @@ Result<std::string> undo(const Options& options, const std::string& path) {
   }
   const auto done = qd::undo(**image, **log_file, own.get(), base_name(path), options.force, interrupted);
   if (!done) return tl::unexpected(give_up(done.error(), own.get(), **image));
-  std::string text =
-      why->empty()
-          ? fmt::format("{} is what it was before ({} bytes written back).", report::escape(path), done->bytes_written)
-          : fmt::format(
-                "{} was taken back by force ({} bytes written back), and may be neither what it was before nor "
-                "what it was since: {}. Check it.",
-                report::escape(path), done->bytes_written, *why);
-  if (own) {
-    text += fmt::format("\nTo take that back: qcow2-dump -m undo -F {} {}", report::shell_quote(own->path()),
-                        report::shell_quote(path));
-  }
-  return text;
+  report::UndoReport report;
+  report.log = options.file;
+  if (own) report.undo_log = own->path();
+  report.amiss = *why;
+  report.bytes_written = done->bytes_written;
+  return report;
 }
 
 }  // namespace qd::cli

@@ -54,7 +54,7 @@ class Mending {
   report::RepairReport report_;
 };
 
-// -m undo: takes the image back by the log. Returns the sentence that says so.
-Result<std::string> undo(const Options& options, const std::string& path);
+// -m undo: takes the image back by the log.
+Result<report::UndoReport> undo(const Options& options, const std::string& path);
 
 }  // namespace qd::cli

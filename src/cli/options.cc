@@ -149,23 +149,25 @@ tl::unexpected<Error> not_built_in(const std::string& what) {
 // Of -A, -D, -E, -M, -C and the modes that write, one at most.
 Result<void> Parser::settle_command() {
   std::vector<std::string> asked;
-  const auto ask = [&](const CLI::Option* option, edit::Command command) {
+  o_.action = o_.header ? "header" : o_.mode;
+  const auto ask = [&](const CLI::Option* option, const char* action, edit::Command command) {
     if (!given(option)) return;
     asked.push_back(option->get_name(false, true).substr(0, 2));
     o_.command = std::move(command);
+    o_.action = action;
   };
   const auto bit = [](const std::string& name) {
     return name == "corrupt" ? format::incompatible::corrupt : format::incompatible::dirty;
   };
-  ask(apply_, edit::Apply{written_.apply, given(keep_as_) ? std::optional(written_.keep_as) : std::nullopt});
-  ask(remove_, edit::Remove{written_.remove, false});
-  ask(exclude_, edit::Remove{written_.exclude, true});
-  ask(mark_, edit::Mark{bit(written_.mark), true});
-  ask(clean_, edit::Mark{bit(written_.clean), false});
+  ask(apply_, "apply", edit::Apply{written_.apply, given(keep_as_) ? std::optional(written_.keep_as) : std::nullopt});
+  ask(remove_, "delete", edit::Remove{written_.remove, false});
+  ask(exclude_, "exclude", edit::Remove{written_.exclude, true});
+  ask(mark_, "mark", edit::Mark{bit(written_.mark), true});
+  ask(clean_, "clean", edit::Mark{bit(written_.clean), false});
   if (given(keep_as_) && !given(apply_)) return bad_usage("--keep-as goes with -A");
   const bool mode_writes = o_.mode == "edit" || o_.mode == "copy" || o_.mode == "rebase";
   if (mode_writes || o_.mode == "undo") asked.push_back("-m " + o_.mode);
-  if (o_.repair != "off" && o_.repair != "check") asked.push_back("-R");
+  if (o_.repair != "off" && o_.repair != "check") asked.push_back("-R"), o_.action = "repair";
   if (asked.size() > 1) return bad_usage(fmt::format("{} exclude each other", fmt::join(asked, " and ")));
   if (o_.mode == "edit") return settle_edit();
   if (o_.mode == "copy") return settle_copy();

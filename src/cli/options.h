@@ -29,6 +29,7 @@ struct Options {
   std::string undo_log;                  // empty: beside the image
   std::string file;                      // -F: the log of -m undo, the source of -m copy
   std::optional<edit::Command> command;  // -A, -D, -E, -M, -C, -m edit, copy, rebase
+  std::string action = "check";          // what is done, in a word: the mode, or repair, apply, delete, exclude, ...
 
   bool no_backing_chain = false;
   bool decompress = false;

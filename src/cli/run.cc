@@ -67,24 +67,18 @@ class Look {
 
  private:
   Result<int> take_back(const std::string& path);
+  Result<int> look(const std::string& path, report::Done done);
   Result<Mending> mend(const std::string& path);
   check::Result check(const image::Image& image, bool in_use, Progress& progress);
   void print_stats(const std::string& path);
   void print(const image::Image& image, const check::Result& result, const report::Selection& selection,
-             const report::RepairReport* repair, Progress& progress);
+             const report::Done& done, Progress& progress);
 
   const Options& o_;
   Output& out_;
   report::Style style_;
   Profile profile_;  // of the present image
 };
-
-Result<int> Look::take_back(const std::string& path) {
-  const auto done = undo(o_, path);
-  if (!done) return tl::unexpected(done.error());
-  o_.json ? report::print_json_note(out_, path, o_.mode, *done) : out_.print("{}\n", *done);
-  return 0;
-}
 
 // The plan is shown before it becomes real: whoever watches sees what is going on, whatever comes of it.
 Result<Mending> Look::mend(const std::string& path) {
@@ -100,7 +94,6 @@ Result<Mending> Look::mend(const std::string& path) {
   return mending;
 }
 
-// The exit code is that of a fresh check, also after a repair.
 Result<int> Look::at(const std::string& path) {
   profile_ = {};
   if (o_.mode == "undo") return take_back(path);
@@ -110,15 +103,29 @@ Result<int> Look::at(const std::string& path) {
     if (!taken) return tl::unexpected(taken.error());
     lock.emplace(std::move(*taken));
   }
-  std::optional<Mending> mending;
-  if (changes(o_)) {
-    auto done = mend(path);
-    if (!done) return tl::unexpected(done.error());
-    mending.emplace(std::move(*done));
-  }
+  if (!changes(o_)) return look(path, {});
+  const auto mending = mend(path);
+  if (!mending) return tl::unexpected(mending.error());
+  const auto code = look(path, {.repair = &mending->report()});
+  if (code && !o_.json) report::print_way_back(out_, path, mending->report());
+  return code;
+}
+
+// A program is told, in the shape that it knows, what the image is now; a person only that it was done.
+Result<int> Look::take_back(const std::string& path) {
+  const auto undone = undo(o_, path);
+  if (!undone) return tl::unexpected(undone.error());
+  if (!o_.json) return report::print_undo(out_, path, *undone), 0;
+  const auto code = look(path, {.undo = &*undone});
+  return code ? 0 : code;
+}
+
+// The exit code is that of a fresh check, also after a repair.
+Result<int> Look::look(const std::string& path, report::Done done) {
   auto file = open_file(path, {.direct = o_.direct});
   if (!file) return tl::unexpected(file.error());
-  const bool in_use = !o_.lock && !(mending && !o_.dry_run) && has_writer(path).value_or(false);
+  const bool ours = o_.lock || (done.repair && !o_.dry_run);
+  const bool in_use = !ours && has_writer(path).value_or(false);
   const auto image = image::Image::open(std::move(*file), {.cluster_bits = o_.cluster_bits});
   if (!image) return tl::unexpected(image.error());
 
@@ -131,8 +138,9 @@ Result<int> Look::at(const std::string& path) {
 
   Progress progress(o_.progress);
   const check::Result result = check(*image, in_use, progress);
-  print(*image, result, *selection, mending ? &mending->report() : nullptr, progress);
-  if (mending && !o_.json) report::print_way_back(out_, path, mending->report());
+  done.mode = o_.action;
+  if (o_.stats) done.profile = &profile_;
+  print(*image, result, *selection, done, progress);
   if (o_.stats) print_stats(path);
   if (o_.kernel_log) log_to_kernel(report::summary_line(*image, result));
   return static_cast<int>(result.status());
@@ -159,9 +167,8 @@ void Look::print_stats(const std::string& path) {
 }
 
 void Look::print(const image::Image& image, const check::Result& result, const report::Selection& selection,
-                 const report::RepairReport* repair, Progress& progress) {
-  if (o_.json)
-    return report::print_json(out_, image, result, selection, o_.mode, repair, o_.stats ? &profile_ : nullptr);
+                 const report::Done& done, Progress& progress) {
+  if (o_.json) return report::print_json(out_, image, result, selection, done);
   if (o_.mode == "info") return report::print_info(out_, image, result, style_);
   if (o_.mode == "dump") {
     enlarge_pipe();
@@ -176,6 +183,10 @@ void Look::print(const image::Image& image, const check::Result& result, const r
 
 int exit_code(const Error& error) { return error.number > 0 && error.number < 250 ? 256 - error.number : 256 - EIO; }
 
+void print_failure(Output& out, std::optional<std::string_view> path, std::string_view action, const Error& error) {
+  report::print_json_failure(out, path, action, static_cast<unsigned>(exit_code(error)), error.message);
+}
+
 }  // namespace
 
 int complain(const Error& error) {
@@ -188,24 +199,43 @@ namespace {
 
 int look_at_each(const Options& options, Output& out) {
   Look look(options, out);
-  int worst = 0;
+  int worst = 0, worst_state = 0;
   for (const std::string& path : options.images) {
     if (options.images.size() > 1 && !options.json) {
       out.print("{}==> {} <==\n\n", &path == &options.images.front() ? "" : "\n", report::escape(path));
     }
-    const int code = guarded([&] {
-      const auto state = look.at(path);
-      if (state) return *state;
-      if (options.json) report::print_json_failure(out, path, options.mode, state.error());
-      return complain(state.error());
-    });
+    const auto failed = [&](const Error& error) {
+      if (options.json) print_failure(out, path, options.action, error);
+      return complain(error);
+    };
+    const int code = guarded(
+        [&] {
+          const auto state = look.at(path);
+          if (!state) return failed(state.error());
+          worst_state = std::max(worst_state, *state);
+          return *state;
+        },
+        failed);
     worst = std::max(worst, code);
     if (!out.flush()) break;
+  }
+  if (worst > worst_state && worst_state > 0) {
+    complain({0, fmt::format("not every image could be looked at; of the others the worst is {} (exit code {})",
+                             check::status_name(static_cast<check::Status>(worst_state)), worst_state)});
   }
   return worst;
 }
 
 }  // namespace
+
+bool asks_for_json(int argc, const char* const* argv) {
+  return std::any_of(argv + std::min(argc, 1), argv + argc, [](std::string_view word) { return word == "--json"; });
+}
+
+int refuse(bool json, const Error& error, Output& out) {
+  if (json) print_failure(out, std::nullopt, "none", error);
+  return complain(error);
+}
 
 int look_at_images(const Options& options, Output& out) {
   // Whoever reads without the page cache waits for each read, and only many at once keep a disk busy.
@@ -217,7 +247,8 @@ int look_at_images(const Options& options, Output& out) {
   return arena.execute([&] { return look_at_each(options, out); });
 }
 
-int explain(std::string_view what, Output& out) {
+int explain(const Options& options, Output& out) {
+  const std::string& what = options.explain;
   if (what == "all") return out.write(report::problems_document()), 0;
   if (what == "list") {
     for (const check::Problem& problem : check::problems()) out.print("{}\n", problem.name);
@@ -225,7 +256,8 @@ int explain(std::string_view what, Output& out) {
   }
   const auto code = check::find_code(what);
   if (!code) {
-    return complain({EINVAL, fmt::format("no problem has the code '{}'; --explain list names all codes", what)});
+    return refuse(options.json,
+                  {EINVAL, fmt::format("no problem has the code '{}'; --explain list names all codes", what)}, out);
   }
   return out.write(report::explain(check::problem(*code))), 0;
 }

@@ -15,8 +15,13 @@ namespace qd::cli {
 // "qcow2-dump: " and the sentence on stderr; returns the exit code that belongs to the error.
 int complain(const Error& error);
 
+// A command line that can't be done: the same, and a document for whoever asked for JSON.
+int refuse(bool json, const Error& error, report::Output& out);
+// Also where the command line is too wrong to be understood.
+bool asks_for_json(int argc, const char* const* argv);
+
 int print_version(report::Output& out);
-int explain(std::string_view what, report::Output& out);
+int explain(const Options& options, report::Output& out);
 
 // Looks at each image in turn. The highest of their codes; what can't be done at one doesn't keep the others waiting.
 int look_at_images(const Options& options, report::Output& out);
@@ -25,14 +30,14 @@ int look_at_images(const Options& options, report::Output& out);
 int finish(report::Output& out, int code);
 
 // Does the work, and turns whatever it throws into a complaint: out of memory is a sentence, never an abort.
-template <class Work>
-int guarded(Work&& work) {
+template <class Work, class Complain>
+int guarded(Work&& work, Complain&& complaint) {
   try {
     return work();
   } catch (const std::bad_alloc&) {
-    return complain({ENOMEM, "out of memory"});
+    return complaint(Error{ENOMEM, "out of memory"});
   } catch (const std::exception& error) {
-    return complain({EIO, error.what()});
+    return complaint(Error{EIO, error.what()});
   }
 }
 

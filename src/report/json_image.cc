@@ -18,7 +18,7 @@ void write_file(Json& json, const image::Image& image, bool file_system) {
   json.object("file", [&] {
     json.value("size", file.size());
     json.value("allocated", file.allocated_bytes());
-    json.value("block-device", file.kind() == FileKind::block_device);
+    json.value("kind", file.kind() == FileKind::block_device ? "block device" : "regular file");
     if (!file_system) return;
     if (const std::string name = file_system_name(file.path()); !name.empty()) json.value("file-system", name);
   });
@@ -49,7 +49,7 @@ void write_extensions(Json& json, const image::Image& image) {
   json.array("extensions", [&] {
     for (const format::Extension& e : image.extensions.list) {
       json.object([&] {
-        json.value("type", fmt::format("0x{:08x}", e.type));
+        json.value("type", e.type);
         json.value("name", format::extension_name(e.type));
         json.value("offset", e.at.value);
         json.value("length", e.data.size());

@@ -1,5 +1,6 @@
 #include "report/repair.h"
 
+#include "base/number.h"
 #include "report/escape.h"
 #include "report/json_writer.h"
 #include "report/text.h"
@@ -7,8 +8,8 @@
 namespace qd::report {
 namespace {
 
-std::string undo_command(const std::string& path, const RepairReport& repair) {
-  return fmt::format("qcow2-dump -m undo -F {} {}", shell_quote(repair.undo_log), shell_quote(path));
+std::string undo_command(const std::string& path, const std::string& log) {
+  return fmt::format("qcow2-dump -m undo -F {} {}", shell_quote(log), shell_quote(path));
 }
 
 std::string_view reason(const repair::Plan& plan, const repair::Action& action) {
@@ -55,7 +56,7 @@ void print_done(Output& out, const std::string& path, const RepairReport& repair
   if (repair.undo_log.empty()) {
     out.write("There is no undo log: this can't be taken back.\n\n");
   } else {
-    out.print("To take it back: {}\n\n", undo_command(path, repair));
+    out.print("To take it back: {}\n\n", undo_command(path, repair.undo_log));
   }
 }
 
@@ -63,8 +64,36 @@ void print_way_back(Output& out, const std::string& path, const RepairReport& re
   // As planned: the check that follows may look further, with -c.
   if (repair.dry_run || repair.undo_log.empty() || repair.after <= repair.before) return;
   out.print("\nBefore this change the image was {}. To take it back:\n  {}\n", check::status_name(repair.before),
-            undo_command(path, repair));
+            undo_command(path, repair.undo_log));
 }
+
+void print_undo(Output& out, const std::string& path, const UndoReport& undo) {
+  const std::string name = escape(path), amiss = escape(undo.amiss);
+  if (undo.dry_run) {
+    const std::string cut = undo.bytes_cut > 0 ? fmt::format(" ({} bytes are cut off)", undo.bytes_cut) : "";
+    out.print("{} would be taken back {}{}; nothing was written\n", name,
+              amiss.empty() ? "to what it was" : "by force, though " + amiss, cut);
+  } else if (amiss.empty()) {
+    out.print("{} is what it was before ({} bytes written back).\n", name, undo.bytes_written);
+  } else {
+    out.print(
+        "{} was taken back by force ({} bytes written back), and may be neither what it was before nor what it was "
+        "since: {}. Check it.\n",
+        name, undo.bytes_written, amiss);
+  }
+  if (!undo.undo_log.empty()) out.print("To take that back: {}\n", undo_command(path, undo.undo_log));
+}
+
+namespace {
+
+// What fits into a number is one; the bytes of several fields together stay digits.
+void write_bytes(Json& json, const std::string& name, const std::string& hex) {
+  if (hex.empty()) return;
+  const auto number = hex.size() <= 16 ? parse_number("0x" + hex) : std::nullopt;
+  number ? json.value(name, *number) : json.value(name + "-hex", hex);
+}
+
+}  // namespace
 
 void write_repair(Json& json, const RepairReport& repair) {
   json.object("repair", [&] {
@@ -76,8 +105,8 @@ void write_repair(Json& json, const RepairReport& repair) {
           json.value("class", a.lossy ? "lossy" : "safe");
           json.value("host-offset", a.at.value);
           json.value("bytes", a.bytes);
-          if (!a.before.empty()) json.value("before", a.before);
-          if (!a.after.empty()) json.value("after", a.after);
+          write_bytes(json, "before", a.before);
+          write_bytes(json, "after", a.after);
           json.value("text", a.text);
         });
       }
@@ -95,6 +124,17 @@ void write_repair(Json& json, const RepairReport& repair) {
     json.value("planned-status", check::status_name(repair.after));
     if (!repair.undo_log.empty()) json.value("undo-log", repair.undo_log);
     if (repair.bytes_given_back > 0) json.value("bytes-given-back", repair.bytes_given_back);
+  });
+}
+
+void write_undo(Json& json, const UndoReport& undo) {
+  json.object("undo", [&] {
+    json.value("dry-run", undo.dry_run);
+    json.value("log", undo.log);
+    if (!undo.dry_run) json.value("bytes-written", undo.bytes_written);
+    if (undo.bytes_cut > 0) json.value("bytes-cut", undo.bytes_cut);
+    if (!undo.undo_log.empty()) json.value("undo-log", undo.undo_log);
+    if (!undo.amiss.empty()) json.value("amiss", undo.amiss);
   });
 }
 

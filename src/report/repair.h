@@ -23,6 +23,16 @@ struct RepairReport {
   bool punch_refused = false;
 };
 
+// What -m undo has done, or would do in a dry run.
+struct UndoReport {
+  std::string log;       // the one that the image was taken back by
+  std::string undo_log;  // takes it forth again; empty: there is none
+  std::string amiss;     // why the image may be neither what it was nor what it became; empty: it is what it was
+  std::uint64_t bytes_written = 0;
+  std::uint64_t bytes_cut = 0;  // that the image has grown by since
+  bool dry_run = false;
+};
+
 // What is going to be done and why. Written out before it is done.
 void print_plan(Output& out, const RepairReport& repair, const Style& style);
 // What was done, and how to take it back.
@@ -30,6 +40,10 @@ void print_done(Output& out, const std::string& path, const RepairReport& repair
 // At the end of everything: if it made things worse, the way back once more.
 void print_way_back(Output& out, const std::string& path, const RepairReport& repair);
 
+// -m undo in a sentence.
+void print_undo(Output& out, const std::string& path, const UndoReport& undo);
+
 void write_repair(Json& json, const RepairReport& repair);
+void write_undo(Json& json, const UndoReport& undo);
 
 }  // namespace qd::report

@@ -1,7 +1,9 @@
 // The renderers of a check: text for people and for the scripts that know the shape of its lines, JSON for programs.
 #pragma once
 
+#include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "check/result.h"
@@ -13,6 +15,7 @@
 namespace qd::report {
 
 struct RepairReport;
+struct UndoReport;
 
 struct Style {
   bool color = false;
@@ -29,13 +32,20 @@ void print_info(Output& out, const image::Image& image, const check::Result& res
 void print_check(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
                  bool problems, const Style& style);
 
-// One JSON document (schema 1). `mode`: "info", "check", "error", "dump"; `profile`: null unless it is asked for.
+// What was done with an image beside the check: for its JSON document. Null: it wasn't, or wasn't asked for.
+struct Done {
+  std::string mode = "check";  // as Options::action
+  const RepairReport* repair = nullptr;
+  const UndoReport* undo = nullptr;
+  const Profile* profile = nullptr;
+};
+
+// One JSON document (schema 2).
 void print_json(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-                const std::string& mode, const RepairReport* repair = nullptr, const Profile* profile = nullptr);
-// What has no check to tell: one sentence.
-void print_json_note(Output& out, const std::string& path, const std::string& mode, const std::string& text);
-// The same for an image that could not be opened at all.
-void print_json_failure(Output& out, const std::string& path, const std::string& mode, const Error& error);
+                const Done& done);
+// The same where there is nothing to tell but why it could not be done. No `path`: nothing of the command line was.
+void print_json_failure(Output& out, std::optional<std::string_view> path, std::string_view mode, unsigned exit_code,
+                        std::string_view why);
 
 // One line for the kernel log, without line end.
 std::string summary_line(const image::Image& image, const check::Result& result);

@@ -89,13 +89,16 @@ undone() {
   same "$1" "$3"
 }
 
-# json EXPRESSION: Python about the JSON document `d` in the file out; must be true.
+# json EXPRESSION: Python about the JSON document `d` in the file out; must be true. And it is as docs/json.md says.
 json() {
   python3 - "$1" <<'PY' || fail "not true of the JSON: $1"
 import json, sys
+import json_document
 with open("out") as file:
     d = json.load(file)
-sys.exit(not eval(sys.argv[1]))
+faults = json_document.faults(d)
+print(*faults, sep="\n", file=sys.stderr, end="")
+sys.exit(bool(faults) or not eval(sys.argv[1]))
 PY
 }
 

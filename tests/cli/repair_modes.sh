@@ -131,7 +131,7 @@ for mode in check error info dump; do
   undone image.qcow2 image.qcow2.undo both
   rm image.qcow2.undo
   code 0 --json -m $mode -R all image.qcow2
-  json "d['mode'] == '$mode' and d['status'] == 'good' and not d.get('problems') and d['repair']['undo-log'] == 'image.qcow2.undo'"
+  json "d['mode'] == 'repair' and d['status'] == 'good' and not d.get('problems') and d['repair']['undo-log'] == 'image.qcow2.undo'"
 done
 
 # ---- several images: each gets its own log, the worst state is the code, and one that fails doesn't stop the others

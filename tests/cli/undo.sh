@@ -26,7 +26,7 @@ code 0 -m undo -F vm.qcow2.undo.2 vm.qcow2
 same vm.qcow2 repaired
 [[ $(stat -c %y vm.qcow2) == $(stat -c %y repaired) ]] || fail "the time of the repair: $(stat -c %y vm.qcow2)"
 code 0 --json -m undo -F vm.qcow2.undo.3 vm.qcow2
-json 'd["schema"] == 1 and d["mode"] == "undo" and d["exit-code"] == 0'
+json 'd["mode"] == "undo" and d["exit-code"] == 0 and d["undo"]["log"] == "vm.qcow2.undo.3" and d["undo"]["undo-log"] == "vm.qcow2.undo.4"'
 same vm.qcow2 original
 [[ $(ls vm.qcow2.undo*) == $'vm.qcow2.undo\nvm.qcow2.undo.2\nvm.qcow2.undo.3\nvm.qcow2.undo.4' ]] || fail "logs: $(ls vm.qcow2*)"
 code 0 -m undo --no-undo -F vm.qcow2.undo.4 vm.qcow2

@@ -22,6 +22,7 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tools"))
+import json_document  # noqa: E402
 import mkimage  # noqa: E402
 import qemu  # noqa: E402
 
@@ -62,7 +63,7 @@ def readable(report, folder):
         places = [problem["code"], *word(problem, "snapshot", "snapshot"), *word(problem, "l1-index", "l1"),
                   *word(problem, "l2-index", "l2"), *word(problem, "index", "index"),
                   *word(problem, "host-offset", "host", hex), *word(problem, "guest-offset", "guest", hex),
-                  *word(problem, "found", "found"), *word(problem, "expected", "expected"),
+                  *word(problem, "found", "found", hex), *word(problem, "expected", "expected", hex),
                   *(word(problem, "count", "count") if problem.get("count", 1) != 1 else [])]
         lines.append(f"{' '.join(places)} | {problem['text']}")
     return "\n".join(lines).replace(folder + "/", "") + "\n"
@@ -75,6 +76,14 @@ def readable_plan(report, folder):
     lines += [f"refused {r['code']} | {r['text']}" for r in plan["refused"]]
     lines.append(f"status then {plan['planned-status']}")
     return "\n".join(lines).replace(folder + "/", "") + "\n"
+
+
+def document(output):
+    """The JSON, as docs/json.md describes it."""
+    report = json.loads(output)
+    if faults := json_document.faults(report):
+        raise Failure("\n".join(faults))
+    return report
 
 
 def figures(report):
@@ -109,16 +118,16 @@ def run_one(name, binary, cache, update):
                 code, output = check(binary, recipe.arguments, folder)
                 if check(binary, ["-j", "1", *recipe.arguments], folder) != (code, output):
                     raise Failure("with -j 1 the output is another one")
-                decompressed = json.loads(check(binary, ["-c", *recipe.arguments], folder)[1])
+                decompressed = document(check(binary, ["-c", *recipe.arguments], folder)[1])
             if fingerprint(image) != before and not recipe.hold:
                 raise Failure("the check wrote to the image")
-            report, place = json.loads(output), os.path.realpath(folder)
+            report, place = document(output), os.path.realpath(folder)
             if figures(decompressed) != figures(report):
                 raise Failure("with -c the figures are others")
             wrong = compare(name, recipe, code, report, place, update)
             if wrong or recipe.hold or not report["problems"]:
                 return wrong
-            plan = json.loads(check(binary, ["-R", "all", "--dry-run", *recipe.arguments], folder)[1])
+            plan = document(check(binary, ["-R", "all", "--dry-run", *recipe.arguments], folder)[1])
             return same_text(os.path.join(HERE, name, "repair"), readable_plan(plan, place), update)
     except (Failure, mkimage.RecipeError, RuntimeError) as failure:
         return str(failure)

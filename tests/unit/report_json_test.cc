@@ -1,9 +1,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <cerrno>
 #include <nlohmann/json.hpp>
 
+#include "report/repair.h"
 #include "report/report.h"
 #include "report_testing.h"
 
@@ -14,7 +14,7 @@ using nlohmann::json;
 
 json document(const image::Image& image, const check::Result& result, const Selection& selection = {},
               const std::string& mode = "check") {
-  const std::string text = written([&](Output& out) { print_json(out, image, result, selection, mode); });
+  const std::string text = written([&](Output& out) { print_json(out, image, result, selection, {.mode = mode}); });
   EXPECT_EQ(text.find('\n'), text.size() - 1) << "one line an image";
   return json::parse(text);  // refuses what is not UTF-8
 }
@@ -26,7 +26,8 @@ json document(const ImageBytes& bytes, const Selection& selection = {}, const st
 
 TEST(Json, AGoodImage) {
   const json j = document(ImageBytes());
-  EXPECT_EQ(j["schema"], 1);
+  EXPECT_EQ(j["schema"], 2);
+  EXPECT_EQ(j["tool"], "qcow2-dump " QCOW2DUMP_VERSION);
   EXPECT_EQ(j["image"], "a.qcow2");
   EXPECT_EQ(j["mode"], "check");
   EXPECT_EQ(j["status"], "good");
@@ -56,7 +57,7 @@ TEST(Json, AProblemHasTheKeysThatApply) {
   EXPECT_EQ(p["guest-offset"], 4096);
   EXPECT_EQ(p["l1-index"], 0);
   EXPECT_EQ(p["l2-index"], 1);
-  EXPECT_EQ(p["found"], "0x6200");
+  EXPECT_EQ(p["found"], 0x6200);
   EXPECT_EQ(p["count"], 1);
   EXPECT_TRUE(p["text"].is_string());
   for (const char* key : {"index", "detail", "expected"}) EXPECT_FALSE(p.contains(key)) << key;
@@ -79,7 +80,7 @@ TEST(Json, AnyBytesInNamesGiveAValidDocument) {
     const json j = document(image, check::check(image), {}, mode);
     EXPECT_EQ(j["snapshots"][0]["name"],
               "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"\\\n\x1b\x01\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdé");
-    EXPECT_EQ(j.contains("problems"), std::string(mode) != "info");
+    EXPECT_TRUE(j.contains("problems"));
   }
 }
 
@@ -124,13 +125,38 @@ TEST(Json, RuinedImages) {
 
 TEST(Json, WhatCannotBeOpened) {
   const json j = json::parse(written([](Output& out) {
-    print_json_failure(out, "no\xffne", "check", Error{ENOENT, "cannot open it: No such file or directory"});
+    print_json_failure(out, "no\xffne", "check", 254, "cannot open it: No such file or directory");
   }));
-  EXPECT_EQ(j["schema"], 1);
+  EXPECT_EQ(j["schema"], 2);
   EXPECT_EQ(j["status"], "failed");
   EXPECT_EQ(j["exit-code"], 254);
   EXPECT_EQ(j["image"], "no\xef\xbf\xbdne");
   EXPECT_EQ(j["error"], "cannot open it: No such file or directory");
+}
+
+TEST(Json, ARefusedCommandLineNamesNoImage) {
+  const json j = json::parse(
+      written([](Output& out) { print_json_failure(out, std::nullopt, "none", 234, "no image was named"); }));
+  EXPECT_EQ(j["mode"], "none");
+  EXPECT_EQ(j["exit-code"], 234);
+  EXPECT_FALSE(j.contains("image"));
+}
+
+TEST(Json, ValuesAreNumbersAndFieldsTogetherAreDigits) {
+  RepairReport repair;
+  repair.plan.actions.push_back({{}, false, HostOffset{72}, 8, "a bit", "0004000000000000", "0"});
+  repair.plan.actions.push_back({{}, true, HostOffset{48}, 12, "a table", "000000000003000000000001", ""});
+  repair.plan.unlisted = 3;
+  const image::Image image = open_image(ImageBytes().bytes());
+  const check::Result result = check::check(image);
+  const json j = json::parse(
+      written([&](Output& out) { print_json(out, image, result, {}, {.mode = "repair", .repair = &repair}); }));
+  const json& actions = j["repair"]["actions"];
+  EXPECT_EQ(actions[0]["before"], 1ULL << 50);
+  EXPECT_EQ(actions[0]["after"], 0);
+  EXPECT_EQ(actions[1]["before-hex"], "000000000003000000000001");
+  for (const char* key : {"before", "after", "after-hex"}) EXPECT_FALSE(actions[1].contains(key)) << key;
+  EXPECT_EQ(j["repair"]["actions-unlisted"], 3);
 }
 
 }  // namespace
