@@ -26,10 +26,10 @@ cat <<'ROFF'
 .fi
 .SH PROBLEMS
 .B qcow2\-dump \-\-explain
-\fICODE\fR tells all about one of these.
+\fICODE\fR tells all about one of these, and explains words of the report.
 .nf
 ROFF
-"$binary" --explain list | verbatim
+"$binary" --explain list | sed -n '/^$/q; s/ .*//p' | verbatim
 cat <<'ROFF'
 .fi
 .SH FILES

@@ -35,7 +35,8 @@ SAFE: these only read; not a byte of the image changes
       --cluster-size N   what you know of an image with a ruined header (64K)
       --progress WHEN    auto, on, off: progress on stderr
       --stats            where the time goes: on stderr, and in the JSON
-      --explain CODE     all about a problem; list: all codes; all: all texts
+      --explain WORD     what a problem's code, or a word of the report, means;
+                         list: a line for each; all: all about all problems
   -h, --help             this text
   -v, --version          the version, and the libraries built in
 

@@ -16,7 +16,7 @@ struct Options {
   std::vector<std::string> images;
 
   bool help = false, version = false;
-  std::string explain;  // a problem's code, "list" or "all"
+  std::string explain;  // a problem's code, a word of the report, "list" or "all"
 
   bool header = false;
   std::string mode = "check";    // info, check, error, dump, edit, copy, rebase, undo

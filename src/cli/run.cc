@@ -33,8 +33,9 @@ using report::Output;
 
 report::Style style_for(const Options& options) {
   const char* no_color = std::getenv("NO_COLOR");
-  const bool wanted = (no_color == nullptr || *no_color == '\0') && ::isatty(STDOUT_FILENO) == 1;
-  return {.color = options.color.value_or(wanted), .advice = options.repair != "off"};
+  const bool terminal = ::isatty(STDOUT_FILENO) == 1;
+  const bool wanted = (no_color == nullptr || *no_color == '\0') && terminal;
+  return {.color = options.color.value_or(wanted), .advice = options.repair != "off", .screen = terminal};
 }
 
 // The tables of an image as its header describes them: what a walk reads at most.
@@ -96,6 +97,11 @@ Result<Mending> Look::mend(const std::string& path) {
 
 Result<int> Look::at(const std::string& path) {
   profile_ = {};
+  if (path == "-") {
+    return fail(EINVAL,
+                "- is the name of standard input, and an image is read in no order: a file or a block device is "
+                "wanted (./- is a file of that name)");
+  }
   if (o_.mode == "undo") return take_back(path);
   std::optional<ReadLock> lock;
   if (o_.lock && (!changes(o_) || o_.dry_run)) {
@@ -250,16 +256,13 @@ int look_at_images(const Options& options, Output& out) {
 int explain(const Options& options, Output& out) {
   const std::string& what = options.explain;
   if (what == "all") return out.write(report::problems_document()), 0;
-  if (what == "list") {
-    for (const check::Problem& problem : check::problems()) out.print("{}\n", problem.name);
-    return 0;
-  }
-  const auto code = check::find_code(what);
-  if (!code) {
-    return refuse(options.json,
-                  {EINVAL, fmt::format("no problem has the code '{}'; --explain list names all codes", what)}, out);
-  }
-  return out.write(report::explain(check::problem(*code))), 0;
+  if (what == "list") return out.write(report::explained_list()), 0;
+  if (const auto code = check::find_code(what)) return out.write(report::explain(check::problem(*code))), 0;
+  const std::string text = report::explain_word(what);
+  if (!text.empty()) return out.write(text), 0;
+  const auto why =
+      fmt::format("'{}' is neither a problem's code nor a word of the report; --explain list has all", what);
+  return refuse(options.json, {EINVAL, why}, out);
 }
 
 int finish(Output& out, int code) {

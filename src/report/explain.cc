@@ -136,6 +136,13 @@ std::string explain(const Problem& problem) {
   return text + "\n" + wrap(problem.advice);
 }
 
+std::string explained_list() {
+  std::string text;
+  for (const Problem& row : check::problems())
+    text += fmt::format("{:<27} {}\n", row.name, sentence_text(row.sentence));
+  return text + "\n" + words_list();
+}
+
 std::string problems_document() {
   std::string text = introduction() + table_of_contents();
   for (const Problem& row : check::problems()) text += section(row);

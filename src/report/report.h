@@ -20,6 +20,7 @@ struct UndoReport;
 struct Style {
   bool color = false;
   bool advice = true;  // say what mends it
+  bool screen = false;  // somebody reads it where the first lines may be gone by the end
 };
 
 // -H: the header's fields with offset and size; with an image their values too.
@@ -52,6 +53,11 @@ std::string summary_line(const image::Image& image, const check::Result& result)
 
 // --explain: a problem's row of the table in full; docs/problems.md: all rows.
 std::string explain(const check::Problem& problem);
+// A word of the report, in whatever case; empty: it is none.
+std::string explain_word(std::string_view text);
+// --explain list: a line a code, then the words.
+std::string explained_list();
+std::string words_list();
 std::string problems_document();
 
 }  // namespace qd::report

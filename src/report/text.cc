@@ -18,7 +18,9 @@ std::string paint(const Style& style, Color color, std::string_view text) {
 
 void rule(Output& out, char with) { out.write(std::string(text_width - 2, with) + "\n"); }
 
-std::string wrap(std::string_view text, std::string_view first) {
+std::string wrap(std::string_view text, std::string_view first) { return wrap(text, first, first.size()); }
+
+std::string wrap(std::string_view text, std::string_view first, std::size_t indent) {
   std::string result(first);
   std::size_t column = first.size();
   bool fresh = true;  // nothing but the indent stands on this line
@@ -29,8 +31,8 @@ std::string wrap(std::string_view text, std::string_view first) {
     if (word.empty()) continue;
     if (!fresh && column + 1 + word.size() >= text_width) {
       result += '\n';
-      result.append(first.size(), ' ');
-      column = first.size();
+      result.append(indent, ' ');
+      column = indent;
       fresh = true;
     }
     if (!fresh) result += ' ';

@@ -20,8 +20,10 @@ std::string paint(const Style& style, Color color, std::string_view text);
 // A line across the page.
 void rule(Output& out, char with);
 
-// Breaks at spaces. The first line begins with `first`, the others with as many spaces; no line ends with one. A word
+// Breaks at spaces. The first line begins with `first`, the others with `indent` spaces; no line ends with one. A word
 // that is too long for a line stays whole.
+std::string wrap(std::string_view text, std::string_view first, std::size_t indent);
+// With as many spaces as `first` has characters.
 std::string wrap(std::string_view text, std::string_view first = {});
 
 // "10485760 / 10.00M / 0.01G": the shape that scripts know.

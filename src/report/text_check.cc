@@ -76,10 +76,12 @@ void CheckReport::problems_of(Block block, std::int32_t state) {
   if (!list_problems_ && block != Block::header) return;
   for (const check::Finding* finding : problems_.of(block, state)) {
     const check::Problem& row = check::problem(finding->code);
-    const std::string label = row.severity == Severity::error  ? paint(style_, Color::red, "ERROR")
-                              : row.severity == Severity::leak ? paint(style_, Color::yellow, "LEAK")
-                                                               : paint(style_, Color::yellow, "WARNING");
-    out_.print("{} [{}] {}\n", label, row.name, escape(sentence_(*finding), 4096));
+    const std::string_view label = row.severity == Severity::error  ? "ERROR"
+                                   : row.severity == Severity::leak ? "LEAK"
+                                                                    : "WARNING";
+    const std::string text = wrap(escape(sentence_(*finding), 4096), fmt::format("{} [{}] ", label, row.name), 6);
+    out_.write(paint(style_, row.severity == Severity::error ? Color::red : Color::yellow, label));
+    out_.write(std::string_view(text).substr(label.size()));
     if (block == Block::clusters) print_reused(out_, image_, result_, *finding, style_);
   }
 }

@@ -29,11 +29,11 @@ std::string headline(check::Status status) {
   return name;
 }
 
-void print_advice(Output& out, const advice::Advice& advice) {
-  if (!advice.text.empty()) out.write(wrap(advice.text));
-  if (advice.command.empty()) return;
+std::string advice_text(const advice::Advice& advice) {
   const bool repairs = advice.kind == advice::Kind::repair || advice.kind == advice::Kind::edit;
-  out.print("{}{}\n", repairs ? "Repair:  " : "Run:     ", command_line(advice.command));
+  std::string text = advice.text.empty() ? "" : wrap(advice.text);
+  if (!advice.command.empty()) text += (repairs ? "Repair:  " : "Run:     ") + command_line(advice.command) + "\n";
+  return text;
 }
 
 }  // namespace
@@ -42,25 +42,21 @@ void print_verdict(Output& out, const image::Image& image, const check::Result& 
   const advice::Verdict verdict = advice::judge(image, result);
   const Color color = color_of(result);
   const std::string border = paint(style, color, std::string(text_width - 2, '#')) + "\n";
-  out.write(border);
-  const std::string head = wrap(verdict.text, headline(result.status()) + ": ");
+  std::string head = wrap(verdict.text, headline(result.status()) + ": ");
   const std::size_t colon = head.find(':');
-  out.print("{}{}", paint(style, color, head.substr(0, colon)), head.substr(colon));
+  head = paint(style, color, head.substr(0, colon)) + head.substr(colon);
 
-  if (!style.advice) {
-    out.write(border);
-    return;
-  }
-  bool any_command = false;
-  for (const advice::Advice& advice : verdict.advice) {
-    out.write("\n");
-    print_advice(out, advice);
+  std::string box = border + head;
+  bool any_command = !style.advice || result.status() == check::Status::good;
+  for (const advice::Advice& advice : style.advice ? verdict.advice : std::vector<advice::Advice>()) {
+    box += "\n" + advice_text(advice);
     any_command |= !advice.command.empty();
   }
-  if (!any_command && result.status() != check::Status::good) {
-    out.write("\nRepair:  no command can.\n");
-  }
-  out.write(border);
+  if (!any_command) box += "\nRepair:  no command can.\n";
+  box += border;
+  out.write(box);
+  constexpr int screen = 24;
+  if (style.screen && std::ranges::count(box, '\n') >= screen) out.write(head);
 }
 
 }  // namespace qd::report

@@ -9,3 +9,7 @@ code 234 pipe
 says err 'pipe'
 code 234 /dev/null
 code 254 ""
+code 234 -
+says err 'standard input.*file or a block device'
+qemu-img create -q -f qcow2 ./- 1M
+code 0 ./-

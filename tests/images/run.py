@@ -169,7 +169,8 @@ def read(path):
 
 def uncovered(binary):
     """Codes that no folder shows."""
-    listed = subprocess.run([binary, "--explain", "list"], capture_output=True, text=True, check=True).stdout.split()
+    text = subprocess.run([binary, "--explain", "list"], capture_output=True, text=True, check=True).stdout
+    listed = [line.split()[0] for line in text.split("\n\n", maxsplit=1)[0].splitlines()]
     shown = set()
     for name in all_names():
         shown |= {line.split()[0] for line in read(os.path.join(HERE, name, "expected")).splitlines() if " | " in line}

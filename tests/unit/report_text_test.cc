@@ -1,6 +1,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <sstream>
 
 #include "report/text.h"
@@ -25,6 +26,31 @@ TEST(Wrap, KeepsWordsWholeAndLinesShort) {
   const std::string text = wrap(std::string(70, 'a') + " " + std::string(20, 'b') + " " + std::string(100, 'c'), "12 ");
   EXPECT_EQ(text,
             "12 " + std::string(70, 'a') + "\n   " + std::string(20, 'b') + "\n   " + std::string(100, 'c') + "\n");
+}
+
+TEST(Wrap, TheOtherLinesMayHaveAnIndentOfTheirOwn) {
+  const std::string word(70, 'a');
+  EXPECT_EQ(wrap(word + " " + word, "ERROR ", 2), "ERROR " + word + "\n  " + word + "\n");
+}
+
+TEST(CheckText, ALongVerdictSaysItsHeadlineAgainOnAScreen) {
+  const image::Image image = open_image(ImageBytes().bytes());
+  check::Result result;
+  const auto verdict = [&](bool screen) {
+    return written([&](Output& out) { print_verdict(out, image, result, {.screen = screen}); });
+  };
+  EXPECT_EQ(verdict(true), verdict(false));
+  for (const check::Problem& problem : check::problems()) {
+    check::Finding finding;
+    finding.code = problem.code;
+    result.findings.add(std::move(finding));
+  }
+  const std::string box = verdict(false), shown = verdict(true);
+  ASSERT_GE(std::ranges::count(box, '\n'), 24);
+  ASSERT_TRUE(shown.starts_with(box));
+  const std::string last = shown.substr(box.size());
+  EXPECT_THAT(last, testing::StartsWith("CORRUPT: "));
+  EXPECT_THAT(box, HasSubstr("#\n" + last));
 }
 
 TEST(Sizes, HaveTheirKnownShape) {
