@@ -33,13 +33,21 @@ bool any_used(const Claims& claims, std::uint64_t first) {
   return (claims.owned.word(first / 64) | claims.suspect.word(first / 64) | claims.compressed.word(first / 64)) != 0;
 }
 
+// As a guest's data may be: all refcounts are the same, and as wide as a byte or less, or made of equal bytes.
+bool one_byte_fills(const image::RefcountBlock& block, const format::Geometry& g) {
+  const image::RunRefcount run = block.run(0, std::uint64_t{g.cluster_size()} * 8 >> g.refcount_order);
+  if (!run) return false;
+  const std::uint64_t ones = ~std::uint64_t{0} >> (64 - std::max(8u, 1u << g.refcount_order)) & 0x0101010101010101;
+  return g.refcount_order <= 3 || *run == (*run & 0xff) * ones;
+}
+
 }  // namespace
 
 bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
                              const image::RefcountBlock& block, std::uint64_t lost) {
   const format::Geometry& g = *image.geometry;
   const std::uint64_t entries = result.disk_refcounts->block_entries(), first = number * entries;
-  if (block.run(0, entries)) return false;
+  if (one_byte_fills(block, g)) return false;
   std::uint64_t used = 0, same = 0, impossible = 0;
   const auto look_at = [&](std::uint64_t i) {
     const std::uint64_t n = std::min(result.references(ClusterIndex(first + i)), g.refcount_max()), says = block.get(i);

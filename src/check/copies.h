@@ -17,8 +17,8 @@ namespace qd::check {
 struct Result;
 
 // Could this be refcount block number `number`: does it tell of most clusters in use in its range what their references
-// tell, and nothing of clusters behind the end of the file? Data does only where one byte fills it, and a block that is
-// full of one number says no more than no block. `lost`: references a cluster that may be missing.
+// tell, and nothing of clusters behind the end of the file? Data does only where one byte fills it, and a block that
+// such data can be says no more than no block. `lost`: references a cluster that may be missing.
 bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
                              const image::RefcountBlock& block, std::uint64_t lost);
 bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,

@@ -47,7 +47,8 @@ place = image.read(0, 4096).index(b'vm.data')
 image.write(place - 4, len(name).to_bytes(4, 'big') + name + bytes(64))" "$1"
   fi
   "$QCOW2_DUMP" -m error ${4-} named.qcow2 >out 2>err </dev/null || true
-  says out "\\[$2(-file)?\\.elsewhere\\] .*: $3$"
+  tr -s '\n ' ' ' <out >line
+  says line "\\[$2(-file)?\\.elsewhere\\] [^[]*: $3( |$)"
 }
 mkdir folder
 cp base.qcow2 folder/
