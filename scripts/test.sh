@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds with warnings as errors and runs every test; arguments go to ctest (-R NAME; -L unit, cli, images, bounds,
-# oracle, repair, trials, crash or speed).
+# oracle, repair, trials, advice, crash or speed).
 # With CI=true and no arguments also: clang's warnings, and the unit and image tests under the sanitizers.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"

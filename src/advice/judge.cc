@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "advice/advice.h"
+#include "advice/evidence.h"
 #include "base/number.h"
+#include "repair/repair.h"
 
 namespace qd::advice {
 
@@ -37,8 +39,10 @@ class Judge {
   void rescue(std::vector<Advice>& to) const;
   void go_back(std::vector<Advice>& to) const;
   std::string_view repair_text() const;
-  Advice repair(std::string_view mode, std::string text) const;
+  bool edit(std::vector<Advice>& to) const;
+  bool repair(std::vector<Advice>& to, std::string_view mode, std::string text, bool force = false) const;
   void repair(std::vector<Advice>& to) const;
+  void end(std::vector<Advice>& to) const;
   Advice copy(std::string text) const;
   std::string copy_name() const;
 
@@ -232,22 +236,73 @@ std::string_view Judge::repair_text() const {
   return {};
 }
 
-Advice Judge::repair(std::string_view mode, std::string text) const {
-  return {Kind::repair, std::move(text), {"qcow2-dump", "-R", std::string(mode), path_}};
+// What the file itself tells loses nothing, and what to do then, the next check knows better.
+bool Judge::edit(std::vector<Advice>& to) const {
+  const auto evidence = find_evidence(image_, result_);
+  if (!evidence) return false;
+  to.push_back({Kind::edit,
+                evidence->why + " Nothing is lost by writing it back. Then check again.",
+                {"qcow2-dump", "-m", "edit", "-O", evidence->place, "-V", fmt::format("0x{:x}", evidence->value), path_}});
+  return true;
+}
+
+std::string lossy_text(const repair::Plan& plan) {
+  constexpr std::size_t most = 3;
+  std::string text;
+  std::size_t lossy = 0;
+  for (const repair::Action& action : plan.actions) {
+    if (!action.lossy || ++lossy > most) continue;
+    text += (text.empty() ? "" : "; ") + action.text;
+  }
+  return lossy > most ? fmt::format("{}; and {} more", text, lossy - most) : text;
+}
+
+// A repair is advised only if it does something, and with what it drops: it is planned as if it were to be done.
+bool Judge::repair(std::vector<Advice>& to, std::string_view mode, std::string text, bool force) const {
+  Advice advice{Kind::repair, std::move(text), {"qcow2-dump", "-R", std::string(mode)}};
+  if (force) advice.command.push_back("--force");
+  advice.command.push_back(path_);
+  if (result_.claims && status_ > Status::corrupt_flag) {
+    const bool all = mode == "all";
+    Transaction transaction(image_.file());
+    const auto planned = repair::plan_repair(
+        image_.file(), transaction,
+        {.leak = all || mode == "leak", .error = all || mode == "error", .reuse = all || mode == "reuse", .force = force},
+        {.backing_chain = false});
+    if (!planned || transaction.empty()) return false;
+    advice.loses = lossy_text(planned->plan);
+    if (!advice.loses.empty()) advice.text += fmt::format("{}This drops: {}.", advice.text.empty() ? "" : " ", advice.loses);
+  }
+  to.push_back(std::move(advice));
+  return true;
 }
 
 void Judge::repair(std::vector<Advice>& to) const {
   const bool error = wanted(Repair::error) || (status_ == Status::good && count(Code::header_dirty) > 0);
-  const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak) && !doubt_.bitmaps_hidden;
-  if (wanted(Repair::edit) && !leaks_suspect_) return;  // one thing after the other
-  if (leaks_suspect_) {
-    if (error || reuse) to.push_back(repair(reuse ? "reuse" : "error", "This mends the rest, leaks excepted."));
-    if (error && reuse) to.push_back(repair("error", "Then this."));
-    return;
-  }
+  const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak) && !doubt_.bitmaps_hidden && !leaks_suspect_;
   if (error + reuse + leak == 0) return;
-  const std::string_view mode = error + reuse + leak > 1 ? "all" : error ? "error" : reuse ? "reuse" : "leak";
-  to.push_back(repair(mode, std::string(repair_text())));
+  const std::string_view rest = "This mends the rest, leaks excepted.";
+  const std::string text(leaks_suspect_ ? rest : repair_text());
+  const std::string_view mode = error + reuse + leak > 1 && !leaks_suspect_ ? "all"
+                                : reuse                                     ? "reuse"
+                                : error                                     ? "error"
+                                                                            : "leak";
+  if (repair(to, mode, text) || (mode == "reuse" && error && repair(to, "error", text))) return;
+  if (count(Code::snapshot_table) > 0) {
+    repair(to, "error", "Nothing in the file leads to the snapshots any more. The image can be used without them.", true);
+  }
+}
+
+// Whoever has come so far must know that there is no more to come.
+void Judge::end(std::vector<Advice>& to) const {
+  const auto does = [](const Advice& a) { return a.kind != Kind::note && a.kind != Kind::copy; };
+  if (status_ == Status::good || std::ranges::any_of(to, does)) return;
+  const bool leaks_only = status_ == Status::leak;
+  to.push_back({Kind::note, leaks_only
+                                ? "This is all that can be done here. The image can be used as it is: these clusters "
+                                  "take space and do no harm."
+                                : "This is all that can be done here: nothing in the file tells what is right. What is "
+                                  "missing can only come from a backup."});
 }
 
 std::string Judge::sentence() const {
@@ -266,6 +321,7 @@ Verdict Judge::verdict() const {
   v.text = sentence();
   if (foreign_) {
     if (count(Code::header_magic) > 0) {
+      if (edit(v.advice)) return v;
       v.advice.push_back(copy("If it was one, its tables and data are usually intact behind the first cluster. Copy the "
                               "file before anything else."));
     }
@@ -283,10 +339,12 @@ Verdict Judge::verdict() const {
                         {"qcow2-dump", path_}});
     return v;
   }
+  if (edit(v.advice)) return v;
   explain_by_row(v.advice);
   rescue(v.advice);
   repair(v.advice);
   go_back(v.advice);
+  end(v.advice);
   return v;
 }
 

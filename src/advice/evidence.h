@@ -1,0 +1,28 @@
+// What the rest of the file says about a value that was lost. A finder answers only where exactly one value fits.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "advice/trial.h"
+
+namespace qd::advice {
+
+struct Evidence {
+  std::string place;  // as -m edit knows it: "l2[0,773]"
+  std::uint64_t value = 0;
+  std::string why;  // a clause
+};
+
+// A field of the header: from the tables, the snapshots and its other fields.
+std::optional<Evidence> header_evidence(const image::Image& image, const check::Result& result, Trial& trial);
+// An L1 entry: from an L2 table that nothing names.
+std::optional<Evidence> l1_evidence(const image::Image& image, const check::Result& result, Trial& trial);
+// An L2 entry: from its neighbours, and a cluster that nothing names.
+std::optional<Evidence> l2_evidence(const image::Image& image, const check::Result& result, Trial& trial);
+
+// The first of these.
+std::optional<Evidence> find_evidence(const image::Image& image, const check::Result& result);
+
+}  // namespace qd::advice

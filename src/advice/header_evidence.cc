@@ -1,0 +1,292 @@
+// A field of the header, from what the other fields lead to. Candidates come from the file; each is tried, and counts only
+// if the tables then fit. Where several do, the one that leaves the fewest clusters unexplained must be alone.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <vector>
+
+#include "advice/evidence.h"
+#include "advice/orphans.h"
+#include "advice/search.h"
+#include "base/number.h"
+
+namespace qd::advice {
+namespace {
+
+using check::Code;
+
+class HeaderFinder {
+ public:
+  HeaderFinder(const image::Image& image, const check::Result& result, Trial& trial)
+      : image_(image), result_(result), trial_(trial), h_(image.header), damaged_(errors(result) > 0) {}
+  std::optional<Evidence> find();
+
+ private:
+  std::uint64_t count(Code code) const { return result_.findings.count(code); }
+  bool garbage() const;
+  using Values = std::vector<std::uint64_t>;
+  enum class Wanted { sound, better };
+  std::optional<Evidence> only(std::string_view name, const Values& values, Code gone, Wanted wanted, std::string why);
+
+  std::optional<Evidence> magic();
+  std::optional<Evidence> version();
+  std::optional<Evidence> cluster_bits();
+  std::optional<Evidence> refcount_order();
+  std::optional<Evidence> features();
+  std::optional<Evidence> length();
+  std::optional<Evidence> l1_offset();
+  std::optional<Evidence> refcount_table();
+  std::optional<Evidence> size();
+  std::optional<Evidence> l1_size();
+  std::optional<Evidence> snapshots();
+  std::optional<Evidence> whole();
+
+  const image::Image& image_;
+  const check::Result& result_;
+  Trial& trial_;
+  const format::Header& h_;
+  const bool damaged_;
+};
+
+// May the tables be read by a wrong measure?
+bool HeaderFinder::garbage() const { return damaged_ || result_.leak_doubt.data_at_risk(); }
+
+std::optional<Evidence> HeaderFinder::only(std::string_view name, const Values& values, Code gone, Wanted wanted,
+                                           std::string why) {
+  const Change now = header_field(name, 0);
+  std::optional<std::uint64_t> best;
+  std::uint64_t fewest = 0;
+  bool several = false;
+  const format::HeaderField& field = *std::ranges::find(format::header_fields(), name, &format::HeaderField::name);
+  for (const std::uint64_t value : values) {
+    if (value == field.value(h_)) continue;
+    const Change change{now.at, now.bytes, value};
+    const auto then = trial_.with(std::span(&change, 1));
+    if (!then || then->result.findings.count(gone) > 0) continue;
+    if (!(wanted == Wanted::sound ? Trial::sound(then->result, result_) : trial_.better(then->result))) continue;
+    several = best && then->leaks() == fewest;
+    if (best && then->leaks() > fewest) continue;
+    best = value;
+    fewest = then->leaks();
+  }
+  if (!best || several) return std::nullopt;
+  return Evidence{fmt::format("header.{}", name), *best, std::move(why)};
+}
+
+std::optional<Evidence> HeaderFinder::magic() {
+  if (count(Code::header_magic) == 0 || !image_.geometry) return std::nullopt;
+  return only("magic", {format::magic}, Code::header_magic, Wanted::sound,
+              "All that the header leads to is what a qcow2 image has, and its refcounts fit.");
+}
+
+std::optional<Evidence> HeaderFinder::version() {
+  if (count(Code::header_version) == 0) return std::nullopt;
+  // Where version 3 has its fields, version 2 has a file name, extensions or zeros.
+  const bool third = h_.refcount_order <= 6 && h_.header_length >= format::header_bytes_v3 && h_.header_length <= 512 &&
+                     h_.header_length % 8 == 0;
+  return only("version", {third ? 3u : 2u}, Code::header_version, Wanted::sound,
+              third ? "The fields that only version 3 has make sense." : "There are no fields of version 3.");
+}
+
+std::optional<Evidence> HeaderFinder::cluster_bits() {
+  if (count(Code::header_cluster_bits) == 0 && !garbage()) return std::nullopt;
+  Values values;
+  for (unsigned bits = 9; bits <= 21; ++bits) {
+    if (plausible_refcounts(image_, {bits, h_.refcount_order, h_.refcount_table_offset}, h_.l1_table_offset)) {
+      values.push_back(bits);
+    }
+  }
+  return only("cluster_bits", values, Code::header_cluster_bits, Wanted::sound,
+              "With this cluster size, and with no other, tables and refcounts fit.");
+}
+
+std::optional<Evidence> HeaderFinder::refcount_order() {
+  if (count(Code::header_refcount_order) == 0 && count(Code::refcount_low) == 0) return std::nullopt;
+  if (h_.version == 2) return std::nullopt;
+  return only("refcount_order", {0, 1, 2, 3, 4, 5, 6}, Code::header_refcount_order, Wanted::sound,
+              "With refcounts of this width, and of no other, they fit the tables.");
+}
+
+// An unknown bit that the image itself names belongs to a program of the future.
+std::optional<Evidence> HeaderFinder::features() {
+  namespace bit = format::incompatible;
+  if (h_.version == 2 || (count(Code::header_incompatible) == 0 && !garbage())) return std::nullopt;
+  const std::uint64_t unknown = h_.incompatible_features & ~bit::known, known = h_.incompatible_features & bit::known;
+  for (std::uint64_t bits = unknown; bits != 0; bits &= bits - 1) {
+    const auto number = static_cast<unsigned>(std::countr_zero(bits));
+    if (!image_.feature_name(format::FeatureKind::incompatible, number).empty()) return std::nullopt;
+  }
+  Values values;
+  if (unknown != 0) values.push_back(known);
+  if (garbage()) values.insert(values.end(), {known ^ bit::extended_l2, known ^ bit::data_file});
+  return only("incompatible_features", values, Code::header_incompatible, Wanted::sound,
+              unknown != 0 ? "Nothing in the image uses an unknown feature, and the image doesn't name one."
+                           : "With these features tables and refcounts fit, with those that are set now they don't.");
+}
+
+std::optional<Evidence> HeaderFinder::length() {
+  if (count(Code::header_length) == 0) return std::nullopt;
+  const auto words = read_words(image_, HostOffset(format::header_bytes_v3), 1);
+  const bool longer = !words.empty() && (words[0] & ~(std::uint64_t{1} << 56)) == 0;  // the compression type, padding
+  return only("header_length", {longer ? format::header_bytes_known : format::header_bytes_v3}, Code::header_length,
+              Wanted::sound, "There the header's extensions begin.");
+}
+
+std::optional<Evidence> HeaderFinder::l1_offset() {
+  if (!result_.claims || !image_.refcounts_readable) return std::nullopt;
+  const bool lost = count(Code::header_l1_offset) > 0 || count(Code::refcount_leak) > 0;
+  if (!lost) return std::nullopt;
+  return only("l1_table_offset", orphan_l1_tables(image_, result_, h_.l1_size), Code::header_l1_offset, Wanted::better,
+              "What lies there reads as an L1 table, and what its entries name is named by nothing else.");
+}
+
+std::optional<Evidence> HeaderFinder::refcount_table() {
+  if (!result_.claims) return std::nullopt;
+  using enum Code;
+  const bool wrong = count(header_refcount_table) + count(reftable_reserved) + count(reftable_unaligned) +
+                         count(reftable_past_end) + count(reftable_shared) + count(refcount_low) >
+                     0;
+  if (!wrong) return std::nullopt;
+  const std::uint64_t now = h_.refcount_table_clusters, most = format::max_reftable_bytes >> image_.geometry->cluster_bits;
+  if (auto found = only("refcount_table_offset", refcount_tables(image_, result_), header_refcount_table, Wanted::sound,
+                        "What lies there reads as a refcount table, and its refcounts fit the tables.")) {
+    return found;
+  }
+  if (now > 0 && now <= most && count(header_refcount_table) == 0) return std::nullopt;
+  Values values;
+  for (std::uint64_t n = 1; n <= std::min<std::uint64_t>(most, 64); n *= 2) values.push_back(n);
+  return only("refcount_table_clusters", values, header_refcount_table, Wanted::sound,
+              "So long a table fits between what lies around it.");
+}
+
+// The virtual size stands nowhere else but in snapshots of the same size.
+std::optional<Evidence> HeaderFinder::size() {
+  if (!image_.geometry) return std::nullopt;
+  const format::Geometry& g = *image_.geometry;
+  const bool impossible = count(Code::header_virtual_size) > 0, short_l1 = count(Code::header_l1_size) > 0;
+  if (!impossible && !short_l1 && count(Code::l2_beyond_end) == 0) return std::nullopt;
+  Values values;
+  for (const format::Snapshot& s : image_.snapshots.entries) {
+    if (s.extra_data_size < 16 || s.l1_size != h_.l1_size || s.disk_size == 0) continue;
+    if (std::ranges::find(values, s.disk_size) == values.end()) values.push_back(s.disk_size);
+  }
+  const bool is_recorded = std::ranges::find(values, h_.size) != values.end();
+  if (values.size() == 1 && !is_recorded) {
+    const auto then = trial_.with(std::array{header_field("size", values[0])});
+    const auto gone = [&](Code code) { return then->result.findings.count(code) == 0; };
+    if (then && gone(Code::header_virtual_size) && gone(Code::header_l1_size) && gone(Code::l2_beyond_end)) {
+      return Evidence{"header.size", values[0],
+                      "The snapshot table records this size for an L1 table as long as the active one."};
+    }
+  }
+  // Too long a disk loses nothing, too short a one does.
+  const std::uint64_t room = l1_room(image_, result_), needed = g.l1_entries_for(h_.size);
+  if (!(impossible || (short_l1 && needed > room)) || is_recorded || h_.l1_size == 0 || h_.l1_size > room) {
+    return std::nullopt;
+  }
+  return only("size", {std::uint64_t{h_.l1_size} * g.bytes_per_l2()}, impossible ? Code::header_virtual_size : Code::header_l1_size,
+              Wanted::better,
+              "The disk's size is recorded nowhere else. This is all that the L1 table can map: nothing of the guest's "
+              "is cut off, and what the disk is too long reads as zeros.");
+}
+
+std::optional<Evidence> HeaderFinder::l1_size() {
+  if (!image_.geometry || !result_.claims || !damaged_) return std::nullopt;
+  const std::uint64_t needed = image_.geometry->l1_entries_for(h_.size);
+  if (needed > l1_room(image_, result_)) return std::nullopt;
+  const bool possible = count(Code::header_l1_size) + count(Code::header_l1_offset) + count(Code::l1_truncated) == 0;
+  if (possible && h_.l1_size <= needed) return std::nullopt;
+  return only("l1_size", {needed}, Code::header_l1_size, Wanted::better,
+              fmt::format("A disk of {} bytes needs so many entries, and there is room for them.", h_.size));
+}
+
+std::optional<Evidence> HeaderFinder::snapshots() {
+  if (!image_.geometry || h_.refcount_order > 6) return std::nullopt;
+  const bool wrong = count(Code::snapshot_table) + count(Code::snapshot_entry) > 0;
+  if (!wrong && count(Code::refcount_leak) == 0) return std::nullopt;
+  const std::uint64_t there = snapshot_entries_at(image_, h_.snapshots_offset);
+  if (there > 0 && there != h_.nb_snapshots) {
+    if (auto found = only("nb_snapshots", {there}, Code::snapshot_table, Wanted::better,
+                          "So many entries lie where the header says that the snapshot table is.")) {
+      return found;
+    }
+  }
+  if (there > 0) return std::nullopt;
+  Values values;
+  for (const ClusterIndex cluster : find_orphans(image_, result_).others) {
+    const std::uint64_t at = image_.geometry->offset(cluster).value, entries = snapshot_entries_at(image_, at);
+    if (entries > 0 && (entries == h_.nb_snapshots || h_.nb_snapshots == 0)) values.push_back(at);
+  }
+  if (values.size() != 1) return std::nullopt;
+  const std::uint64_t number = snapshot_entries_at(image_, values[0]);
+  const auto then = trial_.with(std::array{header_field("snapshots_offset", values[0]), header_field("nb_snapshots", number)});
+  if (!then || !trial_.better(then->result)) return std::nullopt;
+  return Evidence{"header.snapshots_offset", values[0],
+                  fmt::format("What lies there reads as a snapshot table of {}, and nothing names it.",
+                              counted(number, "entry", "entries"))};
+}
+
+// All fields at once, where nothing of the header is left; told one after the other, the magic last.
+std::optional<Evidence> HeaderFinder::whole() {
+  std::optional<std::vector<Change>> best;
+  std::uint64_t fewest = 0;
+  bool several = false;
+  for (const LostHeader& lost : lost_headers(image_)) {
+    const std::uint64_t per_l2 = 1ULL << (2 * lost.cluster_bits - 3);
+    const std::vector<Change> changes{
+        header_field("version", 3),
+        header_field("cluster_bits", lost.cluster_bits),
+        header_field("refcount_order", lost.refcount_order),
+        header_field("header_length", format::header_bytes_v3),
+        header_field("refcount_table_offset", lost.refcount_table),
+        header_field("refcount_table_clusters", 1),
+        header_field("l1_table_offset", lost.l1_table),
+        header_field("l1_size", lost.l1_entries),
+        header_field("size", lost.l1_entries * per_l2),
+        header_field("magic", format::magic)};
+    const auto then = trial_.with(changes);
+    if (!then || !Trial::sound(then->result, check::Result())) continue;
+    several = best && then->leaks() == fewest;
+    if (best && then->leaks() > fewest) continue;
+    best = changes;
+    fewest = then->leaks();
+  }
+  if (!best || several) return std::nullopt;
+  for (const Change& change : *best) {
+    for (const format::HeaderField& field : format::header_fields()) {
+      if (field.offset != change.at.value || field.value(h_) == change.value) continue;
+      return Evidence{fmt::format("header.{}", field.name), change.value,
+                      "The header is gone, but tables and refcounts are there and fit each other: they tell its fields, "
+                      "one after the other. The disk's size is told to what the L1 table maps; what it is too long reads "
+                      "as zeros."};
+    }
+  }
+  return std::nullopt;
+}
+
+std::optional<Evidence> HeaderFinder::find() {
+  if (!image_.geometry) {
+    auto found = cluster_bits();
+    return found ? found : whole();
+  }
+  if (!damaged_ && count(Code::refcount_leak) + count(Code::l2_beyond_end) == 0) return std::nullopt;
+  using Finder = std::optional<Evidence> (HeaderFinder::*)();
+  // First what gives all the rest its meaning.
+  for (const Finder finder :
+       {&HeaderFinder::cluster_bits, &HeaderFinder::version, &HeaderFinder::features, &HeaderFinder::refcount_order,
+        &HeaderFinder::length, &HeaderFinder::magic, &HeaderFinder::size, &HeaderFinder::l1_size,
+        &HeaderFinder::l1_offset, &HeaderFinder::refcount_table, &HeaderFinder::snapshots}) {
+    if (auto found = (this->*finder)()) return found;
+  }
+  return count(Code::header_magic) > 0 ? whole() : std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Evidence> header_evidence(const image::Image& image, const check::Result& result, Trial& trial) {
+  return HeaderFinder(image, result, trial).find();
+}
+
+}  // namespace qd::advice

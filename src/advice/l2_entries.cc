@@ -1,0 +1,248 @@
+// A ruined L2 entry between others. Neighbours on the guest's disk are usually neighbours in the file: where X-1 and X+1
+// stand left and right of it and nothing names X, X was there. The same goes for a few entries in a row.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <map>
+#include <set>
+#include <tuple>
+#include <vector>
+
+#include "advice/evidence.h"
+#include "advice/orphans.h"
+#include "image/walk.h"
+
+namespace qd::advice {
+namespace {
+
+using check::Code;
+
+// Clusters in a row that hold something and that nothing names.
+struct Run {
+  ClusterIndex first;
+  std::uint64_t count = 0;
+};
+
+// Where a run would begin, as an entry says that names the cluster just before it, or just behind it.
+struct Start {
+  std::size_t state = 0;
+  std::uint32_t l1_index = 0;
+  HostOffset table;
+  std::uint64_t l2_index = 0;
+  auto operator<=>(const Start&) const = default;
+};
+
+struct Sides {
+  std::set<Start> before, behind;
+};
+
+class Neighbours {
+ public:
+  Neighbours(const image::Image& image, const check::Result& result, const Orphans& orphans);
+
+  struct Place {
+    Start start;
+    std::string why;
+  };
+  // Where the run belongs, if that is certain.
+  std::optional<Place> place(std::size_t run) const;
+  const std::vector<Run>& runs() const { return runs_; }
+  // The only entry that is wrong.
+  std::optional<Start> only_bad() const;
+
+ private:
+  void gather_bad();
+  void look_around();
+  enum class Value { sound, empty, bad };
+  Value value(const Start& start, std::uint64_t index) const;
+  bool all(const Start& start, std::uint64_t count, bool may_be_empty) const;
+
+  const image::Image& image_;
+  const check::Result& result_;
+  const format::Geometry& g_;
+  std::vector<Run> runs_;
+  std::vector<Sides> sides_;  // as runs
+  std::map<std::tuple<std::int32_t, std::uint32_t, std::uint32_t>, bool> bad_;
+};
+
+Neighbours::Neighbours(const image::Image& image, const check::Result& result, const Orphans& orphans)
+    : image_(image), result_(result), g_(*image.geometry) {
+  for (const ClusterIndex cluster : orphans.others) {
+    if (!runs_.empty() && runs_.back().first + runs_.back().count == cluster) {
+      ++runs_.back().count;
+    } else {
+      runs_.push_back({cluster, 1});
+    }
+  }
+  constexpr std::size_t most = 64;
+  if (runs_.size() > most) runs_.resize(most);
+  sides_.resize(runs_.size());
+  gather_bad();
+  look_around();
+}
+
+void Neighbours::gather_bad() {
+  constexpr std::size_t most = 4096;
+  for (const check::Finding& f : result_.findings.list()) {
+    const check::Problem& row = check::problem(f.code);
+    if (row.severity != check::Severity::error || row.status <= check::Status::corrupt_flag) continue;
+    if (!f.l1_index || !f.l2_index || !(row.name.starts_with("l2.") || row.name.starts_with("compressed."))) continue;
+    for (std::uint64_t i = 0; i < f.count && bad_.size() < most; ++i) {
+      bad_[{f.state, *f.l1_index, static_cast<std::uint32_t>(*f.l2_index + i)}] = true;
+    }
+  }
+}
+
+void Neighbours::look_around() {
+  using Part = std::vector<Sides>;
+  image::walk<Part>(
+      image_, result_.states,
+      [&](const image::Group& group, Part& part) {
+        part.resize(runs_.size());
+        for (const image::Table& table : group.tables) {
+          if (table.l2.empty() || table.offset.value == 0 || g_.offset_in_cluster(table.offset.value) != 0) continue;
+          const Start here{table.entries.front().state, group.l1_index, table.offset, 0};
+          image::for_runs(g_, table.l2, group.begin, group.end, [&](std::uint64_t first, std::uint64_t n) {
+            const std::uint64_t raw = table.l2.raw(first);
+            if (raw & format::compressed_flag || (raw & format::offset_mask) == 0) return;
+            const ClusterIndex cluster = g_.cluster(HostOffset(raw & format::offset_mask));
+            for (std::size_t i = 0; i < runs_.size(); ++i) {
+              Start start = here;
+              start.l2_index = first + n;
+              if (cluster + n == runs_[i].first && start.l2_index < g_.l2_entries()) part[i].before.insert(start);
+              start.l2_index = first - runs_[i].count;
+              if (runs_[i].first + runs_[i].count == cluster && first >= runs_[i].count) part[i].behind.insert(start);
+            }
+          });
+        }
+      },
+      [&](Part&& part) {
+        for (std::size_t i = 0; i < part.size(); ++i) {
+          sides_[i].before.merge(part[i].before);
+          sides_[i].behind.merge(part[i].behind);
+        }
+      },
+      {.most_entries = image::as_fits});
+}
+
+Neighbours::Value Neighbours::value(const Start& start, std::uint64_t index) const {
+  if (index >= g_.l2_entries()) return Value::sound;
+  const auto words = read_words(image_, start.table + index * g_.l2_entry_bytes(), g_.l2_words());
+  if (words.empty()) return Value::sound;
+  if (bad_.contains({result_.states[start.state].snapshot, start.l1_index, static_cast<std::uint32_t>(index)})) {
+    return Value::bad;
+  }
+  const std::uint64_t offset = words[0] & format::offset_mask;
+  if (words[0] == 0) return words.back() == 0 ? Value::empty : Value::bad;
+  // It names what is somebody else's.
+  const bool taken = (words[0] & format::compressed_flag) == 0 && offset != 0 && offset < image_.size() &&
+                     result_.claims->conflict.test(g_.cluster(HostOffset(offset)).value);
+  return taken ? Value::bad : Value::sound;
+}
+
+bool Neighbours::all(const Start& start, std::uint64_t count, bool may_be_empty) const {
+  if (start.l2_index + count > g_.l2_entries()) return false;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    const Value is = value(start, start.l2_index + i);
+    if (is == Value::sound || (is == Value::empty && !may_be_empty)) return false;
+  }
+  return true;
+}
+
+std::optional<Neighbours::Place> Neighbours::place(std::size_t run) const {
+  const std::uint64_t count = runs_[run].count;
+  const auto& [before, behind] = sides_[run];
+  std::vector<Start> both;
+  std::ranges::set_intersection(before, behind, std::back_inserter(both));
+  // Version 2 has no other sign for what the guest has discarded than an empty entry.
+  const bool may_be_empty = image_.header.version >= 3;
+  if (both.size() == 1 && all(both[0], count, may_be_empty)) {
+    return Place{both[0], "its neighbours lie just before and behind it"};
+  }
+  if (before.size() + behind.size() != 1) return std::nullopt;
+  const Start& start = before.empty() ? *behind.begin() : *before.begin();
+  const bool alone = value(start, start.l2_index + count) != Value::bad &&
+                     (start.l2_index == 0 || value(start, start.l2_index - 1) != Value::bad);
+  if (!alone || !all(start, count, false)) return std::nullopt;
+  return Place{start, before.empty() ? "the entry behind it names the cluster just behind"
+                                     : "the entry before it names the cluster just before"};
+}
+
+std::optional<Start> start_at(const image::Image& image, const check::Result& result, std::int32_t number,
+                              std::uint32_t l1_index, std::uint64_t l2_index) {
+  for (std::size_t s = 0; s < result.states.size(); ++s) {
+    if (result.states[s].snapshot != number) continue;
+    const auto entry = read_words(image, result.states[s].l1_offset + std::uint64_t{l1_index} * 8, 1);
+    if (entry.empty()) return std::nullopt;
+    return Start{s, l1_index, HostOffset(entry[0] & format::offset_mask), l2_index};
+  }
+  return std::nullopt;
+}
+
+std::optional<Start> Neighbours::only_bad() const {
+  if (bad_.size() != 1) return std::nullopt;
+  const auto& [number, l1_index, l2_index] = bad_.begin()->first;
+  return start_at(image_, result_, number, l1_index, l2_index);
+}
+
+// Is the image better with that entry?
+std::optional<Evidence> try_entry(const image::Image& image, const check::Result& result, Trial& trial,
+                                  const Start& start, ClusterIndex cluster, const std::string& why) {
+  const format::Geometry& g = *image.geometry;
+  const auto& [state, l1_index, table, l2_index] = start;
+  const bool copied = result.disk_refcounts->get(cluster) == 1;
+  const std::uint64_t value = g.offset(cluster).value | (copied ? format::copied_flag : 0);
+  const Change change{table + l2_index * g.l2_entry_bytes(), 8, value};
+  const auto then = trial.with(std::span(&change, 1));
+  if (!then || !trial.better(then->result)) return std::nullopt;
+  const std::int32_t number = result.states[state].snapshot;
+  return Evidence{fmt::format("{}l2[{},{}]", number < 0 ? "" : fmt::format("snapshot[{}].", number), l1_index, l2_index),
+                  value,
+                  fmt::format("Nothing names the cluster at 0x{:x}, and it belongs to L2 entry {} of L1 entry {}{}: {}.",
+                              g.offset(cluster).value, l2_index, l1_index,
+                              number < 0 ? "" : fmt::format(" of snapshot[{}]", number), why)};
+}
+
+// An entry that leads into the midst of a cluster that no other entry names.
+std::optional<Evidence> unaligned(const image::Image& image, const check::Result& result, Trial& trial) {
+  constexpr int most = 8;
+  int tried = 0;
+  for (const check::Finding& f : result.findings.list()) {
+    if (f.code != Code::l2_unaligned || f.count != 1 || !f.l1_index || !f.l2_index || !f.found) continue;
+    const HostOffset at(*f.found & format::offset_mask);
+    if (at.value >= image.size() || ++tried > most) continue;
+    const ClusterIndex cluster = image.geometry->cluster(at);
+    if (image.clusters() <= cluster.value || result.claims->owned.test(cluster.value) || result.disk_refcounts->get(cluster) == 0) continue;
+    const auto start = start_at(image, result, f.state, *f.l1_index, *f.l2_index);
+    if (!start) continue;
+    if (auto found = try_entry(image, result, trial, *start, cluster, "the entry leads into the midst of it")) return found;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<Evidence> l2_evidence(const image::Image& image, const check::Result& result, Trial& trial) {
+  if (!image.geometry || !image.refcounts_readable || image.geometry->data_file || result.states.empty() ||
+      !result.disk_refcounts || !result.claims) {
+    return std::nullopt;
+  }
+  if (auto found = unaligned(image, result, trial)) return found;
+  const Orphans orphans = find_orphans(image, result);
+  if (orphans.others.empty()) return std::nullopt;
+  const Neighbours neighbours(image, result, orphans);
+  const bool alone = orphans.complete && orphans.tables.empty() && orphans.others.size() == 1;
+  for (std::size_t i = 0; i < neighbours.runs().size(); ++i) {
+    auto place = neighbours.place(i);
+    if (!place && alone) {
+      if (const auto bad = neighbours.only_bad()) {
+        place = {*bad, "it is the only entry that is wrong, and the cluster the only one that is missing"};
+      }
+    }
+    if (!place) continue;
+    if (auto found = try_entry(image, result, trial, place->start, neighbours.runs()[i].first, place->why)) return found;
+  }
+  return std::nullopt;
+}
+
+}  // namespace qd::advice

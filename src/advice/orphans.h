@@ -1,0 +1,31 @@
+// Clusters with a refcount that nothing refers to: what was lost is among them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "check/result.h"
+#include "image/image.h"
+
+namespace qd::advice {
+
+// `count` words at a place, in the machine's byte order; zeros behind the file's end, none if it can't be read.
+std::vector<std::uint64_t> read_words(const image::Image& image, HostOffset at, std::uint64_t count);
+
+// Every entry makes sense, and most lead to clusters that nothing else names often enough.
+bool reads_as_l2_table(const image::Image& image, const check::Result& result,
+                       const std::vector<std::uint64_t>& words);
+
+struct OrphanTable {
+  ClusterIndex cluster;
+  std::vector<std::uint64_t> words;
+};
+
+struct Orphans {
+  std::vector<OrphanTable> tables;
+  std::vector<ClusterIndex> others;  // that hold something, in order
+  bool complete = true;              // all were looked into
+};
+Orphans find_orphans(const image::Image& image, const check::Result& result);
+
+}  // namespace qd::advice

@@ -1,0 +1,174 @@
+#include "advice/search.h"
+
+#include <algorithm>
+
+#include "advice/orphans.h"
+#include "base/checked.h"
+#include "base/endian.h"
+
+namespace qd::advice {
+namespace {
+
+constexpr std::uint64_t most_clusters = 1 << 16;  // looked at
+
+bool aligned(std::uint64_t offset, unsigned cluster_bits) { return (offset & ((1ULL << cluster_bits) - 1)) == 0; }
+
+// The refcount of a cluster that the block at `block` counts.
+std::uint64_t refcount(const image::Image& image, HostOffset block, unsigned order, std::uint64_t cluster) {
+  const std::uint64_t bit = cluster << order, width = 1ULL << order;
+  const auto words = read_words(image, block + bit / 64 * 8, 1);
+  if (words.empty()) return 0;
+  // Numbers of a byte and more stand in the order of the file, smaller ones in a byte from its low end.
+  const std::uint64_t inside = bit % 64;
+  if (order == 6) return words[0];
+  const std::uint64_t mask = (1ULL << width) - 1;
+  if (order >= 3) return words[0] >> (64 - width - inside) & mask;
+  return words[0] >> (56 - inside / 8 * 8 + inside % 8) & mask;
+}
+
+}  // namespace
+
+bool plausible_refcounts(const image::Image& image, const Measure& m, std::uint64_t other) {
+  if (m.refcount_order > 6 || m.table_offset == 0 || !aligned(m.table_offset, m.cluster_bits) ||
+      m.table_offset >= image.size()) {
+    return false;
+  }
+  const auto entry = read_words(image, HostOffset(m.table_offset), 1);
+  if (entry.empty() || entry[0] == 0 || !aligned(entry[0], m.cluster_bits) || entry[0] >= image.size()) return false;
+  const std::uint64_t counts = 1ULL << (m.cluster_bits + 3 - m.refcount_order);
+  const auto is_used = [&](std::uint64_t at) {
+    const std::uint64_t cluster = at >> m.cluster_bits;
+    return cluster >= counts || refcount(image, HostOffset(entry[0]), m.refcount_order, cluster) > 0;
+  };
+  return refcount(image, HostOffset(entry[0]), m.refcount_order, 0) == 1 && is_used(m.table_offset) &&
+         is_used(entry[0]) && (other >= image.size() || is_used(other));
+}
+
+std::vector<std::uint64_t> refcount_tables(const image::Image& image, const check::Result& result) {
+  constexpr std::size_t most = 8;
+  const format::Geometry& g = *image.geometry;
+  std::vector<std::uint64_t> found;
+  for (std::uint64_t c = 1; c < std::min(image.clusters(), most_clusters) && found.size() < most; ++c) {
+    if (result.claims->owned.test(c) && c != g.cluster(HostOffset(image.header.refcount_table_offset)).value) continue;
+    const std::uint64_t at = c << g.cluster_bits;
+    if (plausible_refcounts(image, {g.cluster_bits, g.refcount_order, at}, image.header.l1_table_offset)) {
+      found.push_back(at);
+    }
+  }
+  return found;
+}
+
+std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Result& result,
+                                            std::uint64_t entries) {
+  constexpr std::size_t most = 8;
+  const format::Geometry& g = *image.geometry;
+  const std::uint64_t words_each = g.cluster_size() / sizeof(std::uint64_t);
+  const auto is_table = [&](std::uint64_t offset) {
+    const ClusterIndex cluster = g.cluster(HostOffset(offset));
+    const auto owners = result.owners_of(cluster);
+    if (std::ranges::any_of(owners, [](const check::Owner& o) { return o.kind == check::OwnerKind::l2_table; })) {
+      return true;
+    }
+    return reads_as_l2_table(image, result, read_words(image, HostOffset(offset), words_each));
+  };
+  std::vector<std::uint64_t> found;
+  const Orphans orphans = find_orphans(image, result);
+  std::vector<ClusterIndex> clusters = orphans.others;
+  for (const OrphanTable& table : orphans.tables) clusters.push_back(table.cluster);
+  for (const ClusterIndex cluster : clusters) {
+    const auto words = read_words(image, g.offset(cluster), words_each);
+    constexpr std::uint64_t a_few = 4;  // tell enough
+    std::uint64_t named = 0, tables = 0;
+    bool sound = !words.empty();
+    for (std::uint64_t i = 0; i < words.size() && sound; ++i) {
+      if (words[i] == 0) continue;
+      const std::uint64_t offset = words[i] & format::offset_mask;
+      sound = i < entries && (words[i] & format::l1_reserved_mask) == 0 && offset != 0 &&
+              g.offset_in_cluster(offset) == 0 && offset < image.size();
+      if (sound && named++ < a_few) tables += is_table(offset);
+    }
+    if (sound && tables > 0 && tables == std::min(named, a_few)) found.push_back(g.offset(cluster).value);
+    if (found.size() == most) break;
+  }
+  return found;
+}
+
+std::uint64_t l1_room(const image::Image& image, const check::Result& result) {
+  const format::Geometry& g = *image.geometry;
+  const std::uint64_t at = image.header.l1_table_offset, words_each = g.cluster_size() / sizeof(std::uint64_t);
+  if (at >= image.size() || g.offset_in_cluster(at) != 0) return format::max_l1_bytes / sizeof(std::uint64_t);
+  std::uint64_t clusters = 1;
+  const std::uint64_t first = g.cluster(HostOffset(at)).value;
+  // Whatever is claimed once and counted once behind it is somebody else's, unless the table is as long as the header says.
+  while (clusters * words_each < format::max_l1_bytes / sizeof(std::uint64_t) && first + clusters < image.clusters()) {
+    const ClusterIndex next(first + clusters);
+    const auto words = read_words(image, g.offset(next), 1);
+    const bool other = result.claims->owned.test(next.value) && !result.claims->conflict.test(next.value) &&
+                       clusters * words_each >= image.header.l1_size;
+    if (other || words.empty() || result.disk_refcounts->get(next) == 0) break;
+    if (result.claims->conflict.test(next.value)) break;
+    ++clusters;
+  }
+  return clusters * words_each;
+}
+
+std::uint64_t snapshot_entries_at(const image::Image& image, std::uint64_t at) {
+  using format::RawSnapshot;
+  const format::Geometry& g = *image.geometry;
+  if (at == 0 || g.offset_in_cluster(at) != 0) return 0;
+  std::uint64_t found = 0;
+  while (found < format::max_snapshots && at + sizeof(RawSnapshot) <= image.file().size()) {
+    RawSnapshot raw;
+    if (!image.file().read(at, std::as_writable_bytes(std::span(&raw, 1)))) break;
+    const std::uint64_t l1 = raw.l1_table_offset.get(), extra = raw.extra_data_size.get(), id = raw.id_size.get();
+    const bool table = l1 != 0 && g.offset_in_cluster(l1) == 0 && l1 < image.size() && raw.l1_size.get() > 0 &&
+                       raw.l1_size.get() <= format::max_l1_bytes / sizeof(std::uint64_t);
+    if (!table || extra > format::max_snapshot_extra_bytes || id == 0 || id > 255) break;
+    std::string text(id + raw.name_size.get(), '\0');
+    if (!image.file().read(at + sizeof raw + extra, std::as_writable_bytes(std::span(text)))) break;
+    if (std::ranges::any_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; })) break;
+    at = round_up(at + sizeof raw + extra + text.size(), 8);
+    ++found;
+  }
+  return found;
+}
+
+namespace {
+
+// As an L1 table: the index behind its last entry; 0 if it is none.
+std::uint64_t l1_entries_at(const image::Image& image, std::uint64_t at, unsigned cluster_bits) {
+  const auto words = read_words(image, HostOffset(at), (1ULL << cluster_bits) / sizeof(std::uint64_t));
+  std::uint64_t end = 0;
+  for (std::uint64_t i = 0; i < words.size(); ++i) {
+    if (words[i] == 0) continue;
+    const std::uint64_t offset = words[i] & format::offset_mask;
+    if ((words[i] & format::l1_reserved_mask) != 0 || offset == 0 || !aligned(offset, cluster_bits) ||
+        offset >= image.size()) {
+      return 0;
+    }
+    end = i + 1;
+  }
+  return end;
+}
+
+}  // namespace
+
+std::vector<LostHeader> lost_headers(const image::Image& image) {
+  constexpr std::uint64_t near = 64;  // clusters: where tables lie that were there from the beginning
+  constexpr std::size_t most = 24;
+  constexpr unsigned order = 4;  // as nearly all images have it
+  std::vector<LostHeader> found;
+  for (unsigned bits = 21; bits >= 9; --bits) {
+    for (std::uint64_t c = 1; c < near; ++c) {
+      const std::uint64_t table = c << bits;
+      if (!plausible_refcounts(image, {bits, order, table}, image.size())) continue;
+      for (std::uint64_t k = 1; k < near && found.size() < most; ++k) {
+        const std::uint64_t entries = k == c ? 0 : l1_entries_at(image, k << bits, bits);
+        if (entries > 0) found.push_back({bits, order, table, k << bits, entries});
+      }
+    }
+  }
+  return found;
+}
+
+}  // namespace qd::advice

@@ -1,0 +1,39 @@
+// Looking for structures by what they hold.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "check/result.h"
+#include "image/image.h"
+
+namespace qd::advice {
+
+// What refcounts are read by.
+struct Measure {
+  unsigned cluster_bits = 16, refcount_order = 4;
+  std::uint64_t table_offset = 0;
+};
+
+// Does a refcount table lie there whose first block knows of the header, of itself, of the table, and of `other`?
+bool plausible_refcounts(const image::Image& image, const Measure& measure, std::uint64_t other);
+
+// Places of clusters that nothing claims and that read so; a refcount table's only where its refcounts are plausible.
+std::vector<std::uint64_t> refcount_tables(const image::Image& image, const check::Result& result);
+std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Result& result,
+                                            std::uint64_t entries);
+
+// How many entries of the active L1 table there is room for, before something else begins.
+std::uint64_t l1_room(const image::Image& image, const check::Result& result);
+
+// How many entries in a row make sense there as those of a snapshot table.
+std::uint64_t snapshot_entries_at(const image::Image& image, std::uint64_t at);
+
+// What a header that is gone may have said: as many answers as there are L1 tables to be found.
+struct LostHeader {
+  unsigned cluster_bits = 0, refcount_order = 0;
+  std::uint64_t refcount_table = 0, l1_table = 0, l1_entries = 0;
+};
+std::vector<LostHeader> lost_headers(const image::Image& image);
+
+}  // namespace qd::advice

@@ -1,0 +1,64 @@
+#include "advice/trial.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "check/check.h"
+
+namespace qd::advice {
+
+using check::Code;
+using check::Severity;
+
+Change header_field(std::string_view name, std::uint64_t value) {
+  const format::HeaderField& field = *std::ranges::find(format::header_fields(), name, &format::HeaderField::name);
+  return {HostOffset(field.offset), field.bytes, value};
+}
+
+std::optional<Trial::Outcome> Trial::with(std::span<const Change> changes) {
+  if (left_ == 0) return std::nullopt;
+  --left_;
+  Outcome outcome;
+  outcome.plan = std::make_unique<Transaction>(image_.file());
+  for (const Change& change : changes) {
+    std::vector<std::byte> bytes(change.bytes);
+    std::uint64_t value = change.value;
+    for (std::size_t i = bytes.size(); i-- > 0; value >>= 8) bytes[i] = static_cast<std::byte>(value);
+    if (!outcome.plan->write(Stage::point, change.at.value, bytes)) return std::nullopt;
+  }
+  auto opened = image::Image::open(outcome.plan->view());
+  if (!opened || !opened->geometry) return std::nullopt;
+  outcome.image = std::make_unique<image::Image>(std::move(*opened));
+  outcome.result = check::check(*outcome.image, {.backing_chain = false});
+  return outcome;
+}
+
+std::uint64_t errors(const check::Result& result) {
+  std::uint64_t sum = 0;
+  for (const check::Problem& row : check::problems()) {
+    if (row.severity == Severity::error) sum += result.findings.count(row.code);
+  }
+  return sum;
+}
+
+bool Trial::better(const check::Result& then) const {
+  for (const check::Problem& row : check::problems()) {
+    if (row.severity == Severity::error && then.findings.count(row.code) > now_.findings.count(row.code)) return false;
+  }
+  const std::uint64_t before = errors(now_), after = errors(then);
+  const std::uint64_t leaked = now_.findings.count(Code::refcount_leak), leaks = then.findings.count(Code::refcount_leak);
+  return (after < before && leaks <= leaked) || (after == before && leaks < leaked);
+}
+
+bool Trial::sound(const check::Result& then, const check::Result& now) {
+  for (const check::Problem& row : check::problems()) {
+    if (row.severity != Severity::error || then.findings.count(row.code) == 0) continue;
+    const bool known = row.name.starts_with("header.") && now.findings.count(row.code) > 0;
+    if (!known && row.status > check::Status::corrupt_flag) return false;
+  }
+  if (then.leak_doubt.data_at_risk()) return false;
+  // A header, a refcount table and a block are no proof; an L2 table is, with refcounts that fit.
+  return !then.reports.empty() && then.reports[0].l1.used > 0 && then.refcounts.used > 3;
+}
+
+}  // namespace qd::advice

@@ -1,0 +1,54 @@
+// An answer is tried before it is given: the image as it would be with other values at some places, checked. Nothing is
+// written; what fits makes errors go and brings none.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "check/result.h"
+#include "image/image.h"
+#include "io/transaction.h"
+
+namespace qd::advice {
+
+struct Change {
+  HostOffset at;
+  unsigned bytes = 8;
+  std::uint64_t value = 0;  // big-endian, as all is
+};
+
+// A field of the header, by name.
+Change header_field(std::string_view name, std::uint64_t value);
+
+class Trial {
+ public:
+  Trial(const image::Image& image, const check::Result& now) : image_(image), now_(now) {}
+
+  struct Outcome {
+    std::unique_ptr<Transaction> plan;
+    std::unique_ptr<image::Image> image;
+    check::Result result;
+
+    std::uint64_t leaks() const { return result.findings.count(check::Code::refcount_leak); }
+  };
+  // Nothing: it can't be read, or too much was tried already.
+  std::optional<Outcome> with(std::span<const Change> changes);
+
+  // Less is wrong than now, and nothing more.
+  bool better(const check::Result& then) const;
+  // The tables fit the refcounts throughout, there is something that they map, nothing looks lost, and of errors there are
+  // only those of the header that there are now.
+  static bool sound(const check::Result& then, const check::Result& now);
+
+ private:
+  const image::Image& image_;
+  const check::Result& now_;
+  unsigned left_ = 48;  // a check each; hostile images must not have them without end
+};
+
+std::uint64_t errors(const check::Result& result);
+
+}  // namespace qd::advice
