@@ -1,5 +1,5 @@
-// A field of the header, from what the other fields lead to. Candidates come from the file; each is tried, and counts only
-// if the tables then fit. Where several do, the one that leaves the fewest clusters unexplained must be alone.
+// A field of the header, from what the other fields lead to. Candidates come from the file; each is tried, and counts
+// only if the tables then fit. Where several do, the one that leaves the fewest clusters unexplained must be alone.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@
 #include "advice/evidence.h"
 #include "advice/orphans.h"
 #include "advice/search.h"
+#include "base/checked.h"
 #include "base/number.h"
 
 namespace qd::advice {
@@ -104,8 +105,13 @@ std::optional<Evidence> HeaderFinder::cluster_bits() {
 
 std::optional<Evidence> HeaderFinder::refcount_order() {
   if (count(Code::header_refcount_order) == 0 && count(Code::refcount_low) == 0) return std::nullopt;
-  if (h_.version == 2) return std::nullopt;
-  return only("refcount_order", {0, 1, 2, 3, 4, 5, 6}, Code::header_refcount_order, Wanted::sound,
+  if (h_.version == 2 || !image_.geometry) return std::nullopt;
+  Values values;
+  for (unsigned order = 0; order <= 6; ++order) {
+    const Measure measure{image_.geometry->cluster_bits, order, h_.refcount_table_offset};
+    if (plausible_refcounts(image_, measure, h_.l1_table_offset)) values.push_back(order);
+  }
+  return only("refcount_order", values, Code::header_refcount_order, Wanted::sound,
               "With refcounts of this width, and of no other, they fit the tables.");
 }
 
@@ -149,7 +155,8 @@ std::optional<Evidence> HeaderFinder::refcount_table() {
                          count(reftable_past_end) + count(reftable_shared) + count(refcount_low) >
                      0;
   if (!wrong) return std::nullopt;
-  const std::uint64_t now = h_.refcount_table_clusters, most = format::max_reftable_bytes >> image_.geometry->cluster_bits;
+  const std::uint64_t now = h_.refcount_table_clusters,
+                      most = format::max_reftable_bytes >> image_.geometry->cluster_bits;
   if (auto found = only("refcount_table_offset", refcount_tables(image_, result_), header_refcount_table, Wanted::sound,
                         "What lies there reads as a refcount table, and its refcounts fit the tables.")) {
     return found;
@@ -186,8 +193,8 @@ std::optional<Evidence> HeaderFinder::size() {
   if (!(impossible || (short_l1 && needed > room)) || is_recorded || h_.l1_size == 0 || h_.l1_size > room) {
     return std::nullopt;
   }
-  return only("size", {std::uint64_t{h_.l1_size} * g.bytes_per_l2()}, impossible ? Code::header_virtual_size : Code::header_l1_size,
-              Wanted::better,
+  return only("size", {std::uint64_t{h_.l1_size} * g.bytes_per_l2()},
+              impossible ? Code::header_virtual_size : Code::header_l1_size, Wanted::better,
               "The disk's size is recorded nowhere else. This is all that the L1 table can map: nothing of the guest's "
               "is cut off, and what the disk is too long reads as zeros.");
 }
@@ -204,7 +211,7 @@ std::optional<Evidence> HeaderFinder::l1_size() {
 
 std::optional<Evidence> HeaderFinder::snapshots() {
   if (!image_.geometry || h_.refcount_order > 6) return std::nullopt;
-  const bool wrong = count(Code::snapshot_table) + count(Code::snapshot_entry) > 0;
+  const bool wrong = count(Code::snapshot_table) + count(Code::snapshot_entry) + count(Code::snapshot_incomplete) > 0;
   if (!wrong && count(Code::refcount_leak) == 0) return std::nullopt;
   const std::uint64_t there = snapshot_entries_at(image_, h_.snapshots_offset);
   if (there > 0 && there != h_.nb_snapshots) {
@@ -221,7 +228,8 @@ std::optional<Evidence> HeaderFinder::snapshots() {
   }
   if (values.size() != 1) return std::nullopt;
   const std::uint64_t number = snapshot_entries_at(image_, values[0]);
-  const auto then = trial_.with(std::array{header_field("snapshots_offset", values[0]), header_field("nb_snapshots", number)});
+  const auto then =
+      trial_.with(std::array{header_field("snapshots_offset", values[0]), header_field("nb_snapshots", number)});
   if (!then || !trial_.better(then->result)) return std::nullopt;
   return Evidence{"header.snapshots_offset", values[0],
                   fmt::format("What lies there reads as a snapshot table of {}, and nothing names it.",
@@ -235,17 +243,17 @@ std::optional<Evidence> HeaderFinder::whole() {
   bool several = false;
   for (const LostHeader& lost : lost_headers(image_)) {
     const std::uint64_t per_l2 = 1ULL << (2 * lost.cluster_bits - 3);
-    const std::vector<Change> changes{
-        header_field("version", 3),
-        header_field("cluster_bits", lost.cluster_bits),
-        header_field("refcount_order", lost.refcount_order),
-        header_field("header_length", format::header_bytes_v3),
-        header_field("refcount_table_offset", lost.refcount_table),
-        header_field("refcount_table_clusters", 1),
-        header_field("l1_table_offset", lost.l1_table),
-        header_field("l1_size", lost.l1_entries),
-        header_field("size", lost.l1_entries * per_l2),
-        header_field("magic", format::magic)};
+    const bool size_fits = h_.size > 0 && divide_up(h_.size, per_l2) == lost.l1_entries;
+    const std::vector<Change> changes{header_field("version", 3),
+                                      header_field("cluster_bits", lost.cluster_bits),
+                                      header_field("refcount_order", lost.refcount_order),
+                                      header_field("header_length", format::header_bytes_v3),
+                                      header_field("refcount_table_offset", lost.refcount_table),
+                                      header_field("refcount_table_clusters", 1),
+                                      header_field("l1_table_offset", lost.l1_table),
+                                      header_field("l1_size", lost.l1_entries),
+                                      header_field("size", size_fits ? h_.size : lost.l1_entries * per_l2),
+                                      header_field("magic", format::magic)};
     const auto then = trial_.with(changes);
     if (!then || !Trial::sound(then->result, check::Result())) continue;
     several = best && then->leaks() == fewest;
@@ -257,10 +265,11 @@ std::optional<Evidence> HeaderFinder::whole() {
   for (const Change& change : *best) {
     for (const format::HeaderField& field : format::header_fields()) {
       if (field.offset != change.at.value || field.value(h_) == change.value) continue;
-      return Evidence{fmt::format("header.{}", field.name), change.value,
-                      "The header is gone, but tables and refcounts are there and fit each other: they tell its fields, "
-                      "one after the other. The disk's size is told to what the L1 table maps; what it is too long reads "
-                      "as zeros."};
+      return Evidence{
+          fmt::format("header.{}", field.name), change.value,
+          "The header is gone, but tables and refcounts are there and fit each other: they tell its fields, "
+          "one after the other. A size that doesn't fit becomes what the L1 table maps; what it is too long reads "
+          "as zeros. A backing file, if there was one, is for you to name then, with -m rebase."};
     }
   }
   return std::nullopt;
@@ -272,15 +281,19 @@ std::optional<Evidence> HeaderFinder::find() {
     return found ? found : whole();
   }
   if (!damaged_ && count(Code::refcount_leak) + count(Code::l2_beyond_end) == 0) return std::nullopt;
+  if (count(Code::header_magic) > 0) {
+    auto found = magic();
+    return found ? found : whole();
+  }
   using Finder = std::optional<Evidence> (HeaderFinder::*)();
   // First what gives all the rest its meaning.
   for (const Finder finder :
        {&HeaderFinder::cluster_bits, &HeaderFinder::version, &HeaderFinder::features, &HeaderFinder::refcount_order,
-        &HeaderFinder::length, &HeaderFinder::magic, &HeaderFinder::size, &HeaderFinder::l1_size,
-        &HeaderFinder::l1_offset, &HeaderFinder::refcount_table, &HeaderFinder::snapshots}) {
+        &HeaderFinder::length, &HeaderFinder::size, &HeaderFinder::l1_size, &HeaderFinder::l1_offset,
+        &HeaderFinder::refcount_table, &HeaderFinder::snapshots}) {
     if (auto found = (this->*finder)()) return found;
   }
-  return count(Code::header_magic) > 0 ? whole() : std::nullopt;
+  return std::nullopt;
 }
 
 }  // namespace

@@ -240,9 +240,10 @@ std::string_view Judge::repair_text() const {
 bool Judge::edit(std::vector<Advice>& to) const {
   const auto evidence = find_evidence(image_, result_);
   if (!evidence) return false;
-  to.push_back({Kind::edit,
-                evidence->why + " Nothing is lost by writing it back. Then check again.",
-                {"qcow2-dump", "-m", "edit", "-O", evidence->place, "-V", fmt::format("0x{:x}", evidence->value), path_}});
+  to.push_back(
+      {Kind::edit,
+       evidence->why + " Nothing is lost by writing it back. Then check again.",
+       {"qcow2-dump", "-m", "edit", "-O", evidence->place, "-V", fmt::format("0x{:x}", evidence->value), path_}});
   return true;
 }
 
@@ -262,16 +263,21 @@ bool Judge::repair(std::vector<Advice>& to, std::string_view mode, std::string t
   Advice advice{Kind::repair, std::move(text), {"qcow2-dump", "-R", std::string(mode)}};
   if (force) advice.command.push_back("--force");
   advice.command.push_back(path_);
-  if (result_.claims && status_ > Status::corrupt_flag) {
+  constexpr std::uint64_t most_work = 1 << 24;  // the tables of 1 TiB; a plan costs some checks
+  if (result_.claims && status_ > Status::corrupt_flag && work(result_) <= most_work) {
     const bool all = mode == "all";
     Transaction transaction(image_.file());
-    const auto planned = repair::plan_repair(
-        image_.file(), transaction,
-        {.leak = all || mode == "leak", .error = all || mode == "error", .reuse = all || mode == "reuse", .force = force},
-        {.backing_chain = false});
+    const auto planned = repair::plan_repair(image_.file(), transaction,
+                                             {.leak = all || mode == "leak",
+                                              .error = all || mode == "error",
+                                              .reuse = all || mode == "reuse",
+                                              .force = force},
+                                             {.backing_chain = false});
     if (!planned || transaction.empty()) return false;
     advice.loses = lossy_text(planned->plan);
-    if (!advice.loses.empty()) advice.text += fmt::format("{}This drops: {}.", advice.text.empty() ? "" : " ", advice.loses);
+    if (!advice.loses.empty()) {
+      advice.text += fmt::format("{}This drops: {}.", advice.text.empty() ? "" : " ", advice.loses);
+    }
   }
   to.push_back(std::move(advice));
   return true;
@@ -289,7 +295,8 @@ void Judge::repair(std::vector<Advice>& to) const {
                                                                             : "leak";
   if (repair(to, mode, text) || (mode == "reuse" && error && repair(to, "error", text))) return;
   if (count(Code::snapshot_table) > 0) {
-    repair(to, "error", "Nothing in the file leads to the snapshots any more. The image can be used without them.", true);
+    repair(to, "error", "Nothing in the file leads to the snapshots any more. The image can be used without them.",
+           true);
   }
 }
 
@@ -297,12 +304,12 @@ void Judge::repair(std::vector<Advice>& to) const {
 void Judge::end(std::vector<Advice>& to) const {
   const auto does = [](const Advice& a) { return a.kind != Kind::note && a.kind != Kind::copy; };
   if (status_ == Status::good || std::ranges::any_of(to, does)) return;
-  const bool leaks_only = status_ == Status::leak;
-  to.push_back({Kind::note, leaks_only
-                                ? "This is all that can be done here. The image can be used as it is: these clusters "
-                                  "take space and do no harm."
-                                : "This is all that can be done here: nothing in the file tells what is right. What is "
-                                  "missing can only come from a backup."});
+  const std::string_view why =
+      status_ == Status::leak    ? ". The image can be used as it is: these clusters take space and do no harm."
+      : count(Code::l2_lost) > 0 ? ": what was lost is in the file, but nothing tells where it belongs. Keep the copy."
+                                 : ": nothing in the file tells what is right. What is missing can only come from a "
+                                   "backup.";
+  to.push_back({Kind::note, fmt::format("This is all that can be done here{}", why)});
 }
 
 std::string Judge::sentence() const {

@@ -1,8 +1,7 @@
 // An L2 table that nothing names, and the L1 entry that should. Which one it is, is told by
-//   another state's table at that entry, which has clusters in common with it (they are shared at one guest offset only),
-//   the places in a data file, which are the guest's own,
-//   the data's order in the file, which goes on from the table before or to the one behind,
-//   or the entry's being the only one that is wrong, or empty.
+//   another state's table at that entry, which has clusters in common with it (they are shared at one guest offset
+//   only), the places in a data file, which are the guest's own, the data's order in the file, which goes on from the
+//   table before or to the one behind, or the entry's being the only one that is wrong, or empty.
 // Where an entry names the midst of a cluster, the table may be at its beginning.
 #include <fmt/core.h>
 
@@ -150,7 +149,8 @@ std::vector<std::pair<Slot, ClusterIndex>> SlotFinder::unaligned() const {
   std::vector<std::pair<Slot, ClusterIndex>> found;
   for (const Slot& slot : bad_) {
     const std::uint64_t offset = table_of(slot.state, slot.index);
-    if (g_.offset_in_cluster(offset) != 0 && offset < image_.size()) found.emplace_back(slot, g_.cluster(HostOffset(offset)));
+    if (g_.offset_in_cluster(offset) != 0 && offset < image_.size())
+      found.emplace_back(slot, g_.cluster(HostOffset(offset)));
   }
   return found;
 }

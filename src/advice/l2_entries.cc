@@ -1,5 +1,5 @@
-// A ruined L2 entry between others. Neighbours on the guest's disk are usually neighbours in the file: where X-1 and X+1
-// stand left and right of it and nothing names X, X was there. The same goes for a few entries in a row.
+// A ruined L2 entry between others. Neighbours on the guest's disk are usually neighbours in the file: where X-1 and
+// X+1 stand left and right of it and nothing names X, X was there. The same goes for a few entries in a row.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -196,11 +196,11 @@ std::optional<Evidence> try_entry(const image::Image& image, const check::Result
   const auto then = trial.with(std::span(&change, 1));
   if (!then || !trial.better(then->result)) return std::nullopt;
   const std::int32_t number = result.states[state].snapshot;
-  return Evidence{fmt::format("{}l2[{},{}]", number < 0 ? "" : fmt::format("snapshot[{}].", number), l1_index, l2_index),
-                  value,
-                  fmt::format("Nothing names the cluster at 0x{:x}, and it belongs to L2 entry {} of L1 entry {}{}: {}.",
-                              g.offset(cluster).value, l2_index, l1_index,
-                              number < 0 ? "" : fmt::format(" of snapshot[{}]", number), why)};
+  return Evidence{
+      fmt::format("{}l2[{},{}]", number < 0 ? "" : fmt::format("snapshot[{}].", number), l1_index, l2_index), value,
+      fmt::format("Nothing names the cluster at 0x{:x}, and it belongs to L2 entry {} of L1 entry {}{}: {}.",
+                  g.offset(cluster).value, l2_index, l1_index,
+                  number < 0 ? "" : fmt::format(" of snapshot[{}]", number), why)};
 }
 
 // An entry that leads into the midst of a cluster that no other entry names.
@@ -212,10 +212,13 @@ std::optional<Evidence> unaligned(const image::Image& image, const check::Result
     const HostOffset at(*f.found & format::offset_mask);
     if (at.value >= image.size() || ++tried > most) continue;
     const ClusterIndex cluster = image.geometry->cluster(at);
-    if (image.clusters() <= cluster.value || result.claims->owned.test(cluster.value) || result.disk_refcounts->get(cluster) == 0) continue;
+    if (image.clusters() <= cluster.value || result.claims->owned.test(cluster.value) ||
+        result.disk_refcounts->get(cluster) == 0)
+      continue;
     const auto start = start_at(image, result, f.state, *f.l1_index, *f.l2_index);
     if (!start) continue;
-    if (auto found = try_entry(image, result, trial, *start, cluster, "the entry leads into the midst of it")) return found;
+    if (auto found = try_entry(image, result, trial, *start, cluster, "the entry leads into the midst of it"))
+      return found;
   }
   return std::nullopt;
 }
@@ -240,7 +243,8 @@ std::optional<Evidence> l2_evidence(const image::Image& image, const check::Resu
       }
     }
     if (!place) continue;
-    if (auto found = try_entry(image, result, trial, place->start, neighbours.runs()[i].first, place->why)) return found;
+    if (auto found = try_entry(image, result, trial, place->start, neighbours.runs()[i].first, place->why))
+      return found;
   }
   return std::nullopt;
 }

@@ -13,8 +13,7 @@ namespace qd::advice {
 std::vector<std::uint64_t> read_words(const image::Image& image, HostOffset at, std::uint64_t count);
 
 // Every entry makes sense, and most lead to clusters that nothing else names often enough.
-bool reads_as_l2_table(const image::Image& image, const check::Result& result,
-                       const std::vector<std::uint64_t>& words);
+bool reads_as_l2_table(const image::Image& image, const check::Result& result, const std::vector<std::uint64_t>& words);
 
 struct OrphanTable {
   ClusterIndex cluster;

@@ -99,7 +99,8 @@ std::uint64_t l1_room(const image::Image& image, const check::Result& result) {
   if (at >= image.size() || g.offset_in_cluster(at) != 0) return format::max_l1_bytes / sizeof(std::uint64_t);
   std::uint64_t clusters = 1;
   const std::uint64_t first = g.cluster(HostOffset(at)).value;
-  // Whatever is claimed once and counted once behind it is somebody else's, unless the table is as long as the header says.
+  // Whatever is claimed once and counted once behind it is somebody else's, unless the table is as long as the header
+  // says.
   while (clusters * words_each < format::max_l1_bytes / sizeof(std::uint64_t) && first + clusters < image.clusters()) {
     const ClusterIndex next(first + clusters);
     const auto words = read_words(image, g.offset(next), 1);

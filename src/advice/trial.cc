@@ -15,9 +15,26 @@ Change header_field(std::string_view name, std::uint64_t value) {
   return {HostOffset(field.offset), field.bytes, value};
 }
 
+std::uint64_t work(const check::Result& result) {
+  constexpr std::uint64_t start = 1 << 16, a_finding = 8;
+  const auto entries = [](const check::TableCounts& c) { return c.unaligned + c.invalid + c.unused + c.used; };
+  std::uint64_t sum = start + entries(result.refcount_table) + result.refcounts.unused + result.refcounts.used;
+  for (const check::StateReport& r : result.reports) {
+    sum += entries(r.l1) + entries(r.l2) + r.zero_allocated + r.zero_plain + r.compressed;
+  }
+  sum += a_finding * result.findings.list().size();
+  return sum;
+}
+
+// Small images are tried for whatever there is, large ones as often as a person waits for.
+Trial::Trial(const image::Image& image, const check::Result& now)
+    : image_(image), now_(now), left_((1 << 22) + 8 * work(now)) {}
+
 std::optional<Trial::Outcome> Trial::with(std::span<const Change> changes) {
-  if (left_ == 0) return std::nullopt;
-  --left_;
+  if (left_ == 0) {
+    exhausted_ = true;
+    return std::nullopt;
+  }
   Outcome outcome;
   outcome.plan = std::make_unique<Transaction>(image_.file());
   for (const Change& change : changes) {
@@ -30,6 +47,7 @@ std::optional<Trial::Outcome> Trial::with(std::span<const Change> changes) {
   if (!opened || !opened->geometry) return std::nullopt;
   outcome.image = std::make_unique<image::Image>(std::move(*opened));
   outcome.result = check::check(*outcome.image, {.backing_chain = false});
+  left_ -= std::min(left_, work(outcome.result));
   return outcome;
 }
 
@@ -46,7 +64,8 @@ bool Trial::better(const check::Result& then) const {
     if (row.severity == Severity::error && then.findings.count(row.code) > now_.findings.count(row.code)) return false;
   }
   const std::uint64_t before = errors(now_), after = errors(then);
-  const std::uint64_t leaked = now_.findings.count(Code::refcount_leak), leaks = then.findings.count(Code::refcount_leak);
+  const std::uint64_t leaked = now_.findings.count(Code::refcount_leak),
+                      leaks = then.findings.count(Code::refcount_leak);
   return (after < before && leaks <= leaked) || (after == before && leaks < leaked);
 }
 

@@ -25,7 +25,7 @@ Change header_field(std::string_view name, std::uint64_t value);
 
 class Trial {
  public:
-  Trial(const image::Image& image, const check::Result& now) : image_(image), now_(now) {}
+  Trial(const image::Image& image, const check::Result& now);
 
   struct Outcome {
     std::unique_ptr<Transaction> plan;
@@ -37,17 +37,24 @@ class Trial {
   // Nothing: it can't be read, or too much was tried already.
   std::optional<Outcome> with(std::span<const Change> changes);
 
+  // Something was not tried, and might have fitted as well.
+  bool exhausted() const { return exhausted_; }
+
   // Less is wrong than now, and nothing more.
   bool better(const check::Result& then) const;
-  // The tables fit the refcounts throughout, there is something that they map, nothing looks lost, and of errors there are
-  // only those of the header that there are now.
+  // The tables fit the refcounts throughout, there is something that they map, nothing looks lost, and of errors there
+  // are only those of the header that there are now.
   static bool sound(const check::Result& then, const check::Result& now);
 
  private:
   const image::Image& image_;
   const check::Result& now_;
-  unsigned left_ = 48;  // a check each; hostile images must not have them without end
+  std::uint64_t left_;  // work: hostile images must not have it without end
+  bool exhausted_ = false;
 };
+
+// What a check has cost, in entries of tables looked at.
+std::uint64_t work(const check::Result& result);
 
 std::uint64_t errors(const check::Result& result);
 

@@ -157,11 +157,12 @@ for place in 'image.bitmaps()[0].table_offset' 'image["snapshots_offset"]'; do
   says out 'refcount.leak: 1 leaked cluster is not freed'
 done
 
-# The way back is offered where it leads somewhere.
+# The way back is offered where it leads somewhere, and nothing loses less.
 case_of plain
 edit $image 'image["l1_size"] = 0'
 code 6 $image
-says out "^Run:     qcow2-dump -A 'snapshot\[1\]' $image$"
+says out "^Repair:  qcow2-dump -m edit -O header.l1_size -V 0x1 $image$"
+says_not out 'qcow2-dump -A'
 case_of plain
 damage $image l2-table-garbage
 edit $image 'image.put_snapshot_field(1, "disk_size", 0)'
