@@ -189,6 +189,10 @@ std::optional<Evidence> l1_evidence(const image::Image& image, const check::Resu
   if (!image.geometry || !image.refcounts_readable || result.states.empty() || !result.disk_refcounts) {
     return std::nullopt;
   }
+  constexpr std::uint64_t most_words = 1 << 20;  // of L1 tables: many states may share one, but not what is kept of it
+  std::uint64_t words = 0;
+  for (const image::State& state : result.states) words += std::min<std::uint64_t>(state.l1_size, most_slots);
+  if (words > most_words) return std::nullopt;
   constexpr std::size_t most = 8;  // tables that are tried
   const Orphans orphans = find_orphans(image, result);
   const SlotFinder finder(image, result);
