@@ -27,6 +27,7 @@ struct Advice {
 };
 
 struct Verdict {
+  std::string headline;        // where the status's name says too little
   std::string text;            // one sentence: what is wrong, and whether it can be repaired
   std::vector<Advice> advice;  // in the order in which to follow it: what loses nothing first
 };

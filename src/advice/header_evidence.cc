@@ -170,7 +170,7 @@ std::optional<Evidence> HeaderFinder::refcount_table() {
 
 // The virtual size stands nowhere else but in snapshots of the same size.
 std::optional<Evidence> HeaderFinder::size() {
-  if (!image_.geometry) return std::nullopt;
+  if (!image_.geometry || !result_.claims) return std::nullopt;
   const format::Geometry& g = *image_.geometry;
   const bool impossible = count(Code::header_virtual_size) > 0, short_l1 = count(Code::header_l1_size) > 0;
   if (!impossible && !short_l1 && count(Code::l2_beyond_end) == 0) return std::nullopt;
@@ -210,7 +210,7 @@ std::optional<Evidence> HeaderFinder::l1_size() {
 }
 
 std::optional<Evidence> HeaderFinder::snapshots() {
-  if (!image_.geometry || h_.refcount_order > 6) return std::nullopt;
+  if (!image_.geometry || !result_.claims || h_.refcount_order > 6) return std::nullopt;
   const bool wrong = count(Code::snapshot_table) + count(Code::snapshot_entry) + count(Code::snapshot_incomplete) > 0;
   if (!wrong && count(Code::refcount_leak) == 0) return std::nullopt;
   const std::uint64_t there = snapshot_entries_at(image_, h_.snapshots_offset);

@@ -20,6 +20,11 @@ using check::Status;
 
 namespace {
 
+// Another file is missing; nothing is wrong with the image.
+bool is_file(Code code) {
+  return code == Code::backing_missing || code == Code::backing_loop || code == Code::data_file_missing;
+}
+
 class Judge {
  public:
   Judge(const image::Image& image, const check::Result& result);
@@ -30,11 +35,14 @@ class Judge {
   std::uint64_t count(Code code) const { return result_.findings.count(code); }
   std::uint64_t count_of(std::string_view structure) const;
   bool wanted(Repair repair) const { return wanted_[static_cast<std::size_t>(repair)]; }
+  Status status_without_files() const;
   bool lazy_dirty() const;
   bool only_header() const;
 
+  std::string missing_file() const;
   std::string what() const;
   std::string whether() const;
+  std::string headline() const;
   void explain_by_row(std::vector<Advice>& to) const;
   void rescue(std::vector<Advice>& to) const;
   void go_back(std::vector<Advice>& to) const;
@@ -63,15 +71,15 @@ Judge::Judge(const image::Image& image, const check::Result& result)
       result_(result),
       doubt_(result.leak_doubt),
       path_((image.file().path().starts_with('-') ? "./" : "") + image.file().path()),
-      status_(result.status()) {
-  foreign_ = count(Code::header_short) > 0 || (!image.geometry && count(Code::header_magic) > 0);
+      status_(status_without_files()) {
+  foreign_ = image.foreign || count(Code::header_short) > 0 || (!image.geometry && count(Code::header_magic) > 0);
   unreadable_ = count(Code::l1_unreadable) + count(Code::l2_unreadable) + count(Code::reftable_unreadable) +
                     count(Code::refblock_unreadable) >
                 0;
   in_use_ = count(Code::image_in_use) > 0;
   for (const check::Problem& row : check::problems()) {
     if (count(row.code) == 0) continue;
-    if (row.severity != Severity::warning) wanted_[static_cast<std::size_t>(row.repair)] = true;
+    if (row.severity != Severity::warning && !is_file(row.code)) wanted_[static_cast<std::size_t>(row.repair)] = true;
   }
   leaks_suspect_ = count(Code::refcount_leak) > 0 && doubt_.data_at_risk();
 }
@@ -87,6 +95,15 @@ std::uint64_t Judge::count_of(std::string_view structure) const {
   return sum;
 }
 
+// The state of the image, whatever other files it needs.
+Status Judge::status_without_files() const {
+  Status worst = Status::good;
+  for (const check::Problem& row : check::problems()) {
+    if (!is_file(row.code) && count(row.code) > 0) worst = std::max(worst, row.status);
+  }
+  return worst;
+}
+
 bool Judge::lazy_dirty() const {
   return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
 }
@@ -96,16 +113,25 @@ bool Judge::only_header() const {
   return wanted(Repair::edit) && count_of("l1") + count_of("l2") == 0 && count(Code::header_l1_offset) == 0;
 }
 
+// A file that the image needs and QEMU doesn't open it without, in words.
+std::string Judge::missing_file() const {
+  if (count(Code::backing_loop) > 0) return "while its backing chain comes back to itself";
+  if (count(Code::backing_missing) > 0) return "without its backing file";
+  return count(Code::data_file_missing) > 0 ? "without its data file" : "";
+}
+
 // The image's state in figures, the worst first.
 std::string Judge::what() const {
   std::vector<std::string> parts;
   const auto add = [&](std::uint64_t n, std::string_view one, std::string_view many) {
     if (n > 0) parts.push_back(counted(n, one, many));
   };
+  if (count(Code::image_truncated) > 0) parts.push_back("its end cut off");
   add(count_of("header"), "error in the header", "errors in the header");
   add(count_of("l1") + count_of("l2"), "error in the L1 and L2 tables", "errors in the L1 and L2 tables");
   add(count_of("compressed"), "error in compressed data", "errors in compressed data");
-  add(count_of("data-file"), "error in the map of the data file", "errors in the map of the data file");
+  add(count_of("data-file") - count(Code::data_file_missing), "error in the map of the data file",
+      "errors in the map of the data file");
   add(count_of("reftable") + count_of("refblock"), "error in the refcount table", "errors in the refcount table");
   add(count_of("snapshot"), "error in the snapshot table", "errors in the snapshot table");
   add(count_of("bitmap") + count_of("bitmaps"), "error in the bitmaps", "errors in the bitmaps");
@@ -313,26 +339,47 @@ void Judge::end(std::vector<Advice>& to) const {
 }
 
 std::string Judge::sentence() const {
+  if (image_.foreign) return fmt::format("This is {}.", image_.foreign->what);
   if (foreign_) {
     return count(Code::header_short) > 0 ? "This is no qcow2 image: the file is shorter than a header."
                                          : "This is no qcow2 image, or its beginning was overwritten.";
   }
-  const std::string found = what();
-  if (status_ != Status::good) return fmt::format("The image has {}; {}.", found, whether());
+  const std::string found = what(), needs = missing_file();
+  if (status_ != Status::good) {
+    return fmt::format("The image has {}; {}.{}", found, whether(),
+                       needs.empty() ? "" : fmt::format(" QEMU can't open it {}.", needs));
+  }
+  if (!needs.empty()) return fmt::format("The image itself is sound; QEMU can't open it {}.", needs);
   if (found.empty()) return "Nothing is wrong with this image.";
   return fmt::format("Nothing is damaged, but there {} {}.", found.starts_with("1 ") ? "is" : "are", found);
 }
 
+// Where the status says too little, or the wrong thing.
+std::string Judge::headline() const {
+  if (image_.foreign) return "NO QCOW2 IMAGE";
+  return status_ == Status::good && !missing_file().empty() ? "FILE MISSING" : "";
+}
+
 Verdict Judge::verdict() const {
   Verdict v;
+  v.headline = headline();
   v.text = sentence();
+  if (image_.foreign && image_.foreign->image) {
+    v.advice.push_back({Kind::copy,
+                        "qemu-img makes a qcow2 image of it.",
+                        {"qemu-img", "convert", "-O", "qcow2", path_, path_ + ".qcow2"}});
+  }
   if (foreign_) {
-    if (count(Code::header_magic) > 0) {
+    if (count(Code::header_magic) > 0 && !image_.foreign) {
       if (edit(v.advice)) return v;
       v.advice.push_back(copy("If it was one, its tables and data are usually intact behind the first cluster. Copy the "
                               "file before anything else."));
     }
     return v;
+  }
+  if (const std::uint64_t compressed = result_.undecompressed(); compressed > 0) {
+    v.text += fmt::format(" {} not decompressed: -c does that.",
+                          counted(compressed, "compressed cluster was", "compressed clusters were"));
   }
   if (unreadable_) {
     v.advice.push_back({Kind::copy,

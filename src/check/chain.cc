@@ -6,10 +6,32 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <array>
+#include <string_view>
 
 #include "check/passes.h"
 
 namespace qd::check {
+namespace {
+
+// Why QEMU doesn't open the file as what it is recorded to be; empty if it does.
+std::string wrong_format(const image::Link& link) {
+  constexpr std::size_t longest = 15;  // what has more is reported with its header extension
+  if (!link.recorded_format || *link.recorded_format == "raw" || link.recorded_format->size() > longest) return {};
+  const std::string& format = *link.recorded_format;
+  constexpr std::array<std::string_view, 14> known{"qcow2", "qcow",  "qed",       "vmdk",       "vdi",
+                                                   "vpc",   "vhdx",  "parallels", "dmg",        "luks",
+                                                   "bochs", "cloop", "file",      "host_device"};
+  if (std::ranges::find(known, format) == known.end()) {
+    return fmt::format("is recorded as \"{}\", a format that QEMU doesn't know", format);
+  }
+  if (format == "qcow2" && link.real_format != "qcow2") {
+    return fmt::format("is recorded as qcow2, but looks like {}", link.real_format);
+  }
+  return {};
+}
+
+}  // namespace
 
 void check_backing_chain(Context& c) {
   if (!c.image.backing_file) return;
@@ -38,8 +60,8 @@ void check_backing_chain(Context& c) {
     if (!link.error.empty()) return report(Code::backing_missing, fmt::format("{}: {}", name, link.error));
     if (!link.recorded_format) {
       report(Code::backing_format, fmt::format("{} has no recorded format; it looks like {}", name, link.real_format));
-    } else if (*link.recorded_format == "qcow2" && link.real_format != "qcow2") {
-      report(Code::backing_format, fmt::format("{} is recorded as qcow2, but looks like {}", name, link.real_format));
+    } else if (const std::string wrong = wrong_format(link); !wrong.empty()) {
+      return report(Code::backing_missing, fmt::format("{} {}", name, wrong));
     }
     if (link.disk_bytes > size) report(Code::backing_size, name, link.disk_bytes, size);
     size = link.disk_bytes;

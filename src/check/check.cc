@@ -12,6 +12,7 @@ Result check(const image::Image& image, const Options& options) {
   Result result;
   Context context(image, options, result);
 
+  result.decompressed = options.decompress;
   context.profile.phase("header");
   check_header(context);         // what the header says is known to be sound, or reported
   check_backing_chain(context);  // the files it needs are there, or reported
@@ -21,6 +22,7 @@ Result check(const image::Image& image, const Options& options) {
     context.profile.phase("refcounts");
     auto refcounts = std::make_shared<image::Refcounts>(image::Refcounts::load(image));
     context.profile.count_tables(refcounts->blocks());
+    judge_refcount_blocks(context, *refcounts);  // blocks that are none are known, and reported
     context.refcounts = refcounts;
     context.claims = std::make_shared<Claims>(
         image.clusters() + 2, image.refcounts_readable ? refcounts.get() : nullptr, image.file().allocated_bytes());
@@ -33,6 +35,7 @@ Result check(const image::Image& image, const Options& options) {
     context.profile.phase("mapping");
     scan_mapping(context);  // each entry is judged, each cluster claimed
     check_sizes(context);   // what the mapping proves about the disks' sizes
+    check_end(context);     // and about the file's
     if (image.refcounts_readable) {
       context.profile.phase("suspects");
       count_suspects(context);  // what didn't add up is counted exactly

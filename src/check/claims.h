@@ -98,6 +98,7 @@ class Claims {
   BitSet suspect;     // to be counted by the second walk
   BitSet compressed;  // holds compressed data
   Tally tally;        // references: compressed ones at once, all others for suspects in the second walk
+  Tally baseless;     // of these, those from what is no table: QEMU counts them, but they mean nothing
   BitSet dangling;    // behind the file's end, counted from there
 
  private:
@@ -107,6 +108,7 @@ class Claims {
         suspect(clusters, sparse),
         compressed(clusters, sparse),
         tally(clusters, sparse),
+        baseless(clusters, sparse),
         dangling(std::min(clusters + (1 << 20), most_growth), sparse),
         refcounts_(refcounts) {}
 

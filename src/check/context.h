@@ -1,6 +1,8 @@
 // What all passes of one check share.
 #pragma once
 
+#include <oneapi/tbb/concurrent_unordered_map.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <memory>
@@ -50,7 +52,9 @@ struct Context {
   std::vector<std::uint32_t> walked_as;     // by state: the one that is walked for it, since it has the same L1 table
   std::vector<std::uint32_t> copies;        // by state: how many are walked as this one
   std::unique_ptr<image::Repeats> repeats;  // of the walks
+  mutable tbb::concurrent_unordered_map<std::uint64_t, bool> cut_tables;  // walked in pieces: is it no L2 table?
   std::uint64_t vm_state = 0;  // the largest of any snapshot
+  std::uint64_t furthest = 0;  // where the file must have ended once, at least; 0 if it was not cut off
 
   const format::Geometry& geometry() const { return *image.geometry; }
   std::uint64_t size() const { return image.size(); }
@@ -81,9 +85,13 @@ struct Context {
     claims->claim_beyond(first, geometry().clusters(end) - first.value, image.clusters());
   }
 
-  // Does an L1 entry lead to something that can't be an L2 table? QEMU reads it as one all the same.
+  // Does an L1 entry lead to a place where no L2 table can be? QEMU reads it as one all the same.
   bool is_garbage(const image::Table& table) const {
     return table.offset.value == 0 || geometry().offset_in_cluster(table.offset.value) != 0;
+  }
+  // Or to something that the scan has found to be no table?
+  bool is_no_table(const image::Table& table) const {
+    return std::ranges::binary_search(result.no_tables, table.offset);
   }
 };
 

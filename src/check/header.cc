@@ -31,14 +31,12 @@ Finding worded(Code code, std::uint64_t found, std::string detail) {
 
 // What a file without our magic may be instead.
 std::string looks_like(const Context& c) {
+  if (c.image.foreign) return fmt::format("; it is {}", c.image.foreign->what);
   std::array<std::byte, 512> start{};
   if (!c.image.file().read(0, start)) return {};
-  const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
   if (std::ranges::all_of(start, [](std::byte b) { return b == std::byte{0}; })) return "; it begins with zeros";
-  if (text.starts_with("QFI\xfb")) return {};
+  const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
   if (const auto format = image::foreign_format(text)) return fmt::format("; it looks like a {} image", *format);
-  if (text.starts_with("LUKS\xba\xbe")) return "; it looks like a LUKS volume";
-  if (text.starts_with("\x1f\x8b")) return "; it looks like a gzip file";
   if (text.substr(510) == "\x55\xaa") return "; it looks like a raw disk with a boot sector";
   return {};
 }
@@ -47,7 +45,7 @@ void check_magic(Context& c) {
   const Header& h = c.image.header;
   const std::uint64_t present = c.image.header_bytes_present, needed = c.image.header_bytes_needed();
   if (present < needed) c.report(value(Code::header_short, present, needed));
-  if (present >= 4 && h.magic != format::magic) {
+  if (present >= 4 && (h.magic != format::magic || c.image.foreign)) {
     Finding f = value(Code::header_magic, h.magic, format::magic);
     f.detail = looks_like(c);
     c.report(f);
@@ -97,7 +95,9 @@ void check_extensions(Context& c) {
   };
   for (const format::Extension& e : all.list) {
     const bool last = &e == &all.list.back();
-    if (all.truncated && last) {
+    if (all.truncated && last && e.type == extension::end) {
+      broken(e, "begins less than 8 bytes before the end of the room for extensions");
+    } else if (all.truncated && last) {
       broken(e, "claims to be longer than the room there is for extensions");
     } else if (!seen.insert(e.type).second) {
       broken(e, "appears twice");
@@ -106,6 +106,11 @@ void check_extensions(Context& c) {
     } else if (e.type == extension::backing_format && e.data.size() >= 16) {
       broken(e, fmt::format("has {} bytes; QEMU accepts 15 at most", e.data.size()));
     }
+  }
+  if (all.bad_end) {
+    Finding f = value(Code::header_extension_end, all.end_length);
+    f.host = all.bad_end;
+    c.report(f);
   }
 }
 
@@ -208,7 +213,7 @@ void check_tables(Context& c) {
 void check_header(Context& c) {
   const Header& h = c.image.header;
   check_magic(c);
-  const bool foreign = h.magic != format::magic;
+  const bool foreign = h.magic != format::magic || c.image.foreign;
   if ((foreign && !c.image.geometry) || c.image.header_cut_off()) return;  // no field here is worth a word
   if (h.version < 2 || h.version > 3) c.report(value(Code::header_version, h.version));
   if (h.cluster_bits < 9 || h.cluster_bits > 21) c.report(value(Code::header_cluster_bits, h.cluster_bits));

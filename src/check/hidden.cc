@@ -10,7 +10,8 @@ Hidden hides(Code code) {
   constexpr std::array bitmaps{bitmaps_missing, bitmaps_extension, bitmaps_directory,
                                bitmap_entry,    bitmap_table,      bitmap_table_entry};
   // Everything hides data but these: a new row of the table is dangerous until somebody has thought about it.
-  constexpr std::array nothing{header_compression_type,
+  constexpr std::array nothing{header_extension_end,
+                               header_compression_type,
                                header_refcount_table,
                                header_dirty,
                                header_corrupt,
@@ -40,6 +41,7 @@ Hidden hides(Code code) {
                                reftable_shared,
                                refblock_unreadable,
                                refblock_truncated,
+                               refblock_garbage,
                                refcount_low,
                                refcount_overflow,
                                refcount_leak,

@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "check/content.h"
 #include "check/passes.h"
 
 namespace qd::check {
@@ -191,6 +192,23 @@ void check_sizes(Context& c) {
   }
 }
 
+void check_end(Context& c) {
+  if (c.furthest == 0) return;
+  Finding f;
+  f.code = Code::image_truncated;
+  f.found = c.image.file().size();
+  f.expected = c.furthest;
+  for (std::size_t s = 0; s < c.result.states.size(); ++s) {
+    const std::uint64_t lost = c.result.reports[s].cut_off;
+    const std::int32_t snapshot = c.result.states[s].snapshot;
+    if (lost == 0) continue;
+    const std::string who =
+        snapshot < 0 ? "the active disk" : "snapshot " + c.result.snapshot_names[static_cast<std::size_t>(snapshot)];
+    f.detail += fmt::format("{}{} lacks {} cluster{}", f.detail.empty() ? "" : ", ", who, lost, lost == 1 ? "" : "s");
+  }
+  c.report(f);
+}
+
 void claim_metadata(Context& c) {
   const format::Header& h = c.image.header;
   claim(c, {OwnerKind::header, HostOffset(0), c.geometry().cluster_size()});
@@ -216,6 +234,22 @@ void claim_metadata(Context& c) {
   }
   if (c.image.crypt && h.crypt_method == 2 && c.image.crypt->bytes <= format::max_crypt_header_bytes) {
     claim(c, {OwnerKind::crypt_header, c.image.crypt->offset, c.image.crypt->bytes});
+  }
+}
+
+void judge_refcount_blocks(Context& c, image::Refcounts& refcounts) {
+  const auto& entries = refcounts.entries();
+  for (std::uint64_t i = 0; i < entries.size(); ++i) {
+    const HostOffset at(entries[i].raw & format::reftable_offset_mask);
+    if (!entries[i].block || !refcounts.entry_in_order(i, c.size())) continue;
+    if (!is_no_refcount_block(c.image, *entries[i].block, at)) continue;
+    refcounts.mark_garbage(i);
+    Finding f;
+    f.code = Code::refblock_garbage;
+    f.index = i;
+    f.host = at;
+    f.detail = reads_as(c.image, at);
+    c.report(f);
   }
 }
 

@@ -15,6 +15,9 @@ void check_snapshots(Context& context);
 // refcount table and blocks, encryption header.
 void claim_metadata(Context& context);
 
+// Refcount blocks that hold something else are marked.
+void judge_refcount_blocks(Context& context, image::Refcounts& refcounts);
+
 // Refcount table entries are judged.
 void check_refcount_table(Context& context);
 
@@ -25,6 +28,9 @@ void check_bitmaps(Context& context);
 
 // A disk of no size maps nothing, or there is a finding.
 void check_sizes(Context& context);
+
+// A file that was cut off is reported as such.
+void check_end(Context& context);
 
 // The references to suspect clusters are counted, their owners named.
 void count_suspects(Context& context);

@@ -34,6 +34,7 @@ StateReport& StateReport::operator+=(const StateReport& o) {
   l2_copied_errors += o.l2_copied_errors;
   data_clusters += o.data_clusters;
   alone += o.alone;
+  cut_off += o.cut_off;
   return *this;
 }
 
@@ -52,6 +53,12 @@ bool Result::damaged(std::size_t state) const {
          });
 }
 
+std::uint64_t Result::undecompressed() const {
+  std::uint64_t sum = 0;
+  for (const StateReport& r : reports) sum += decompressed ? 0 : r.compressed;
+  return sum;
+}
+
 std::span<const Owner> Result::owners_of(ClusterIndex cluster) const {
   const auto first = std::ranges::lower_bound(owners, cluster, {}, &Owner::cluster);
   const auto last = std::ranges::upper_bound(owners, cluster, {}, &Owner::cluster);
@@ -60,7 +67,7 @@ std::span<const Owner> Result::owners_of(ClusterIndex cluster) const {
 
 std::uint64_t Result::references(ClusterIndex cluster) const {
   if (!claims || cluster.value >= claims->clusters()) return 0;
-  if (claims->counted(cluster.value)) return claims->tally.get(cluster.value);
+  if (claims->counted(cluster.value)) return claims->tally.get(cluster.value) - claims->baseless.get(cluster.value);
   return claims->owned.test(cluster.value) ? disk_refcounts->get(cluster) : 0;
 }
 

@@ -45,6 +45,7 @@ struct StateReport {
   std::uint64_t l1_copied_errors = 0, l2_copied_errors = 0;
   std::uint64_t data_clusters = 0;  // host clusters of data (uncompressed)
   std::uint64_t alone = 0;          // of these, those that no other state has
+  std::uint64_t cut_off = 0;        // entries whose clusters, or L2 tables, were behind the end of the file
   StateReport& operator+=(const StateReport& other);
   bool operator==(const StateReport&) const = default;
 };
@@ -102,6 +103,8 @@ struct Result {
   Usage usage;
   std::vector<Owner> owners;  // of suspect clusters, sorted by place; not all if there are very many
   bool owners_complete = true;
+  bool decompressed = false;                // compressed clusters were tried
+  std::vector<HostOffset> no_tables;        // what L1 entries name, but holds something else; sorted
   std::vector<std::string> snapshot_names;  // by number: "ID (NAME)"
   LeakDoubt leak_doubt;                     // may what looks leaked be freed?
   std::optional<image::Chain> chain;        // if there is one, and it was looked at
@@ -114,6 +117,8 @@ struct Result {
   Status status() const { return findings.status(); }
   // Has the state at that place of the list entries that lead nowhere, or damage that hides what they refer to?
   bool damaged(std::size_t state) const;
+  // Compressed clusters, of all states, that were not tried (without -c).
+  std::uint64_t undecompressed() const;
   // Who holds a suspect cluster; empty if too many were found to keep them all.
   std::span<const Owner> owners_of(ClusterIndex cluster) const;
   // How many references the mapping has to a cluster.

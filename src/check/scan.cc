@@ -5,9 +5,9 @@
 #include <oneapi/tbb/task_arena.h>
 
 #include <algorithm>
-#include <map>
-#include <tuple>
 
+#include "check/content.h"
+#include "check/repeated.h"
 #include "check/sharing.h"
 #include "image/compressed.h"
 
@@ -33,20 +33,22 @@ class TableScan {
   std::uint64_t judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing, const TableScan& leader);
   // Those of the compressed clusters that this table claims.
   void try_decompressing();
+  bool none() const { return no_table_; }
   // Adds the table's figures to those of every state that has it.
   void finish();
 
  private:
   std::uint64_t references() const { return table_.references; }
   Finding at(Code code, std::uint64_t l2_index, std::uint64_t count, std::uint64_t raw) const;
-  // `times`: once, or for each L1 entry that leads here.
+  // `times`: once, or for each L1 entry that leads here. What stands in a table that is none is counted, and that's it.
   enum class Times { once, each };
   void report(Finding finding, Times times) {
     Context::count(scan_.totals, finding, times == Times::each ? references() : 1);
     if (recorded_) (times == Times::each ? recorded_->each : recorded_->once)[finding.code] += finding.count;
-    scan_.findings.add(std::move(finding));
+    if (!no_table_ || !finding.l2_index) scan_.findings.add(std::move(finding));
   }
 
+  void report_no_table();
   void judge_l1_entry(const image::L1Entry& entry);
   bool copied_means_something(const image::L1Entry& entry) const;
   bool ordinary(std::uint64_t first, std::uint64_t count, std::uint64_t raw) const;
@@ -54,6 +56,7 @@ class TableScan {
   void judge_odd(std::uint64_t first, std::uint64_t count, const Sharing& sharing);
   void judge_flags(std::uint64_t first, std::uint64_t count, std::uint64_t raw);
   void judge_allocated(std::uint64_t first, std::uint64_t count, const Sharing& sharing);
+  void judge_cut_off(std::uint64_t offset, std::uint64_t clusters);
   void judge_data_file(std::uint64_t first, std::uint64_t count);
   void judge_compressed(std::uint64_t index, const Sharing& sharing);
   void judge_copied(std::uint64_t first, std::uint64_t count, std::uint64_t raw, RunRefcount run);
@@ -69,7 +72,7 @@ class TableScan {
   std::int32_t state_;
   bool active_ = false;
   bool check_copied_ = false;
-  bool garbage_ = false;
+  bool garbage_ = false, no_table_ = false;
   std::uint64_t end_of_disk_ = 0;
   std::uint64_t odd_bits_ = 0;     // an entry with none of them is ordinary
   std::uint64_t end_of_file_ = 0;  // of its last whole cluster
@@ -89,8 +92,9 @@ TableScan::TableScan(const Context& context, const Group& group, const Table& ta
   check_copied_ =
       std::ranges::any_of(table.entries, [this](const image::L1Entry& e) { return copied_means_something(e); });
   end_of_disk_ = image::end_of_disk(g_, context.result.states, group.l1_index, table.entries);
-  if (table.visit == image::Visit::recorded) recorded_.emplace();
-  garbage_ = context.is_garbage(table);
+  no_table_ = !context.is_garbage(table) && is_no_table(context, table);
+  if (table.visit == image::Visit::recorded) recorded_.emplace().listed = !no_table_;
+  garbage_ = no_table_ || context.is_garbage(table);
   odd_bits_ = garbage_ || g_.data_file || g_.extended_l2
                   ? ~std::uint64_t{0}
                   : ~(format::copied_flag | (format::offset_mask & ~(g_.cluster_size() - 1)));
@@ -109,8 +113,18 @@ Finding TableScan::at(Code code, std::uint64_t l2_index, std::uint64_t count, st
   return f;
 }
 
+void TableScan::report_no_table() {
+  scan_.no_tables.push_back(table_.offset);
+  Finding f = at(Code::l1_no_table, 0, 1, table_.entries.front().raw);
+  f.l2_index.reset();
+  f.host = table_.offset;
+  f.detail = held_by(c_, table_.offset);
+  report(f, Times::once);
+}
+
 void TableScan::judge_l1_entries() {
   const std::uint64_t offset = table_.offset.value;
+  if (no_table_) report_no_table();
   for (const image::L1Entry& e : table_.entries) judge_l1_entry(e);
   if (offset >= c_.size()) return c_.claim_beyond(table_.offset, g_.cluster_size());
 
@@ -153,6 +167,10 @@ void TableScan::judge_l1_entry(const image::L1Entry& e) {
   if (reserved) found(Code::l1_reserved, e.raw);
   if (offset == 0 && !reserved) found(Code::l1_no_offset, e.raw);
   if (past_end) found(Code::l1_past_end, offset, c_.size());
+  if (past_end && !reserved && !unaligned && c_.refcounts->any(g_.cluster(table_.offset), 1)) {
+    ++scan_.reports[e.state].cut_off;
+    scan_.furthest = std::max(scan_.furthest, offset + g_.cluster_size());
+  }
   if (unaligned) found(Code::l1_unaligned, offset);
 
   TableCounts& counts = scan_.reports[e.state].l1;
@@ -164,6 +182,10 @@ void TableScan::judge_l1_entry(const image::L1Entry& e) {
   ++scan_.reports[0].l1_copied_errors;
   f.host = table_.offset;
   f.detail = refcount == 1 ? "clear" : "set";
+  if (no_table_ || c_.refcounts->garbage(g_.cluster(table_.offset))) {
+    f.code = Code::l1_copied;
+    return Context::count(scan_.totals, f, 1);
+  }
   found(Code::l1_copied, e.raw, refcount);
 }
 
@@ -273,6 +295,14 @@ void TableScan::judge_flags(std::uint64_t first, std::uint64_t count, std::uint6
   if (g_.extended_l2) report(at(Code::l2_zero_extended, first, count, raw), Times::each);
 }
 
+// What lies behind the end of the file was there once, if it has a refcount.
+void TableScan::judge_cut_off(std::uint64_t offset, std::uint64_t clusters) {
+  const ClusterIndex first = g_.cluster(HostOffset(offset));
+  if (garbage_ || !c_.refcounts->any(first, clusters)) return;
+  figures_.cut_off += clusters;
+  scan_.furthest = std::max(scan_.furthest, offset + (clusters << g_.cluster_bits));
+}
+
 // Uncompressed data in the image file. The part of a run that lies past the file's end can't be claimed.
 void TableScan::judge_allocated(std::uint64_t first, std::uint64_t count, const Sharing& sharing) {
   const std::uint64_t raw = word(first), offset = raw & format::offset_mask;
@@ -292,6 +322,7 @@ void TableScan::judge_allocated(std::uint64_t first, std::uint64_t count, const 
     f.expected = c_.size();
     report(f, Times::each);
     c_.claim_beyond(HostOffset(outside), ((count - inside) << g_.cluster_bits));
+    if (!unaligned) judge_cut_off(outside, count - inside);
   }
 
   const ClusterIndex cluster = g_.cluster(HostOffset(offset));
@@ -326,10 +357,14 @@ void TableScan::judge_copied(std::uint64_t first, std::uint64_t count, std::uint
     f.host = HostOffset(word(first + i) & format::offset_mask);
     f.expected = refcount;
     f.detail = copied ? "set" : "clear";
-    report(f, Times::once);
+    if (c_.refcounts->garbage(cluster + i)) {
+      Context::count(scan_.totals, f, 1);
+    } else {
+      report(f, Times::once);
+    }
     scan_.reports[0].l2_copied_errors += n;
   };
-  if (run && c_.refcounts->all_readable(cluster, count)) return wrong(0, count, *run);
+  if (run && c_.refcounts->all_sound(cluster, count)) return wrong(0, count, *run);
   for (std::uint64_t i = 0; i < count; ++i) {
     if (!c_.refcounts->readable(cluster + i)) continue;
     const std::uint64_t refcount = c_.refcounts->get(cluster + i);
@@ -348,7 +383,7 @@ void TableScan::judge_data_file(std::uint64_t first, std::uint64_t count) {
     report(f, Times::each);
   }
   const ClusterIndex cluster = g_.cluster(HostOffset(offset));
-  if (cluster.value + count <= c_.data_claims->clusters()) {
+  if (!no_table_ && cluster.value + count <= c_.data_claims->clusters()) {
     c_.data_claims->claim(cluster, count, references());
   }
   const std::uint64_t size = c_.data_file_size.value_or(~std::uint64_t{0});
@@ -395,6 +430,7 @@ void TableScan::judge_compressed(std::uint64_t index, const Sharing& sharing) {
     f.expected = c_.size();
     report(f, Times::each);
     ++figures_.l2.invalid;
+    if (!high) judge_cut_off(range.offset.value & ~(g_.cluster_size() - 1), 1);
     return c_.claim_beyond(range.offset, range.bytes);
   }
   ++figures_.compressed;
@@ -425,13 +461,21 @@ void TableScan::try_decompressing() {
       }
     });
   });
-  for (const std::uint64_t index : compressed_) {
-    const std::string& reason = scan_.tried[word(index)];
-    if (reason.empty()) continue;
-    Finding f = at(Code::compressed_payload, index, 1, word(index));
-    f.host = g_.compressed(word(index)).offset;
-    f.detail = reason;
-    report(f, Times::each);
+  std::erase_if(compressed_, [&](std::uint64_t index) { return scan_.tried[word(index)].empty(); });
+  if (compressed_.empty()) return;
+  // Every state that has the cluster, whichever claimed it.
+  for (const Table& table : group_.tables) {
+    if (table.l2.empty()) continue;
+    for (const image::L1Entry& e : table.entries) {
+      for (const std::uint64_t index : compressed_) {
+        if (key(table.l2.raw(index), 0) != key(word(index), 0)) continue;
+        Finding f = at(Code::compressed_payload, index, 1, word(index));
+        f.state = c_.result.states[e.state].snapshot;
+        f.host = g_.compressed(word(index)).offset;
+        f.detail = scan_.tried[word(index)];
+        report(f, Times::once);
+      }
+    }
   }
 }
 
@@ -461,44 +505,20 @@ void TableScan::finish() {
   scan_.repeated.push_back(std::move(visit));
 }
 
-// Figures of tables that are met again and again, by what they were when they were looked into.
-class RepeatedTables {
- public:
-  explicit RepeatedTables(Result& result) : result_(result) {}
-
-  void add(RepeatedVisit&& visit) {
-    Recorded& table = tables_[visit.key];
-    visit.recorded ? add_piece(table, *visit.recorded) : count_again(table, visit.states, visit.references);
+// Tables that are none share nothing with others: each is judged alone. Says which ones they are, if there are any.
+std::vector<bool> judge_no_tables(const Group& group, std::vector<TableScan>& tables, Scan& scan) {
+  std::vector<bool> none;
+  for (std::size_t t = 0; t < tables.size(); ++t) {
+    if (!tables[t].none()) continue;
+    none.resize(tables.size());
+    none[t] = true;
+    Sharing alone;
+    alone.add(group.tables[t]);
+    const std::uint64_t clusters = tables[t].judge_entries(group.begin, group.end, alone, tables[t]);
+    for (const image::L1Entry& e : group.tables[t].entries) scan.reports[e.state].new_entries += clusters;
   }
-
- private:
-  static void add_piece(Recorded& table, const Recorded& piece) {
-    for (const auto& [code, n] : piece.once) table.once[code] += n;
-    for (const auto& [code, n] : piece.each) table.each[code] += n;
-    table.totals += piece.totals;
-    table.figures += piece.figures;
-    table.totals.fragmented_clusters += table.fragments.add(piece.fragments);
-  }
-  void count_again(const Recorded& table, std::span<const std::uint32_t> states, std::uint64_t references) {
-    for (const auto& [code, n] : table.once) count(code, n, 1);
-    for (const auto& [code, n] : table.each) count(code, n, references);
-    result_.totals += table.totals;
-    for (const std::uint32_t state : states) result_.reports[state] += table.figures;
-    if (const auto copied = table.once.find(Code::l2_copied); copied != table.once.end()) {
-      result_.reports[0].l2_copied_errors += copied->second;
-    }
-  }
-  void count(Code code, std::uint64_t n, std::uint64_t times) {
-    Finding f;
-    f.code = code;
-    f.count = n;
-    Context::count(result_.totals, f, times);
-    result_.findings.add_unlisted(code, n);
-  }
-
-  Result& result_;
-  std::map<image::RepeatKey, Recorded> tables_;
-};
+  return none;
+}
 
 }  // namespace
 
@@ -512,8 +532,10 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
     if (table.visit != image::Visit::skipped) tables.back().judge_reading();
   }
   const Predecessors predecessors(group, context.walked_as);
-  SharedStretches(group).for_each(
-      [&](std::size_t table, std::uint64_t begin, std::uint64_t end, const Sharing& sharing, const Leaders& leaders) {
+  const std::vector<bool> none = judge_no_tables(group, tables, scan);
+  SharedStretches(group, none)
+      .for_each([&](std::size_t table, std::uint64_t begin, std::uint64_t end, const Sharing& sharing,
+                    const Leaders& leaders) {
         const std::uint64_t clusters = tables[table].judge_entries(begin, end, sharing, tables[leaders[table]]);
         for (const image::L1Entry& e : group.tables[table].entries) {
           const std::size_t before = predecessors.before(e.state);
@@ -523,18 +545,6 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
   for (TableScan& table : tables) {
     table.try_decompressing();
     table.finish();
-  }
-}
-
-// Snapshots never have an L1 table in common, but for a file that was made so: thousands of them are walked as one.
-void find_copies(Context& c) {
-  std::map<std::tuple<HostOffset, std::uint32_t, std::uint64_t, std::uint64_t>, std::uint32_t> first;
-  c.copies.assign(c.result.states.size(), 0);
-  for (std::uint32_t s = 0; s < c.copies.size(); ++s) {
-    const image::State& state = c.result.states[s];
-    const std::tuple l1(state.l1_offset, state.l1_size, state.disk_size, state.vm_state);
-    c.walked_as.push_back(s == 0 ? 0 : first.try_emplace(l1, s).first->second);
-    ++c.copies[c.walked_as.back()];
   }
 }
 
@@ -550,6 +560,8 @@ void scan_mapping(Context& context) {
       context.image, result.states, [&](const Group& group, Scan& scan) { scan_group(context, group, scan); },
       [&](Scan&& scan) {
         result.totals += scan.totals;
+        result.no_tables.insert(result.no_tables.end(), scan.no_tables.begin(), scan.no_tables.end());
+        context.furthest = std::max(context.furthest, scan.furthest);
         result.totals.fragmented_clusters += fragments.add(scan.fragments);
         result.findings.append(std::move(scan.findings));
         for (RepeatedVisit& visit : scan.repeated) repeated.add(std::move(visit));
@@ -577,6 +589,7 @@ void scan_mapping(Context& context) {
     result.reports[s] = result.reports[as];
     if (context.walked_as[s - 1] == as) result.reports[s].new_entries = 0;
   }
+  std::ranges::sort(result.no_tables);
   for (std::size_t s = 0; s < result.states.size(); ++s) {
     TableCounts& l1 = result.reports[s].l1;
     l1.unused = result.states[s].l1_size - l1.unaligned - l1.invalid - l1.used;

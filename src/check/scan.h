@@ -46,6 +46,7 @@ struct TableFragments {
 // What a table has come to that is met again and again, for all later visits.
 struct Recorded {
   std::map<Code, std::uint64_t> once, each;  // problems: of the table, of each L1 entry that names it
+  bool listed = true;                        // they are findings; else only totals
   Totals totals;                             // of the active tables
   StateReport figures;
   Fragments fragments;
@@ -69,6 +70,8 @@ struct Scan {
   std::uint64_t runs = 0;
   std::vector<RepeatedVisit> repeated;         // in the order of the walk
   std::map<std::uint64_t, std::string> tried;  // compressed entry -> why it can't be decompressed; empty: it can
+  std::vector<HostOffset> no_tables;
+  std::uint64_t furthest = 0;  // the end of what entries name behind the end of the file, where it was written once
 };
 
 // Judges one group. Called from several threads at once, each with a Scan of its own.

@@ -162,6 +162,7 @@ void Settler::settle_block(std::uint64_t block, Part& part) const {
                                                         : (std::uint64_t{1} << (end_ - cluster)) - 1;
     for (std::uint64_t rest = nonzero & ~inside; rest != 0; rest &= rest - 1) {
       const std::uint64_t lost = cluster + static_cast<unsigned>(std::countr_zero(rest));
+      if (refcounts_.garbage(ClusterIndex(lost))) continue;
       report(part, at(Code::refcount_past_end, lost, refcounts_.get(ClusterIndex(lost)), c_.size()));
     }
     if (inside == 0) continue;
@@ -241,6 +242,12 @@ void Settler::settle_cluster(std::uint64_t cluster, Part& part) const {
   const bool low = on_disk < expected;
   const Code code = low ? Code::refcount_low : Code::refcount_leak;
   ++(low ? part.refcounts.error : part.refcounts.leak);
+  // Counted as QEMU counts, but one cause is one finding.
+  const bool baseless = low && on_disk >= expected - std::min(expected, claims_.baseless.get(cluster));
+  if (baseless || refcounts_.garbage(ClusterIndex(cluster))) {
+    ++(low ? part.totals.corruptions : part.totals.leaks);
+    return;
+  }
   const Owner* owner = owner_of(cluster, part);
   const std::int32_t state = owner && !is_metadata(owner->kind) ? owner->state : no_state;
   if (part.findings.extend(code, state, cluster, on_disk, expected)) {

@@ -1,8 +1,11 @@
 #include "check/sharing.h"
 
 #include <algorithm>
+#include <map>
+#include <tuple>
 
 #include "base/wide.h"
+#include "check/context.h"
 
 namespace qd::check {
 namespace {
@@ -24,10 +27,10 @@ QD_WIDE std::uint64_t first_difference(const std::uint64_t* a, const std::uint64
 
 }  // namespace
 
-SharedStretches::SharedStretches(const image::Group& group)
+SharedStretches::SharedStretches(const image::Group& group, const std::vector<bool>& none)
     : group_(group), leaders_(group.tables.size(), nobody), next_(leaders_), sharing_(group.tables.size()) {
   for (std::size_t t = 0; t < group.tables.size(); ++t) {
-    if (!group.tables[t].l2.empty()) readable_.push_back(t);
+    if (!group.tables[t].l2.empty() && (none.empty() || !none[t])) readable_.push_back(t);
   }
   sorted_.resize(readable_.size());
 }
@@ -89,6 +92,18 @@ Predecessors::Predecessors(const image::Group& group, const std::vector<std::uin
     : walked_as_(walked_as), table_of_(walked_as.size(), nobody) {
   for (std::size_t t = 0; t < group.tables.size(); ++t) {
     for (const image::L1Entry& e : group.tables[t].entries) table_of_[e.state] = t;
+  }
+}
+
+// Snapshots never have an L1 table in common, but for a file that was made so: thousands of them are walked as one.
+void find_copies(Context& c) {
+  std::map<std::tuple<HostOffset, std::uint32_t, std::uint64_t, std::uint64_t>, std::uint32_t> first;
+  c.copies.assign(c.result.states.size(), 0);
+  for (std::uint32_t s = 0; s < c.copies.size(); ++s) {
+    const image::State& state = c.result.states[s];
+    const std::tuple l1(state.l1_offset, state.l1_size, state.disk_size, state.vm_state);
+    c.walked_as.push_back(s == 0 ? 0 : first.try_emplace(l1, s).first->second);
+    ++c.copies[c.walked_as.back()];
   }
 }
 

@@ -11,6 +11,8 @@
 
 namespace qd::check {
 
+struct Context;
+
 // The states that have the very same clusters in a stretch of entries.
 struct Sharing {
   bool claims = true;            // false for all tables but one of those that share: a cluster is claimed once
@@ -48,7 +50,8 @@ inline std::uint64_t key(std::uint64_t entry, std::uint64_t bitmap) {
 // Cuts a group into stretches of entries within which each table shares with the same others.
 class SharedStretches {
  public:
-  explicit SharedStretches(const image::Group& group);
+  // Tables that are `none` share with nobody, and are left out.
+  explicit SharedStretches(const image::Group& group, const std::vector<bool>& none = {});
 
   // Calls each(table number, begin, end, sharing, leaders) for every table that can be read.
   template <class Each>
@@ -99,5 +102,8 @@ class Predecessors {
   const std::vector<std::uint32_t>& walked_as_;
   std::vector<std::size_t> table_of_;  // by state
 };
+
+// Finds the states that are walked as one (Context::walked_as, copies).
+void find_copies(Context& context);
 
 }  // namespace qd::check

@@ -40,6 +40,9 @@ class Counter {
     if (!claims.suspect.any(first.value, count)) return;
     for (auto c = claims.suspect.next(first.value); c && *c < first.value + count; c = claims.suspect.next(*c + 1)) {
       if (!counted_already) claims.tally.add(*c, references);
+      // An L1 entry is right, though, if nobody else has the place that it names: the table was overwritten.
+      const bool baseless = owner.kind != OwnerKind::l2_table || claims.owned.test(*c) || claims.compressed.test(*c);
+      if (no_table_ && baseless) claims.baseless.add(*c, references);
       owner.cluster = ClusterIndex(*c);
       if (!garbage) into_.add(claims, owner);
     }
@@ -53,11 +56,14 @@ class Counter {
   static std::uint64_t references(const image::Table& table) { return table.references + table.skipped; }
 
   const Context& c_;
+  bool garbage_ = false, no_table_ = false;  // is the table at hand none?
   const format::Geometry& g_;
   Found& into_;
 };
 
 void Counter::count_table(const image::Group& group, const image::Table& table) {
+  no_table_ = c_.is_no_table(table);
+  garbage_ = no_table_ || c_.is_garbage(table);
   Owner owner;
   owner.kind = OwnerKind::l2_table;
   owner.state = c_.result.states[table.entries.front().state].snapshot;
@@ -65,7 +71,7 @@ void Counter::count_table(const image::Group& group, const image::Table& table) 
   owner.raw = table.entries.front().raw;
   if (group.begin == 0 && table.offset.value < c_.size()) {
     const bool unaligned = g_.offset_in_cluster(table.offset.value) != 0;
-    claim(*c_.claims, g_.cluster(table.offset), unaligned ? 2 : 1, table.references, owner, c_.is_garbage(table));
+    claim(*c_.claims, g_.cluster(table.offset), unaligned ? 2 : 1, table.references, owner, garbage_);
   }
   if (table.l2.empty()) return;
   image::for_runs(g_, table.l2, group.begin, group.end, [&](std::uint64_t first, std::uint64_t count) {
@@ -86,10 +92,10 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
     owner.l2_index = static_cast<std::uint32_t>(first);
     owner.raw = raw;
     const ClusterIndex begin = g_.cluster(range.offset), last = g_.cluster(range.offset + (range.bytes - 1));
-    if (table.skipped > 0 && !c_.is_garbage(table)) {  // the first walk counted those that it looked into
+    if (table.skipped > 0 && !garbage_) {  // the first walk counted those that it looked into
       for (ClusterIndex c = begin; c <= last; c = c + 1) c_.claims->tally.add(c.value, table.skipped);
     }
-    return claim(*c_.claims, begin, last - begin + 1, references(table), owner, c_.is_garbage(table));
+    return claim(*c_.claims, begin, last - begin + 1, references(table), owner, garbage_);
   }
   if (type != format::ClusterType::normal && type != format::ClusterType::zero_allocated) return;
 
@@ -101,7 +107,7 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
       !claims.suspect.any(begin.value, std::min(count + unaligned, claims.clusters() - begin.value))) {
     return;
   }
-  if (!unaligned && !c_.is_garbage(table)) {
+  if (!unaligned && !garbage_) {
     // Only the suspects among them, without a look at each of the others.
     const std::uint64_t inside = offset < c_.size() ? g_.clusters(c_.size() - offset) : 0;
     if (!g_.data_file) count = std::min(count, inside);
@@ -120,7 +126,7 @@ void Counter::count_run(const image::Table& table, Owner owner, std::uint64_t fi
     if (!g_.data_file && offset + (i << g_.cluster_bits) >= c_.size()) break;
     owner.l2_index = static_cast<std::uint32_t>(first + i);
     owner.raw = raw + (i << g_.cluster_bits);
-    claim(claims, begin + i, unaligned ? 2 : 1, references(table), owner, unaligned || c_.is_garbage(table));
+    claim(claims, begin + i, unaligned ? 2 : 1, references(table), owner, unaligned || garbage_);
   }
 }
 

@@ -116,12 +116,22 @@ Extensions parse_extensions(std::span<const std::byte> first_cluster, std::uint6
   Extensions result;
   to = std::min<std::uint64_t>(to, first_cluster.size());
   std::uint64_t at = from;
-  while (at + 8 <= to) {
+  while (at < to) {
     Extension extension;
+    extension.at = HostOffset(at);
+    if (at + 8 > to) {
+      result.truncated = true;
+      result.list.push_back(std::move(extension));
+      break;
+    }
     extension.type = load_big_endian<std::uint32_t>(first_cluster.data() + at);
     const std::uint64_t length = load_big_endian<std::uint32_t>(first_cluster.data() + at + 4);
-    if (extension.type == extension::end) break;
-    extension.at = HostOffset(at);
+    if (extension.type == extension::end) {
+      // QEMU looks at the length of every extension, this one's too.
+      if (length > to - at - 8) result.bad_end = extension.at;
+      result.end_length = length;
+      break;
+    }
     at += 8;
     if (length > to - at) {
       result.truncated = true;

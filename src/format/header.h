@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -84,7 +85,9 @@ struct Extension {
 
 struct Extensions {
   std::vector<Extension> list;
-  bool truncated = false;  // the last one says that it is longer than the space there is
+  bool truncated = false;  // the last one says that it is longer than the space there is, or has none for its length
+  std::optional<HostOffset> bad_end;  // the end marker, if its length goes past the space there is
+  std::uint64_t end_length = 0;       // of the end marker
   std::uint64_t end = 0;   // offset behind the last byte understood
 };
 

@@ -23,6 +23,10 @@ Result<Image> Image::open(std::unique_ptr<File> file, const Hints& hints) {
   image.header = format::parse_header(std::span(first).first(image.header_bytes_present));
 
   const format::Header& h = image.header;
+  // Whoever gives the cluster size knows that it is one.
+  const bool ours = h.magic == format::magic && h.version != 1;
+  if (!ours && !hints.cluster_bits) image.foreign = image::foreign(*image.file_);
+  if (image.foreign) return image;
   Geometry g;
   g.cluster_bits = hints.cluster_bits.value_or(h.cluster_bits);
   if (g.cluster_bits < 9 || g.cluster_bits > 21) return image;

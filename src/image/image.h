@@ -15,6 +15,7 @@
 #include "format/geometry.h"
 #include "format/header.h"
 #include "format/snapshot.h"
+#include "image/foreign.h"
 #include "io/file.h"
 
 namespace qd::image {
@@ -74,6 +75,7 @@ class Image {
   // The file ends within the header. QEMU opens a version 2 image all the same and takes what is missing for zeros.
   bool header_cut_off() const { return header.version != 2 && header_bytes_present < header_bytes_needed(); }
   format::Header header;
+  std::optional<Foreign> foreign;  // the file is something else, and nothing of it is read as a qcow2 image
   // Nothing where the header's cluster size is impossible: then no table can be read.
   std::optional<format::Geometry> geometry;
   bool refcounts_readable = false;  // refcount_order makes sense

@@ -48,6 +48,7 @@ class RefcountBlock {
   // Which of the 64 clusters from 64 * `word` on have a refcount other than zero, as bits.
   std::uint64_t nonzero(std::uint64_t word) const;
   bool all_zero() const { return kind_ == Kind::uniform && palette_[0] == 0; }
+  bool many_values() const { return kind_ > Kind::palette; }
 
  private:
   std::uint64_t look_up(std::uint64_t i) const;
@@ -71,11 +72,13 @@ class Refcounts {
   struct alignas(32) Entry {  // a power of two: to count them must not take a division
     std::uint64_t raw = 0;    // the refcount table's entry
     BlockState state = BlockState::absent;
+    bool garbage = false;  // it can be read, but holds something else
     const RefcountBlock* block = nullptr;
   };
 
   // Reads the refcount table and all its blocks. Blocks that can't be read are marked so.
   static Refcounts load(const Image& image);
+  void mark_garbage(std::uint64_t entry) { entries_[entry].garbage = true; }
 
   // The refcount on disk; 0 where there is no block. Meaningless where !readable(cluster).
   std::uint64_t get(ClusterIndex cluster) const {
@@ -98,12 +101,24 @@ class Refcounts {
     if (cluster.value >> block_bits_ >= entries_.size()) return ~std::uint64_t{0} - cluster.value;
     return block_mask_ + 1 - (cluster.value & block_mask_);
   }
-  bool all_readable(ClusterIndex first, std::uint64_t count) const {
+  // Is the block none, though it can be read? Then its values are QEMU's, and nobody else's.
+  bool garbage(ClusterIndex cluster) const {
+    const std::uint64_t i = cluster.value >> block_bits_;
+    return i < entries_.size() && entries_[i].garbage;
+  }
+  bool all_sound(ClusterIndex first, std::uint64_t count) const {
     const std::uint64_t end = std::min(first.value + count, std::uint64_t{entries_.size()} << block_bits_);
     for (std::uint64_t c = first.value; c < end; c = (c | block_mask_) + 1) {
-      if (!readable(ClusterIndex(c))) return false;
+      if (!readable(ClusterIndex(c)) || garbage(ClusterIndex(c))) return false;
     }
     return true;
+  }
+  // Has any of the clusters a refcount?
+  bool any(ClusterIndex first, std::uint64_t count) const {
+    const std::uint64_t i = first.value >> block_bits_;
+    if (i < entries_.size() && entries_[i].raw != 0 && !entries_[i].block) return true;  // nobody knows
+    const RunRefcount all = run(first, count);
+    return !all || *all != 0;
   }
 
   // Does entry i name a block that lies where a block can lie? Only then it counts as a reference.

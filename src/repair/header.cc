@@ -1,4 +1,5 @@
-// Single fields of the header: the compression type at the beginning of a repair, the marks at its end.
+// Single fields of the header: the extensions' end and the compression type at the beginning of a repair, the marks at
+// its end.
 #include "format/header.h"
 
 #include <fmt/core.h>
@@ -89,6 +90,9 @@ void mend_compression_type(Work& w) {
 }  // namespace
 
 void mend_header(Work& w) {
+  if (const auto end = w.image().extensions.bad_end) {
+    w.put64(Stage::point, *end, 0, Code::header_extension_end, "length of the header extensions' end marker set to 0");
+  }
   if (w.count(Code::header_compression_type) > 0 && w.image().header.version >= 3) mend_compression_type(w);
 }
 

@@ -163,7 +163,7 @@ bool RefcountMender::table_sound() {
 bool RefcountMender::block_sound(std::uint64_t b) {
   const auto& entries = refcounts_.entries();
   if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
-  return refcounts_.entry_in_order(b, w_.image().size()) && still_a_block(b) &&
+  return !entries[b].garbage && refcounts_.entry_in_order(b, w_.image().size()) && still_a_block(b) &&
          old_block(b).value + g_.cluster_size() <= w_.image().file().size();
 }
 
@@ -467,6 +467,7 @@ Code RefcountMender::reason_to_renew(std::uint64_t b) {
   if (entries[b].raw & format::reftable_reserved_mask) return Code::reftable_reserved;
   if (entries[b].state == image::BlockState::unaligned) return Code::reftable_unaligned;
   if (old_block(b).value >= w_.image().size()) return Code::reftable_past_end;
+  if (entries[b].garbage) return Code::refblock_garbage;
   return still_a_block(b) ? Code::refblock_truncated : Code::reftable_shared;
 }
 

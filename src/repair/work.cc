@@ -27,7 +27,7 @@ bool Work::look() {
   using enum check::Code;
   refcounts_in_doubt_ = count(refcount_low) + count(header_refcount_table) + count(reftable_reserved) +
                             count(reftable_unaligned) + count(reftable_past_end) + count(reftable_shared) +
-                            count(refblock_truncated) >
+                            count(refblock_truncated) + count(refblock_garbage) >
                         0;
   remember_disputes();
   remember_blocks();

@@ -165,7 +165,13 @@ void print_json(Output& out, const image::Image& image, const check::Result& res
   const unsigned state = static_cast<unsigned>(result.status());
   const Envelope envelope{image.file().path(), done.mode, check::status_name(result.status()), done.undo ? 0 : state};
   write_document(out, envelope, [&](Json& json) {
+    if (image.foreign) {
+      json.value("format", image.foreign->format);
+    } else if (image.header.magic == format::magic) {
+      json.value("format", "qcow2");
+    }
     json.value("verdict", verdict.text);
+    if (const std::uint64_t n = result.undecompressed(); n > 0) json.value("not-decompressed", n);
     write_totals(json, result.totals);
     write_image(json, image, result, done.mode == "info");
     if (!result.reports.empty()) {

@@ -42,7 +42,8 @@ void print_verdict(Output& out, const image::Image& image, const check::Result& 
   const advice::Verdict verdict = advice::judge(image, result);
   const Color color = color_of(result);
   const std::string border = paint(style, color, std::string(text_width - 2, '#')) + "\n";
-  std::string head = wrap(verdict.text, headline(result.status()) + ": ");
+  const std::string title = verdict.headline.empty() ? headline(result.status()) : verdict.headline;
+  std::string head = wrap(verdict.text, title + ": ");
   const std::size_t colon = head.find(':');
   head = paint(style, color, head.substr(0, colon)) + head.substr(colon);
 

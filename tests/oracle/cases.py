@@ -26,8 +26,8 @@ BEYOND_QEMU = ("healthy-many-clusters",)
 # What an image must have -> the damages that then can be done.
 DAMAGES = {
     "mapped": """l1-reserved l1-past-end l1-no-offset l1-entry-zeroed l1-zeroed l1-entry-garbage l1-garbage
-        l1-copied-flip l2-table-garbage refcount-zero refcount-zero=7 refcount-leak reftable-reserved reftable-past-end
-        reftable-empty-past-end reftable-zeroed reftable-dup reftable-garbage refblock-zeroed refblock-garbage
+        l1-copied-flip l2-table-garbage l2-table-text refcount-zero refcount-zero=7 refcount-leak reftable-reserved reftable-past-end
+        reftable-empty-past-end reftable-zeroed reftable-dup reftable-garbage refblock-zeroed refblock-garbage refblock-text
         truncate-cluster truncate-mid truncate-last truncate-l2 truncate-refblock garbage garbage=4000 zeros
         l1-on-metadata""",
     "data": """l2-reserved l2-past-end l2-entry-zeroed l2-table-zeroed l2-copied-flip l2-copied-flip=9""",
@@ -46,7 +46,7 @@ DAMAGES = {
     "v2 data": "l2-zero-v2",
     "v3 typical": """incompatible-bit autoclear-bit dirty-bit corrupt-bit header-length header-length=65600
         header-refcount-order compression-type compression-type=1 compression-bit data-file-bit raw-data-bit
-        extension-length""",
+        extension-length extension-end-length""",
     "typical": """header-short header-magic header-zeroed header-text header-ones header-version header-cluster-bits
         virtual-size virtual-size-large l1-size l1-size=0 l1-size=0x80000000 l1-offset-unaligned l1-offset-past-end
         reftable-offset-unaligned reftable-offset-past-end reftable-clusters reftable-clusters=0xffffffff

@@ -5,7 +5,8 @@
 
 The matrix stands in cases.py; the damages in tests/tools/damages. Where qemu-img ends its check, all eight totals must
 be equal, and so must the class of the status (good, leaks only, worse). We may be stricter only by errors that the
-damage announces. Where qemu-img gives up, we must find an error. A failing case is printed with the commands that show
+damage announces. Where qemu-img gives up, we must find an error, and what it doesn't even open has an exit code of 5 at
+least. A failing case is printed with the commands that show
 it; --keep FOLDER leaves the images of failing cases there.
 """
 
@@ -89,7 +90,10 @@ def run_case(job):
             return case, [f"the damage can't be done: {error!r}"], False
         try:
             theirs = qemu.check(qemu_opening(case), folder)
-            wrong = judge(case, announced, theirs, our_check(binary, folder))
+            ours = our_check(binary, folder)
+            wrong = judge(case, announced, theirs, ours)
+            if ours[0] < 5 and (refusal := qemu.refusal(folder)):
+                wrong.append(f"exits with {ours[0]}, and qemu-img info: {refusal}")
         except subprocess.TimeoutExpired as late:
             return case, [f"{late.cmd[0]} takes more than {qemu.TIMEOUT} seconds"], False
         if wrong and keep:

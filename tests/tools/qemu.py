@@ -40,6 +40,13 @@ def check(image, folder):
     return done.returncode, {key: report.get(key, 0) for key in TOTALS}
 
 
+def refusal(folder, name="image.qcow2"):
+    """Why QEMU doesn't open the image; nothing if it does. Without a key, or a look at the backing file."""
+    done = subprocess.run(["qemu-img", "info", "-f", "qcow2", name], cwd=folder, stdout=subprocess.DEVNULL,
+                          stderr=subprocess.PIPE, timeout=TIMEOUT, check=False)
+    return done.stderr.decode(errors="replace").strip() if done.returncode else None
+
+
 def convert(image, folder, target, *options):
     """(exit code, what it complained of) of a copy of what the guest reads to the raw file `target`."""
     done = subprocess.run(["qemu-img", "convert", "-O", "raw", *options, *image, target], cwd=folder,

@@ -79,7 +79,8 @@ TEST_F(Judge, NeverFreesLeaksWhileReferencesAreHidden) {
         l1_unreadable,         l1_truncated,          l1_reserved,          l1_unaligned,      l1_past_end,
         l1_no_offset,          l2_unreadable,         l2_truncated,         l2_reserved,       l2_unaligned,
         l2_past_end,           l2_bitmap_unallocated, snapshot_table,       snapshot_entry,    snapshot_extra_data,
-        snapshot_l1_unaligned, snapshot_l1_size,      snapshot_l1_past_end, snapshot_l1_short, cluster_reuse}) {
+        snapshot_l1_unaligned, snapshot_l1_size,      snapshot_l1_past_end, snapshot_l1_short, cluster_reuse,
+        l1_no_table,           image_truncated}) {
     EXPECT_EQ(hides(code), check::Hidden::data) << check::problem(code).name;
   }
 }
@@ -160,7 +161,7 @@ TEST_F(Judge, AFailingDiskIsCopiedAndNothingElse) {
 
 TEST_F(Judge, WhatAPersonMustDoIsSaid) {
   const Verdict v = judged(with({{Code::backing_missing, 1}}));
-  EXPECT_THAT(words(v), HasSubstr("backing.missing: Unallocated clusters"));
+  EXPECT_THAT(words(v), HasSubstr("backing.missing: QEMU can't open the image without it"));
   EXPECT_THAT(commands(v), IsEmpty());
 }
 

@@ -64,7 +64,7 @@ class Image {
   void put_tables(const std::vector<unsigned>& tables) {
     for (std::uint64_t i = 0; i < entries;) {
       const std::uint64_t count = std::min<std::uint64_t>(1 + random_() % 40, entries - i);
-      const std::uint64_t first = random_() % 16 ? 0 : some_entry(), step = random_() % 2 ? cluster : 0;
+      const std::uint64_t first = random_() % 16 ? 0 : some_entry(), step = random_() % 8 ? cluster : 0;
       for (const unsigned table : tables) {
         const std::uint64_t own = random_() % (first == 0 ? 64 : 4) ? first : some_entry();
         for (std::uint64_t k = 0; k < count; ++k)

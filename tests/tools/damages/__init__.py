@@ -49,6 +49,12 @@ def number(text, default=None):
     return int(text[:-1], 0) * units[text[-1]] if text[-1] in units else int(text, 0)
 
 
+def log_lines(size):
+    """What a guest's log may look like."""
+    line = b"[%5d.%06d] audit: backlog limit exceeded\n"
+    return b"".join(line % (i // 9, i * 7919 % 1000000) for i in range(size // 40 + 1))[:size]
+
+
 def apply(path, wanted, seed=0):
     """Does the damage `NAME` or `NAME=ARG` to the image; returns the codes of the problems it must show."""
     load_all()

@@ -10,7 +10,8 @@ from qcow2 import REFTABLE_MASK, Unsuitable, align
 # What may be found beside: whatever reaches over the end of the file. QEMU says nothing as long as it is by less than a
 # cluster.
 CUT = ["l1.truncated?", "l2.truncated?", "refblock.truncated?", "compressed.payload?", "snapshot.entry?",
-       "snapshot.table?", "bitmaps.directory?", "bitmap.table?", "bitmap.table-entry?", "header.crypt?"]
+       "snapshot.table?", "bitmaps.directory?", "bitmap.table?", "bitmap.table-entry?", "header.crypt?",
+       "image.truncated?"]
 
 
 @damage

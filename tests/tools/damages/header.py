@@ -3,7 +3,7 @@
 import struct
 
 import qcow2
-from damages import damage, number, pick
+from damages import damage, log_lines, number, pick
 from qcow2 import Unsuitable
 
 
@@ -37,8 +37,7 @@ def header_zeroed(image, rng, arg):
 @damage
 def header_text(image, rng, arg):
     """overwrite the first cluster with log lines of a guest"""
-    lines = b"".join(b"[%5d.%06d] audit: backlog limit exceeded\n" % (i // 9, i * 7919 % 1000000) for i in range(60000))
-    image.write(0, lines[:image.cluster_size])
+    image.write(0, log_lines(image.cluster_size))
     return ["header.magic"]
 
 
@@ -135,6 +134,14 @@ def extension_length(image, rng, arg):
     """let one header extension run past the first cluster"""
     image.put(pick(rng, image.extensions(), "header extension").at - 4, number(arg, image.cluster_size), 4)
     return ["header.extension"]
+
+
+@damage
+def extension_end_length(image, rng, arg):
+    """let the end marker of the header extensions claim ARG bytes (more than there are)"""
+    end = max([e.at + qcow2.align(len(e.data), 8) for e in image.extensions()] + [image.header_length])
+    image.put(end + 4, number(arg, image.cluster_size), 4)
+    return ["header.extension-end"]
 
 
 @damage

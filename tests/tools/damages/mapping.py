@@ -1,7 +1,7 @@
 """Damages of L1 and L2 tables, active ones. What makes clusters overlap is in overlaps.py."""
 
 import recount
-from damages import damage, number, pick
+from damages import damage, log_lines, number, pick
 from qcow2 import COPIED, OFFSET_MASK, ZERO, Unsuitable, align
 
 
@@ -154,7 +154,15 @@ def l2_table_garbage(image, rng, arg):
     """overwrite an L2 table with random bytes"""
     _, _, table = used_l1(image, rng)
     image.write(table, rng.randbytes(image.cluster_size - 16) + b"\x3f" * 16)
-    return ["l2.reserved"]
+    return ["l2.reserved|l1.no-table"]
+
+
+@damage
+def l2_table_text(image, rng, arg):
+    """overwrite an L2 table with log lines of a guest"""
+    _, _, table = used_l1(image, rng)
+    image.write(table, log_lines(image.cluster_size))
+    return ["l1.no-table"]
 
 
 @damage

@@ -119,7 +119,8 @@ def l1_on_metadata(image, rng, arg):
               if place and name not in ("l2", "snapshot-l2") and arg in (None, name)]
     name, place = pick(rng, places, f"metadata ({arg})")
     image.put(image.l1_at(l1_index), place | COPIED)
-    return ["cluster.on-metadata" if name == "l1" and not image.external_data else "metadata.overlap"]  # the L1 table refers to itself then
+    itself = name == "l1" and not image.external_data  # the L1 table refers to itself then
+    return [("cluster.on-metadata" if itself else "metadata.overlap") + "|l1.no-table"]
 
 
 @damage
@@ -128,7 +129,7 @@ def l1_on_data(image, rng, arg):
     l1_index, table = pick(rng, image.l2_tables(), "L2 table")
     others = [e for e in stored_here(image).entries("normal") if e.l1_index != l1_index]
     image.put(image.l1_at(l1_index), pick(rng, others, "data cluster of another L2 table").host | COPIED)
-    return ["cluster.on-metadata"]
+    return ["cluster.on-metadata|l1.no-table"]
 
 
 @damage

@@ -1,6 +1,6 @@
 """Damages of the refcount table and its blocks."""
 
-from damages import damage, number, pick
+from damages import damage, log_lines, number, pick
 from damages.mapping import far_away
 from damages.overlaps import point, stored_here
 from qcow2 import COPIED, REFTABLE_MASK, Unsuitable, align
@@ -162,6 +162,14 @@ def refblock_garbage(image, rng, arg):
     """overwrite a refcount block with random bytes"""
     _, entry = used_reftable(image, rng)
     image.write(entry & REFTABLE_MASK, rng.randbytes(image.cluster_size))
+
+
+@damage
+def refblock_text(image, rng, arg):
+    """overwrite a refcount block with log lines of a guest"""
+    _, entry = used_reftable(image, rng)
+    image.write(entry & REFTABLE_MASK, log_lines(image.cluster_size))
+    return ["refblock.garbage"] if image.refcount_bits >= 16 else []
 
 
 @damage

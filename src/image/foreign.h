@@ -1,0 +1,20 @@
+// What a file is that is no qcow2 image: told by its first bytes, or its last.
+#pragma once
+
+#include <optional>
+#include <string_view>
+
+#include "io/file.h"
+
+namespace qd::image {
+
+struct Foreign {
+  std::string_view format;  // for programs: "vmdk", "gzip", "raw", …
+  std::string_view what;    // in words: "a VMDK image"
+  bool image = false;       // another image format: qemu-img converts it
+};
+
+// Nothing where nothing is recognised, and where a qcow2 image lies behind what has overwritten its beginning.
+std::optional<Foreign> foreign(const File& file);
+
+}  // namespace qd::image
