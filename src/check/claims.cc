@@ -3,6 +3,7 @@
 namespace qd::check {
 
 void Tally::add(std::uint64_t cluster, std::uint64_t n) {
+  if (!any_.load(std::memory_order_relaxed)) any_.store(true, std::memory_order_relaxed);
   if (in_table_) return add_high(cluster, n);
   const unsigned shift = static_cast<unsigned>(cluster % per_word) * 2;
   const auto word = low_[cluster / per_word];
@@ -35,7 +36,7 @@ std::uint64_t Tally::high(std::uint64_t cluster) const {
   return found == high_.end() ? 0 : found->second;
 }
 
-std::uint64_t Tally::get(std::uint64_t cluster) const {
+std::uint64_t Tally::look_up(std::uint64_t cluster) const {
   if (in_table_) return high(cluster);
   std::uint64_t count = low_.read(cluster / per_word) >> (cluster % per_word * 2) & (low_base - 1);
   if (any_middle_.load(std::memory_order_acquire)) count += middle_.read(cluster) * low_base;

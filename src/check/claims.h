@@ -35,9 +35,11 @@ class Tally {
   explicit Tally(std::uint64_t clusters, bool in_table = false)
       : in_table_(in_table), low_(in_table ? 0 : clusters / per_word + 1), middle_(in_table ? 0 : clusters) {}
   void add(std::uint64_t cluster, std::uint64_t n);
-  std::uint64_t get(std::uint64_t cluster) const;
+  std::uint64_t get(std::uint64_t cluster) const { return any_.load(std::memory_order_relaxed) ? look_up(cluster) : 0; }
 
  private:
+  std::uint64_t look_up(std::uint64_t cluster) const;
+
   static constexpr std::uint64_t low_base = 4, middle_base = 256, per_word = 32;
   void add_high(std::uint64_t cluster, std::uint64_t n);
   std::uint64_t high(std::uint64_t cluster) const;
@@ -45,7 +47,7 @@ class Tally {
   const bool in_table_;
   LazyArray<std::uint64_t> low_;
   LazyArray<std::uint8_t> middle_;
-  std::atomic<bool> any_middle_ = false, any_high_ = false;
+  std::atomic<bool> any_ = false, any_middle_ = false, any_high_ = false;
   mutable std::mutex mutex_;
   std::unordered_map<std::uint64_t, std::uint64_t> high_;
 };
