@@ -241,13 +241,10 @@ void Salvage::mend() {
       return write();
     }
     w_.lost_something();
-    if (!w_.wanted.force) {
-      return w_.refuse(Code::snapshot_table,
-                       fmt::format("the snapshot table stays as it is: what lies at 0x{:x} is none, and none "
-                                   "was found elsewhere. --force removes it",
-                                   header_.snapshots_offset));
-    }
-    return write();
+    return w_.refuse(Code::snapshot_table,
+                     fmt::format("the snapshot table stays as it is: what lies at 0x{:x} is none, and none "
+                                 "was found elsewhere",
+                                 header_.snapshots_offset));
   }
   for (const format::Snapshot& s : table.entries) {
     Entry e = read_snapshot(w_, s);

@@ -3,7 +3,8 @@
 
     run.py CRASH-TESTS [NAME…]      NAME: a folder of tests/images, or a pattern such as 'snapshot.*'
 
-Images of more than 8 MiB are left out, and those that take long to make and damage nothing that others don't.
+Images of more than 8 MiB are left out, those that take long to make and damage nothing that others
+don't, and one in which the guest reads refcounts.
 """
 
 import argparse
@@ -22,6 +23,8 @@ sys.path.insert(0, os.path.join(HERE, "..", "tools"))
 import mkimage  # noqa: E402
 
 LARGEST = 8 << 20
+# What the guest reads through it are refcounts, and these a repair changes.
+UNSTABLE = {"l1.no-table-refblock"}
 SLOW = {"healthy-luks", "healthy-luks-512"}  # LUKS keys are made to cost time
 TIMEOUT = 120
 
@@ -53,7 +56,7 @@ def main():
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     program, start = os.path.abspath(options.program), time.monotonic()
-    names = sorted(n for n in os.listdir(IMAGES) if os.path.exists(os.path.join(IMAGES, n, "recipe")) and n not in SLOW)
+    names = sorted(n for n in os.listdir(IMAGES) if os.path.exists(os.path.join(IMAGES, n, "recipe")) and n not in SLOW | UNSTABLE)
     names = [n for n in names if not options.names or any(fnmatch.fnmatch(n, p) for p in options.names)]
     images = large = failed = 0
     sums = [0] * 4

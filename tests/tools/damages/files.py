@@ -86,14 +86,14 @@ def garbage(image, rng, arg):
     size = number(arg, 64)
     image.write(rng.randrange(image.header_length, max(image.length - size, image.header_length + 1)),
                 rng.randbytes(size))
-    return ["compressed.payload?", "l2.lost?"]
+    return ["compressed.payload?", "l2.lost?", "refblock.garbage?"]
 
 
 @damage
 def zeros(image, rng, arg):
     """overwrite ARG (4096) bytes somewhere behind the first cluster with zeros"""
     image.write(rng.randrange(image.cluster_size, image.length), bytes(number(arg, 4096)))
-    return ["compressed.payload?", "l2.lost?"]
+    return ["compressed.payload?", "l2.lost?", "refblock.garbage?"]
 
 
 def data_file(image):

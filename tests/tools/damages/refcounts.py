@@ -162,6 +162,7 @@ def refblock_garbage(image, rng, arg):
     """overwrite a refcount block with random bytes"""
     _, entry = used_reftable(image, rng)
     image.write(entry & REFTABLE_MASK, rng.randbytes(image.cluster_size))
+    return ["refblock.garbage?"]
 
 
 @damage
