@@ -2,17 +2,12 @@
 
 #include <algorithm>
 
-#include "base/endian.h"
-
 namespace qd::advice {
 
 using check::Code;
 
 std::vector<std::uint64_t> read_words(const image::Image& image, HostOffset at, std::uint64_t count) {
-  std::vector<std::uint64_t> words(count);
-  if (!image.file().read(at.value, std::as_writable_bytes(std::span(words)))) return {};
-  for (std::uint64_t& word : words) word = from_big_endian(word);
-  return words;
+  return image::read_words(image.file(), at, count).value_or(std::vector<std::uint64_t>());
 }
 
 bool reads_as_l2_table(const image::Image& image, const check::Result& result,

@@ -1,10 +1,11 @@
 #include "advice/search.h"
 
 #include <algorithm>
+#include <array>
 
 #include "advice/orphans.h"
 #include "base/checked.h"
-#include "base/endian.h"
+#include "image/refcounts.h"
 
 namespace qd::advice {
 namespace {
@@ -15,15 +16,10 @@ bool aligned(std::uint64_t offset, unsigned cluster_bits) { return (offset & ((1
 
 // The refcount of a cluster that the block at `block` counts.
 std::uint64_t refcount(const image::Image& image, HostOffset block, unsigned order, std::uint64_t cluster) {
-  const std::uint64_t bit = cluster << order, width = 1ULL << order;
-  const auto words = read_words(image, block + bit / 64 * 8, 1);
-  if (words.empty()) return 0;
-  // Numbers of a byte and more stand in the order of the file, smaller ones in a byte from its low end.
-  const std::uint64_t inside = bit % 64;
-  if (order == 6) return words[0];
-  const std::uint64_t mask = (1ULL << width) - 1;
-  if (order >= 3) return words[0] >> (64 - width - inside) & mask;
-  return words[0] >> (56 - inside / 8 * 8 + inside % 8) & mask;
+  std::array<std::byte, 8> bytes{};
+  const std::uint64_t each = 64 >> order;  // entries
+  if (!image.file().read(block.value + cluster / each * bytes.size(), bytes)) return 0;
+  return image::refcount_entry(bytes.data(), cluster % each, order);
 }
 
 }  // namespace

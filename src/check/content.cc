@@ -72,10 +72,8 @@ bool is_no_table(const Context& c, const image::Table& table) {
   if (piece.size() == whole) return mostly_impossible(c.image, piece);
   const auto known = c.cut_tables.find(table.offset.value);
   if (known != c.cut_tables.end()) return known->second;
-  std::vector<std::uint64_t> words(whole);
-  const bool read = c.image.file().read(table.offset.value, std::as_writable_bytes(std::span(words))).has_value();
-  for (std::uint64_t& word : words) word = from_big_endian(word);
-  const bool none = read && mostly_impossible(c.image, words);
+  const auto words = image::read_words(c.image.file(), table.offset, whole);
+  const bool none = words && mostly_impossible(c.image, *words);
   c.cut_tables.emplace(table.offset.value, none);
   return none;
 }

@@ -89,10 +89,6 @@ struct Context {
   bool is_garbage(const image::Table& table) const {
     return table.offset.value == 0 || geometry().offset_in_cluster(table.offset.value) != 0;
   }
-  // Or to something that the scan has found to be no table?
-  bool is_no_table(const image::Table& table) const {
-    return std::ranges::binary_search(result.no_tables, table.offset);
-  }
 };
 
 }  // namespace qd::check

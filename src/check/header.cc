@@ -35,17 +35,15 @@ std::string looks_like(const Context& c) {
   std::array<std::byte, 512> start{};
   if (!c.image.file().read(0, start)) return {};
   if (std::ranges::all_of(start, [](std::byte b) { return b == std::byte{0}; })) return "; it begins with zeros";
-  const std::string_view text(reinterpret_cast<const char*>(start.data()), start.size());
-  if (const auto format = image::foreign_format(text)) return fmt::format("; it looks like a {} image", *format);
-  if (text.substr(510) == "\x55\xaa") return "; it looks like a raw disk with a boot sector";
-  return {};
+  const auto found = image::looks_like(c.image.file());
+  return found ? fmt::format("; it looks like {}", found->what) : "";
 }
 
 void check_magic(Context& c) {
   const Header& h = c.image.header;
   const std::uint64_t present = c.image.header_bytes_present, needed = c.image.header_bytes_needed();
   if (present < needed) c.report(value(Code::header_short, present, needed));
-  if (present >= 4 && (h.magic != format::magic || c.image.foreign)) {
+  if (present >= 4 && !c.image.ours()) {
     Finding f = value(Code::header_magic, h.magic, format::magic);
     f.detail = looks_like(c);
     c.report(f);
@@ -213,8 +211,7 @@ void check_tables(Context& c) {
 void check_header(Context& c) {
   const Header& h = c.image.header;
   check_magic(c);
-  const bool foreign = h.magic != format::magic || c.image.foreign;
-  if ((foreign && !c.image.geometry) || c.image.header_cut_off()) return;  // no field here is worth a word
+  if ((!c.image.ours() && !c.image.geometry) || c.image.header_cut_off()) return;  // no field here is worth a word
   if (h.version < 2 || h.version > 3) c.report(value(Code::header_version, h.version));
   if (h.cluster_bits < 9 || h.cluster_bits > 21) c.report(value(Code::header_cluster_bits, h.cluster_bits));
   if (!c.image.geometry) return;

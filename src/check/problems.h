@@ -14,8 +14,8 @@ namespace qd::check {
 enum class Code : std::uint8_t {
   header_short, header_magic, header_version, header_cluster_bits, header_length, header_refcount_order,
   header_incompatible, header_autoclear, header_compression_type, header_subclusters, header_extension,
-  header_extension_end, header_backing_name, header_virtual_size, header_l1_size, header_l1_offset, header_refcount_table,
-  header_data_file, header_crypt, header_dirty, header_corrupt,
+  header_extension_end, header_backing_name, header_virtual_size, header_l1_size, header_l1_offset,
+  header_refcount_table, header_data_file, header_crypt, header_dirty, header_corrupt,
   image_in_use, image_truncated,
   backing_missing, backing_loop, backing_elsewhere, backing_size, backing_format,
   data_file_missing, data_file_elsewhere, data_file_past_end, data_file_not_identity, data_file_reuse,

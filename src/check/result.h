@@ -2,6 +2,7 @@
 // renderer.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -117,6 +118,8 @@ struct Result {
   Status status() const { return findings.status(); }
   // Has the state at that place of the list entries that lead nowhere, or damage that hides what they refer to?
   bool damaged(std::size_t state) const;
+  // Do L1 entries name that place, and it holds something else than a table?
+  bool is_no_table(HostOffset at) const { return std::ranges::binary_search(no_tables, at); }
   // Compressed clusters, of all states, that were not tried (without -c).
   std::uint64_t undecompressed() const;
   // Who holds a suspect cluster; empty if too many were found to keep them all.

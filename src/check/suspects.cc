@@ -62,7 +62,7 @@ class Counter {
 };
 
 void Counter::count_table(const image::Group& group, const image::Table& table) {
-  no_table_ = c_.is_no_table(table);
+  no_table_ = c_.result.is_no_table(table.offset);
   garbage_ = no_table_ || c_.is_garbage(table);
   Owner owner;
   owner.kind = OwnerKind::l2_table;

@@ -53,15 +53,6 @@ std::string_view elsewhere(const std::string& from, std::string_view name, const
   return way.empty() || *way.begin() == ".." ? "outside the image's folder" : "";
 }
 
-std::optional<std::string_view> foreign_format(std::string_view start) {
-  if (start.starts_with("KDMV") || start.starts_with("# Disk Desc")) return "VMDK";
-  if (start.starts_with("conectix")) return "VHD";
-  if (start.starts_with("vhdxfile")) return "VHDX";
-  if (start.starts_with("QED")) return "QED";
-  if (start.substr(0, 64).find("VirtualBox") != start.npos) return "VDI";
-  return std::nullopt;
-}
-
 Chain open_chain(const Image& top) {
   Chain chain;
   std::set<FileId> seen;
@@ -87,13 +78,12 @@ Chain open_chain(const Image& top) {
       break;
     }
     const std::uint64_t bytes = (*file)->size();
-    std::string start(512, '\0');
-    if ((*file)->read(0, std::as_writable_bytes(std::span(start)))) link.foreign = foreign_format(start);
     auto image = Image::open(std::move(*file));
     if (!image) {
       link.error = image.error().message;
       break;
     }
+    if (image->foreign && image->foreign->image) link.foreign = image->foreign->what;
     const bool qcow2 = image->header.magic == format::magic && format != "raw";
     if (qcow2 && !can_be_opened(*image)) {
       link.error = "its header is damaged";

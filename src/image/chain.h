@@ -16,7 +16,7 @@ struct Link {
   std::string path;                            // as it resolves
   std::optional<std::string> recorded_format;  // what the image above says it is
   std::string real_format;                     // "qcow2" or "raw"
-  std::optional<std::string_view> foreign;     // what it looks like, where QEMU knows it as neither
+  std::string_view foreign;                    // "a VMDK image", where it looks like neither
   std::uint64_t disk_bytes = 0;                // of its virtual disk
   bool loop = false;                           // this file is in the chain already; nothing was opened
   std::string error;                           // why it can't be opened; empty if it could, or was not tried
@@ -27,9 +27,6 @@ struct Link {
 struct Chain {
   std::vector<Link> links;
 };
-
-// The name of another image format that a file begins like: "VMDK", "VHD", …
-std::optional<std::string_view> foreign_format(std::string_view first_bytes);
 
 // Follows the chain to its end, to the first file that can't be opened, or to a loop.
 Chain open_chain(const Image& top);

@@ -88,16 +88,20 @@ bool hides_qcow2(const File& file) {
 
 }  // namespace
 
-std::optional<Foreign> foreign(const File& file) {
-  if (is_qcow1(file)) return Foreign{"qcow", "an image of the first version of qcow", true};
+std::optional<Foreign> looks_like(const File& file) {
   for (const Signature& s : signatures) {
     if (s.from_end && file.size() < s.offset) continue;
     const std::uint64_t at = s.from_end ? file.size() - s.offset : s.offset;
     if (at + s.bytes.size() > file.size() || bytes_at(file, at, s.bytes.size()) != s.bytes) continue;
-    if (hides_qcow2(file)) return std::nullopt;
     return s.foreign;
   }
   return std::nullopt;
+}
+
+std::optional<Foreign> foreign(const File& file) {
+  if (is_qcow1(file)) return Foreign{"qcow", "an image of the first version of qcow", true};
+  const auto found = looks_like(file);
+  return found && hides_qcow2(file) ? std::nullopt : found;
 }
 
 }  // namespace qd::image

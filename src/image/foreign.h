@@ -14,7 +14,10 @@ struct Foreign {
   bool image = false;       // another image format: qemu-img converts it
 };
 
-// Nothing where nothing is recognised, and where a qcow2 image lies behind what has overwritten its beginning.
+// What the file's first bytes, or its last, look like; nothing where nothing is recognised.
+std::optional<Foreign> looks_like(const File& file);
+
+// The same, and nothing where a qcow2 image lies behind what has overwritten its beginning.
 std::optional<Foreign> foreign(const File& file);
 
 }  // namespace qd::image

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "base/endian.h"
 
 namespace qd::image {
 
@@ -248,6 +249,15 @@ void Image::read_directory(Bitmaps& into) const {
   if (into.entries.size() != extension.count.get()) {
     stop(at, fmt::format("it has {} entries, the header promises {}", into.entries.size(), extension.count.get()));
   }
+}
+
+Result<std::vector<std::uint64_t>> read_words(const File& file, HostOffset at, std::uint64_t count) {
+  std::vector<std::uint64_t> words(count);
+  if (auto done = file.read(at.value, std::as_writable_bytes(std::span(words))); !done) {
+    return tl::unexpected(done.error());
+  }
+  for (std::uint64_t& word : words) word = from_big_endian(word);
+  return words;
 }
 
 }  // namespace qd::image

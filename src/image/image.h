@@ -75,6 +75,8 @@ class Image {
   // The file ends within the header. QEMU opens a version 2 image all the same and takes what is missing for zeros.
   bool header_cut_off() const { return header.version != 2 && header_bytes_present < header_bytes_needed(); }
   format::Header header;
+  // It begins as a qcow2 image does.
+  bool ours() const { return !foreign && header.magic == format::magic; }
   std::optional<Foreign> foreign;  // the file is something else, and nothing of it is read as a qcow2 image
   // Nothing where the header's cluster size is impossible: then no table can be read.
   std::optional<format::Geometry> geometry;
@@ -102,5 +104,8 @@ class Image {
   std::unique_ptr<File> file_;
   std::uint64_t size_ = 0;
 };
+
+// `count` words at a place, in the machine's byte order; zeros behind the file's end.
+Result<std::vector<std::uint64_t>> read_words(const File& file, HostOffset at, std::uint64_t count);
 
 }  // namespace qd::image

@@ -26,7 +26,20 @@ std::uint64_t narrow_entry(const std::byte* raw, std::uint64_t i, unsigned order
   return static_cast<unsigned>(raw[bit / 8]) >> (bit % 8) & ((1u << (1u << order)) - 1);
 }
 
-std::uint64_t entry(const std::byte* raw, std::uint64_t i, unsigned order) {
+// One value throughout? Then the block equals itself shifted by one entry.
+bool is_uniform(std::span<const std::byte> raw, unsigned order) {
+  if (order >= 3) {
+    const std::size_t width = std::size_t{1} << (order - 3);
+    return std::memcmp(raw.data(), raw.data() + width, raw.size() - width) == 0;
+  }
+  const auto first = static_cast<unsigned>(raw[0]), most = (1u << (1u << order)) - 1;
+  if (first != (first & most) * (0xff / most)) return false;  // the byte's own entries differ
+  return std::memcmp(raw.data(), raw.data() + 1, raw.size() - 1) == 0;
+}
+
+}  // namespace
+
+std::uint64_t refcount_entry(const std::byte* raw, std::uint64_t i, unsigned order) {
   switch (order) {
     case 3:
       return static_cast<unsigned>(raw[i]);
@@ -41,22 +54,9 @@ std::uint64_t entry(const std::byte* raw, std::uint64_t i, unsigned order) {
   }
 }
 
-// One value throughout? Then the block equals itself shifted by one entry.
-bool is_uniform(std::span<const std::byte> raw, unsigned order) {
-  if (order >= 3) {
-    const std::size_t width = std::size_t{1} << (order - 3);
-    return std::memcmp(raw.data(), raw.data() + width, raw.size() - width) == 0;
-  }
-  const auto first = static_cast<unsigned>(raw[0]), most = (1u << (1u << order)) - 1;
-  if (first != (first & most) * (0xff / most)) return false;  // the byte's own entries differ
-  return std::memcmp(raw.data(), raw.data() + 1, raw.size() - 1) == 0;
-}
-
-}  // namespace
-
 RefcountBlock::RefcountBlock(std::span<const std::byte> raw, unsigned order, std::uint64_t entries) {
   if (is_uniform(raw, order)) {
-    palette_[0] = entry(raw.data(), 0, order);
+    palette_[0] = refcount_entry(raw.data(), 0, order);
   } else {
     load(raw, order, entries);
   }

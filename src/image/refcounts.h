@@ -34,6 +34,9 @@ class RunRefcount {
   bool known_ = false;
 };
 
+// Entry i of the refcount block that begins at `raw`. `order`: the width of an entry (bits = 1 << order).
+std::uint64_t refcount_entry(const std::byte* raw, std::uint64_t i, unsigned order);
+
 class RefcountBlock {
  public:
   // `raw`: the block's bytes, `order`: the width of an entry (bits = 1 << order).

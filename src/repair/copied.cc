@@ -115,7 +115,7 @@ void CopiedMender::mend_table(const image::Group& group, const image::Table& tab
 // A table that something else lies on, or that is none, isn't written to, nor is the L1 entry that names it.
 void CopiedMender::mend_group(const image::Group& group, Mended& into) const {
   for (const image::Table& table : group.tables) {
-    if (table.l2.empty() || std::ranges::binary_search(w_.result().no_tables, table.offset)) continue;
+    if (table.l2.empty() || w_.result().is_no_table(table.offset)) continue;
     mend_l1(group, table, into);
     const bool active = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
     const bool whole = table.offset.value != 0 && g_.offset_in_cluster(table.offset.value) == 0 &&

@@ -174,10 +174,9 @@ std::uint64_t Work::read64(HostOffset at) { return load_big_endian<std::uint64_t
 
 std::vector<std::uint64_t> Work::read_words(HostOffset at, std::uint64_t bytes) {
   bytes = std::min(bytes, image_->size() - std::min(image_->size(), at.value));
-  std::vector<std::uint64_t> words(bytes / sizeof(be64));
-  if (auto done = image_->file().read(at.value, std::as_writable_bytes(std::span(words))); !done) fail(done.error());
-  for (std::uint64_t& word : words) word = from_big_endian(word);
-  return words;
+  auto words = image::read_words(image_->file(), at, bytes / sizeof(be64));
+  if (!words) fail(words.error());
+  return words ? std::move(*words) : std::vector<std::uint64_t>();
 }
 
 const image::TableLook& Work::l1_look(std::int32_t snapshot) {

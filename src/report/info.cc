@@ -135,7 +135,7 @@ void print_check_line(Output& out, const image::Image& image, const check::Resul
 
 void print_info(Output& out, const image::Image& image, const check::Result& result, const Style&) {
   print_files(out, image);
-  const bool foreign = image.foreign || (image.header.magic != format::magic && !image.geometry);
+  const bool foreign = !image.ours() && !image.geometry;
   if (foreign || image.header_bytes_present < format::header_bytes_v2) return print_check_line(out, image, result);
   print_shape(out, image);
   print_data_file(out, image);

@@ -167,7 +167,7 @@ void print_json(Output& out, const image::Image& image, const check::Result& res
   write_document(out, envelope, [&](Json& json) {
     if (image.foreign) {
       json.value("format", image.foreign->format);
-    } else if (image.header.magic == format::magic) {
+    } else if (image.ours()) {
       json.value("format", "qcow2");
     }
     json.value("verdict", verdict.text);

@@ -45,7 +45,7 @@ std::string bitmap_flags(const format::Bitmap& bitmap) {
 void print_header_lines(Output& out, const image::Image& image) {
   const format::Header& h = image.header;
   out.print("magic: 0x{:08x}\n", h.magic);
-  const bool foreign = image.foreign || (h.magic != format::magic && !image.geometry);
+  const bool foreign = !image.ours() && !image.geometry;
   if (foreign || image.header_bytes_present < format::header_bytes_v2) {
     // Whatever stands where the fields would be means nothing.
     out.print("file_size: {}\ndisk_size: {}\n", size_text(image.file().size()),
