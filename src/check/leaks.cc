@@ -69,6 +69,7 @@ class LeakJudge {
   void judge_tables();
   void judge_counts();
   void report_lost(ClusterIndex cluster, const Reading& reading);
+  bool snapshots_unread() const;
   bool names_others() const;
   void suspect(std::string evidence);
   void place();
@@ -266,7 +267,7 @@ void LeakJudge::judge_tables() {
   for (const auto& [cluster, reading] : tables_) {
     // No state names a table twice: a refcount beyond their number is a wrong one, and proves nothing.
     const bool counted = result_.disk_refcounts->get(cluster) <= result_.states.size();
-    if (reading.like == Likeness::l2_table && reading.left * 2 >= reading.entries && counted) {
+    if (reading.like == Likeness::l2_table && reading.left * 2 >= reading.entries && counted && !snapshots_unread()) {
       report_lost(cluster, reading);
     }
   }
@@ -280,6 +281,13 @@ void LeakJudge::judge_tables() {
                                 like == Likeness::l1_table   ? "a lost snapshot's L1 table"
                                 : like == Likeness::l2_table ? "a lost L2 table"
                                                              : "a lost L2 table, or a bitmap's table");
+}
+
+// Then a table that nothing names is theirs as likely as not, and that they can't be read is said already.
+bool LeakJudge::snapshots_unread() const {
+  return std::ranges::any_of(problems(), [&](const Problem& row) {
+    return row.status == Status::snapshot && hides(row.code) == Hidden::data && count(row.code) > 0;
+  });
 }
 
 // QEMU counts these clusters as leaks, and so do the totals; but a disk, or a part of it, is gone.

@@ -93,6 +93,7 @@ class RefcountMender {
   std::uint64_t mended(std::uint64_t cluster, std::uint64_t before) const;
   void note(MendedBlock& into, std::uint64_t cluster, std::uint64_t before, std::uint64_t after) const;
   void mend_block(std::uint64_t b, MendedBlock& into) const;
+  bool known(std::uint64_t cluster) const;
   bool holds_something(std::uint64_t cluster, std::uint64_t& data) const;
   bool holds_orphans(std::uint64_t b) const;
   void make_block(std::uint64_t b, MendedBlock& into) const;
@@ -366,12 +367,17 @@ void RefcountMender::mend_block(std::uint64_t b, MendedBlock& into) const {
   for (std::uint64_t i = 0; i < entries; ++i) {
     const std::uint64_t before = block.get(i);
     std::uint64_t after = mended(first + i, before);
-    if (lost && after == 0) after = holds_something(first + i, data);
+    if (lost && after == 0 && !known(first + i)) after = holds_something(first + i, data);
     if (before == after) continue;
     note(into, first + i, before, after);
     encode(into.final, i, g_.refcount_order, after);
     if (after > before) encode(into.risen, i, g_.refcount_order, after);
   }
+}
+
+// What was there has moved, or went on purpose.
+bool RefcountMender::known(std::uint64_t cluster) const {
+  return retired_.contains(cluster) || w_.released(cluster) > 0 || w_.let_go(ClusterIndex(cluster)) > 0;
 }
 
 // Does the file hold anything but zeros in this cluster? `data`: a place from which on it stores something.
@@ -397,7 +403,7 @@ void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
   into.final.resize(g_.cluster_size());
   for (std::uint64_t i = 0; i < entries; ++i) {
     std::uint64_t value = old ? mended(first + i, old->get(i)) : references(first + i);
-    if (value == 0 && keep_orphans_ && !retired_.contains(first + i)) value = holds_something(first + i, data);
+    if (value == 0 && keep_orphans_ && !known(first + i)) value = holds_something(first + i, data);
     into.used += value != 0;
     encode(into.final, i, g_.refcount_order, value);
   }
