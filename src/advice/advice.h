@@ -32,7 +32,8 @@ struct Verdict {
   std::vector<Advice> advice;  // in the order in which to follow it: what loses nothing first
 };
 
-Verdict judge(const image::Image& image, const check::Result& result);
+// `advice`: looking for what to do takes checks of the image as it would be, and plans of repairs.
+Verdict judge(const image::Image& image, const check::Result& result, bool advice = true);
 // The sentence alone.
 std::string judge_briefly(const image::Image& image, const check::Result& result);
 

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "advice/orphans.h"
 #include "advice/trial.h"
 
 namespace qd::advice {
@@ -15,12 +16,27 @@ struct Evidence {
   std::string why;  // a clause
 };
 
+// What all finders look at.
+class Clues {
+ public:
+  Clues(const image::Image& image_, const check::Result& result_)
+      : image(image_), result(result_), trial(image_, result_) {}
+  const Orphans& orphans();  // looked for when first asked for
+
+  const image::Image& image;
+  const check::Result& result;
+  Trial trial;
+
+ private:
+  std::optional<Orphans> orphans_;
+};
+
 // A field of the header: from the tables, the snapshots and its other fields.
-std::optional<Evidence> header_evidence(const image::Image& image, const check::Result& result, Trial& trial);
+std::optional<Evidence> header_evidence(Clues& clues);
 // An L1 entry: from an L2 table that nothing names.
-std::optional<Evidence> l1_evidence(const image::Image& image, const check::Result& result, Trial& trial);
+std::optional<Evidence> l1_evidence(Clues& clues);
 // An L2 entry: from its neighbours, and a cluster that nothing names.
-std::optional<Evidence> l2_evidence(const image::Image& image, const check::Result& result, Trial& trial);
+std::optional<Evidence> l2_evidence(Clues& clues);
 
 // The first of these.
 std::optional<Evidence> find_evidence(const image::Image& image, const check::Result& result);

@@ -20,8 +20,13 @@ using check::Code;
 
 class HeaderFinder {
  public:
-  HeaderFinder(const image::Image& image, const check::Result& result, Trial& trial)
-      : image_(image), result_(result), trial_(trial), h_(image.header), damaged_(errors(result) > 0) {}
+  explicit HeaderFinder(Clues& clues)
+      : clues_(clues),
+        image_(clues.image),
+        result_(clues.result),
+        trial_(clues.trial),
+        h_(clues.image.header),
+        damaged_(errors(clues.result) > 0) {}
   std::optional<Evidence> find();
 
  private:
@@ -44,6 +49,7 @@ class HeaderFinder {
   std::optional<Evidence> snapshots();
   std::optional<Evidence> whole();
 
+  Clues& clues_;
   const image::Image& image_;
   const check::Result& result_;
   Trial& trial_;
@@ -57,9 +63,7 @@ bool HeaderFinder::garbage() const { return damaged_ || result_.leak_doubt.data_
 std::optional<Evidence> HeaderFinder::only(std::string_view name, const Values& values, Code gone, Wanted wanted,
                                            std::string why) {
   const Change now = header_field(name, 0);
-  std::optional<std::uint64_t> best;
-  std::uint64_t fewest = 0;
-  bool several = false;
+  Fewest<std::uint64_t> best;
   const format::HeaderField& field = *std::ranges::find(format::header_fields(), name, &format::HeaderField::name);
   for (const std::uint64_t value : values) {
     if (value == field.value(h_)) continue;
@@ -67,13 +71,10 @@ std::optional<Evidence> HeaderFinder::only(std::string_view name, const Values& 
     const auto then = trial_.with(std::span(&change, 1));
     if (!then || then->result.findings.count(gone) > 0) continue;
     if (!(wanted == Wanted::sound ? Trial::sound(then->result, result_) : trial_.better(then->result))) continue;
-    several = best && then->leaks() == fewest;
-    if (best && then->leaks() > fewest) continue;
-    best = value;
-    fewest = then->leaks();
+    best.add(value, then->leaks());
   }
-  if (!best || several) return std::nullopt;
-  return Evidence{fmt::format("header.{}", name), *best, std::move(why)};
+  const auto alone = best.alone();
+  return alone ? std::optional(Evidence{fmt::format("header.{}", name), *alone, std::move(why)}) : std::nullopt;
 }
 
 std::optional<Evidence> HeaderFinder::magic() {
@@ -144,7 +145,8 @@ std::optional<Evidence> HeaderFinder::l1_offset() {
   if (!result_.claims || !image_.refcounts_readable) return std::nullopt;
   const bool lost = count(Code::header_l1_offset) > 0 || count(Code::refcount_leak) > 0;
   if (!lost) return std::nullopt;
-  return only("l1_table_offset", orphan_l1_tables(image_, result_, h_.l1_size), Code::header_l1_offset, Wanted::better,
+  return only("l1_table_offset", orphan_l1_tables(image_, result_, clues_.orphans(), h_.l1_size),
+              Code::header_l1_offset, Wanted::better,
               "What lies there reads as an L1 table, and what its entries name is named by nothing else.");
 }
 
@@ -222,7 +224,7 @@ std::optional<Evidence> HeaderFinder::snapshots() {
   }
   if (there > 0) return std::nullopt;
   Values values;
-  for (const ClusterIndex cluster : find_orphans(image_, result_).others) {
+  for (const ClusterIndex cluster : clues_.orphans().others) {
     const std::uint64_t at = image_.geometry->offset(cluster).value, entries = snapshot_entries_at(image_, at);
     if (entries > 0 && (entries == h_.nb_snapshots || h_.nb_snapshots == 0)) values.push_back(at);
   }
@@ -238,9 +240,7 @@ std::optional<Evidence> HeaderFinder::snapshots() {
 
 // All fields at once, where nothing of the header is left; told one after the other, the magic last.
 std::optional<Evidence> HeaderFinder::whole() {
-  std::optional<std::vector<Change>> best;
-  std::uint64_t fewest = 0;
-  bool several = false;
+  Fewest<std::vector<Change>> best;
   for (const LostHeader& lost : lost_headers(image_)) {
     const std::uint64_t per_l2 = 1ULL << (2 * lost.cluster_bits - 3);
     const bool size_fits = h_.size > 0 && divide_up(h_.size, per_l2) == lost.l1_entries;
@@ -256,13 +256,9 @@ std::optional<Evidence> HeaderFinder::whole() {
                                       header_field("magic", format::magic)};
     const auto then = trial_.with(changes);
     if (!then || !Trial::sound(then->result, check::Result())) continue;
-    several = best && then->leaks() == fewest;
-    if (best && then->leaks() > fewest) continue;
-    best = changes;
-    fewest = then->leaks();
+    best.add(changes, then->leaks());
   }
-  if (!best || several) return std::nullopt;
-  for (const Change& change : *best) {
+  for (const Change& change : best.alone().value_or(std::vector<Change>())) {
     for (const format::HeaderField& field : format::header_fields()) {
       if (field.offset != change.at.value || field.value(h_) == change.value) continue;
       return Evidence{
@@ -298,8 +294,6 @@ std::optional<Evidence> HeaderFinder::find() {
 
 }  // namespace
 
-std::optional<Evidence> header_evidence(const image::Image& image, const check::Result& result, Trial& trial) {
-  return HeaderFinder(image, result, trial).find();
-}
+std::optional<Evidence> header_evidence(Clues& clues) { return HeaderFinder(clues).find(); }
 
 }  // namespace qd::advice

@@ -29,7 +29,7 @@ class Judge {
  public:
   Judge(const image::Image& image, const check::Result& result);
   std::string sentence() const;
-  Verdict verdict() const;
+  Verdict verdict(bool advice) const;
 
  private:
   std::uint64_t count(Code code) const { return result_.findings.count(code); }
@@ -43,6 +43,7 @@ class Judge {
   std::string what() const;
   std::string whether() const;
   std::string headline() const;
+  void advise(std::vector<Advice>& to) const;
   void explain_by_row(std::vector<Advice>& to) const;
   void rescue(std::vector<Advice>& to) const;
   void go_back(std::vector<Advice>& to) const;
@@ -360,51 +361,58 @@ std::string Judge::headline() const {
   return status_ == Status::good && !missing_file().empty() ? "FILE MISSING" : "";
 }
 
-Verdict Judge::verdict() const {
+Verdict Judge::verdict(bool advice) const {
   Verdict v;
   v.headline = headline();
   v.text = sentence();
-  if (image_.foreign && image_.foreign->image) {
-    v.advice.push_back({Kind::copy,
-                        "qemu-img makes a qcow2 image of it.",
-                        {"qemu-img", "convert", "-O", "qcow2", path_, path_ + ".qcow2"}});
-  }
-  if (foreign_) {
-    if (count(Code::header_magic) > 0 && !image_.foreign) {
-      if (edit(v.advice)) return v;
-      v.advice.push_back(copy("If it was one, its tables and data are usually intact behind the first cluster. Copy the "
-                              "file before anything else."));
-    }
-    return v;
-  }
-  if (const std::uint64_t compressed = result_.undecompressed(); compressed > 0) {
+  if (const std::uint64_t compressed = result_.undecompressed(); compressed > 0 && !foreign_) {
     v.text += fmt::format(" {} not decompressed: -c does that.",
                           counted(compressed, "compressed cluster was", "compressed clusters were"));
   }
+  if (advice) advise(v.advice);
+  return v;
+}
+
+void Judge::advise(std::vector<Advice>& to) const {
+  if (image_.foreign && image_.foreign->image) {
+    to.push_back({Kind::copy,
+                  "qemu-img makes a qcow2 image of it.",
+                  {"qemu-img", "convert", "-O", "qcow2", path_, path_ + ".qcow2"}});
+  }
+  if (foreign_) {
+    if (count(Code::header_magic) > 0 && !image_.foreign) {
+      if (edit(to)) return;
+      to.push_back(
+          copy("If it was one, its tables and data are usually intact behind the first cluster. Copy the "
+               "file before anything else."));
+    }
+    return;
+  }
   if (unreadable_) {
-    v.advice.push_back({Kind::copy,
-                        "Reading fails. Copy what can still be read, and go on with the copy.",
-                        {"ddrescue", path_, copy_name(), "rescue.map"}});
-    return v;
+    to.push_back({Kind::copy,
+                  "Reading fails. Copy what can still be read, and go on with the copy.",
+                  {"ddrescue", path_, copy_name(), "rescue.map"}});
+    return;
   }
   if (in_use_) {
-    v.advice.push_back({Kind::look,
-                        "Another process has the image open for writing. Check again when it is closed.",
-                        {"qcow2-dump", path_}});
-    return v;
+    to.push_back({Kind::look,
+                  "Another process has the image open for writing. Check again when it is closed.",
+                  {"qcow2-dump", path_}});
+    return;
   }
-  if (edit(v.advice)) return v;
-  explain_by_row(v.advice);
-  rescue(v.advice);
-  repair(v.advice);
-  go_back(v.advice);
-  end(v.advice);
-  return v;
+  if (edit(to)) return;
+  explain_by_row(to);
+  rescue(to);
+  repair(to);
+  go_back(to);
+  end(to);
 }
 
 }  // namespace
 
-Verdict judge(const image::Image& image, const check::Result& result) { return Judge(image, result).verdict(); }
+Verdict judge(const image::Image& image, const check::Result& result, bool advice) {
+  return Judge(image, result).verdict(advice);
+}
 
 std::string judge_briefly(const image::Image& image, const check::Result& result) {
   return Judge(image, result).sentence();

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "advice/evidence.h"
-#include "advice/orphans.h"
 
 namespace qd::advice {
 namespace {
@@ -155,27 +154,15 @@ std::vector<std::pair<Slot, ClusterIndex>> SlotFinder::unaligned() const {
   return found;
 }
 
-class Tries {
- public:
-  Tries(const image::Image& image, const check::Result& result, Trial& trial)
-      : image_(image), result_(result), trial_(trial) {}
-
-  std::optional<Evidence> entry(Slot slot, ClusterIndex table, const std::string& why);
-
- private:
-  const image::Image& image_;
-  const check::Result& result_;
-  Trial& trial_;
-};
-
-std::optional<Evidence> Tries::entry(Slot slot, ClusterIndex table, const std::string& why) {
-  const image::State& state = result_.states[slot.state];
-  const HostOffset at = image_.geometry->offset(table);
-  const bool copied = state.snapshot < 0 && result_.disk_refcounts->get(table) == 1;
+// Is the image better with that entry?
+std::optional<Evidence> try_entry(Clues& clues, Slot slot, ClusterIndex table, const std::string& why) {
+  const image::State& state = clues.result.states[slot.state];
+  const HostOffset at = clues.image.geometry->offset(table);
+  const bool copied = state.snapshot < 0 && clues.result.disk_refcounts->get(table) == 1;
   const std::uint64_t value = at.value | (copied ? format::copied_flag : 0);
   const Change change{state.l1_offset + slot.index * sizeof(std::uint64_t), 8, value};
-  const auto then = trial_.with(std::span(&change, 1));
-  if (!then || !trial_.better(then->result)) return std::nullopt;
+  const auto then = clues.trial.with(std::span(&change, 1));
+  if (!then || !clues.trial.better(then->result)) return std::nullopt;
   const bool active = state.snapshot < 0;
   return Evidence{
       fmt::format("{}l1[{}]", active ? "" : fmt::format("snapshot[{}].", state.snapshot), slot.index), value,
@@ -185,7 +172,9 @@ std::optional<Evidence> Tries::entry(Slot slot, ClusterIndex table, const std::s
 
 }  // namespace
 
-std::optional<Evidence> l1_evidence(const image::Image& image, const check::Result& result, Trial& trial) {
+std::optional<Evidence> l1_evidence(Clues& clues) {
+  const image::Image& image = clues.image;
+  const check::Result& result = clues.result;
   if (!image.geometry || !image.refcounts_readable || result.states.empty() || !result.disk_refcounts) {
     return std::nullopt;
   }
@@ -194,18 +183,18 @@ std::optional<Evidence> l1_evidence(const image::Image& image, const check::Resu
   for (const image::State& state : result.states) words += std::min<std::uint64_t>(state.l1_size, most_slots);
   if (words > most_words) return std::nullopt;
   constexpr std::size_t most = 8;  // tables that are tried
-  const Orphans orphans = find_orphans(image, result);
+  const Orphans& orphans = clues.orphans();
+  if (orphans.tables.empty() && result.findings.count(Code::l1_unaligned) == 0) return std::nullopt;
   const SlotFinder finder(image, result);
-  Tries tries(image, result, trial);
   for (std::size_t i = 0; i < std::min(orphans.tables.size(), most); ++i) {
     const OrphanTable& table = orphans.tables[i];
     std::string why;
     const auto slot = finder.slot(table, orphans.complete && orphans.tables.size() == 1, why);
     if (!slot) continue;
-    if (auto found = tries.entry(*slot, table.cluster, why)) return found;
+    if (auto found = try_entry(clues, *slot, table.cluster, why)) return found;
   }
   for (const auto& [slot, cluster] : finder.unaligned()) {
-    if (auto found = tries.entry(slot, cluster, "the entry leads into the midst of it")) return found;
+    if (auto found = try_entry(clues, slot, cluster, "the entry leads into the midst of it")) return found;
   }
   return std::nullopt;
 }

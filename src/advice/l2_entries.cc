@@ -9,7 +9,6 @@
 #include <vector>
 
 #include "advice/evidence.h"
-#include "advice/orphans.h"
 #include "image/walk.h"
 
 namespace qd::advice {
@@ -186,16 +185,15 @@ std::optional<Start> Neighbours::only_bad() const {
 }
 
 // Is the image better with that entry?
-std::optional<Evidence> try_entry(const image::Image& image, const check::Result& result, Trial& trial,
-                                  const Start& start, ClusterIndex cluster, const std::string& why) {
-  const format::Geometry& g = *image.geometry;
+std::optional<Evidence> try_entry(Clues& clues, const Start& start, ClusterIndex cluster, const std::string& why) {
+  const format::Geometry& g = *clues.image.geometry;
   const auto& [state, l1_index, table, l2_index] = start;
-  const bool copied = result.disk_refcounts->get(cluster) == 1;
+  const bool copied = clues.result.disk_refcounts->get(cluster) == 1;
   const std::uint64_t value = g.offset(cluster).value | (copied ? format::copied_flag : 0);
   const Change change{table + l2_index * g.l2_entry_bytes(), 8, value};
-  const auto then = trial.with(std::span(&change, 1));
-  if (!then || !trial.better(then->result)) return std::nullopt;
-  const std::int32_t number = result.states[state].snapshot;
+  const auto then = clues.trial.with(std::span(&change, 1));
+  if (!then || !clues.trial.better(then->result)) return std::nullopt;
+  const std::int32_t number = clues.result.states[state].snapshot;
   return Evidence{
       fmt::format("{}l2[{},{}]", number < 0 ? "" : fmt::format("snapshot[{}].", number), l1_index, l2_index), value,
       fmt::format("Nothing names the cluster at 0x{:x}, and it belongs to L2 entry {} of L1 entry {}{}: {}.",
@@ -204,7 +202,9 @@ std::optional<Evidence> try_entry(const image::Image& image, const check::Result
 }
 
 // An entry that leads into the midst of a cluster that no other entry names.
-std::optional<Evidence> unaligned(const image::Image& image, const check::Result& result, Trial& trial) {
+std::optional<Evidence> unaligned(Clues& clues) {
+  const image::Image& image = clues.image;
+  const check::Result& result = clues.result;
   constexpr int most = 8;
   int tried = 0;
   for (const check::Finding& f : result.findings.list()) {
@@ -217,21 +217,22 @@ std::optional<Evidence> unaligned(const image::Image& image, const check::Result
       continue;
     const auto start = start_at(image, result, f.state, *f.l1_index, *f.l2_index);
     if (!start) continue;
-    if (auto found = try_entry(image, result, trial, *start, cluster, "the entry leads into the midst of it"))
-      return found;
+    if (auto found = try_entry(clues, *start, cluster, "the entry leads into the midst of it")) return found;
   }
   return std::nullopt;
 }
 
 }  // namespace
 
-std::optional<Evidence> l2_evidence(const image::Image& image, const check::Result& result, Trial& trial) {
+std::optional<Evidence> l2_evidence(Clues& clues) {
+  const image::Image& image = clues.image;
+  const check::Result& result = clues.result;
   if (!image.geometry || !image.refcounts_readable || image.geometry->data_file || result.states.empty() ||
       !result.disk_refcounts || !result.claims) {
     return std::nullopt;
   }
-  if (auto found = unaligned(image, result, trial)) return found;
-  const Orphans orphans = find_orphans(image, result);
+  if (auto found = unaligned(clues)) return found;
+  const Orphans& orphans = clues.orphans();
   if (orphans.others.empty()) return std::nullopt;
   const Neighbours neighbours(image, result, orphans);
   const bool alone = orphans.complete && orphans.tables.empty() && orphans.others.size() == 1;
@@ -243,8 +244,7 @@ std::optional<Evidence> l2_evidence(const image::Image& image, const check::Resu
       }
     }
     if (!place) continue;
-    if (auto found = try_entry(image, result, trial, place->start, neighbours.runs()[i].first, place->why))
-      return found;
+    if (auto found = try_entry(clues, place->start, neighbours.runs()[i].first, place->why)) return found;
   }
   return std::nullopt;
 }

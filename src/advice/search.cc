@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "advice/orphans.h"
 #include "base/checked.h"
 #include "image/refcounts.h"
 
@@ -55,7 +54,7 @@ std::vector<std::uint64_t> refcount_tables(const image::Image& image, const chec
 }
 
 std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Result& result,
-                                            std::uint64_t entries) {
+                                            const Orphans& orphans, std::uint64_t entries) {
   constexpr std::size_t most = 8;
   const format::Geometry& g = *image.geometry;
   const std::uint64_t words_each = g.cluster_size() / sizeof(std::uint64_t);
@@ -68,7 +67,6 @@ std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const che
     return reads_as_l2_table(image, result, read_words(image, HostOffset(offset), words_each));
   };
   std::vector<std::uint64_t> found;
-  const Orphans orphans = find_orphans(image, result);
   std::vector<ClusterIndex> clusters = orphans.others;
   for (const OrphanTable& table : orphans.tables) clusters.push_back(table.cluster);
   for (const ClusterIndex cluster : clusters) {

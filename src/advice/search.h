@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "advice/orphans.h"
 #include "check/result.h"
 #include "image/image.h"
 
@@ -21,7 +22,7 @@ bool plausible_refcounts(const image::Image& image, const Measure& measure, std:
 // Places of clusters that nothing claims and that read so; a refcount table's only where its refcounts are plausible.
 std::vector<std::uint64_t> refcount_tables(const image::Image& image, const check::Result& result);
 std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Result& result,
-                                            std::uint64_t entries);
+                                            const Orphans& orphans, std::uint64_t entries);
 
 // How many entries of the active L1 table there is room for, before something else begins.
 std::uint64_t l1_room(const image::Image& image, const check::Result& result);

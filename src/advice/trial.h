@@ -53,6 +53,27 @@ class Trial {
   bool exhausted_ = false;
 };
 
+// Of all that fits, what leaves the fewest clusters unexplained; nothing if several do so equally.
+template <class T>
+class Fewest {
+ public:
+  void add(T value, std::uint64_t leaks) {
+    if (best_ && leaks >= fewest_) {
+      several_ |= leaks == fewest_;
+      return;
+    }
+    best_ = std::move(value);
+    fewest_ = leaks;
+    several_ = false;
+  }
+  std::optional<T> alone() const { return several_ ? std::nullopt : best_; }
+
+ private:
+  std::optional<T> best_;
+  std::uint64_t fewest_ = 0;
+  bool several_ = false;
+};
+
 // What a check has cost, in entries of tables looked at.
 std::uint64_t work(const check::Result& result);
 

@@ -39,7 +39,7 @@ std::string advice_text(const advice::Advice& advice) {
 }  // namespace
 
 void print_verdict(Output& out, const image::Image& image, const check::Result& result, const Style& style) {
-  const advice::Verdict verdict = advice::judge(image, result);
+  const advice::Verdict verdict = advice::judge(image, result, style.advice);
   const Color color = color_of(result);
   const std::string border = paint(style, color, std::string(text_width - 2, '#')) + "\n";
   const std::string title = verdict.headline.empty() ? headline(result.status()) : verdict.headline;
@@ -49,7 +49,7 @@ void print_verdict(Output& out, const image::Image& image, const check::Result& 
 
   std::string box = border + head;
   bool any_command = !style.advice || result.status() == check::Status::good;
-  for (const advice::Advice& advice : style.advice ? verdict.advice : std::vector<advice::Advice>()) {
+  for (const advice::Advice& advice : verdict.advice) {
     box += "\n" + advice_text(advice);
     any_command |= !advice.command.empty();
   }

@@ -1,7 +1,9 @@
+#include "advice/advice.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include "advice/advice.h"
+#include "advice/trial.h"
 #include "report/escape.h"
 #include "report/report.h"
 #include "report_testing.h"
@@ -44,6 +46,19 @@ class Judge : public testing::Test {
 
   const image::Image image_ = open_image(ImageBytes().bytes());
 };
+
+TEST(FewestLeaks, OnlyTheBestAnswersAmbiguityCounts) {
+  Fewest<int> answer;
+  EXPECT_EQ(answer.alone(), std::nullopt);
+  answer.add(1, 5);
+  EXPECT_EQ(answer.alone(), 1);
+  answer.add(2, 5);
+  answer.add(3, 7);
+  EXPECT_EQ(answer.alone(), std::nullopt);
+  answer.add(4, 2);
+  answer.add(5, 3);
+  EXPECT_EQ(answer.alone(), 4);
+}
 
 TEST_F(Judge, AGoodImage) {
   const Verdict v = judged(with({}));
