@@ -16,11 +16,9 @@ must come back:
 --update it is written anew: read the difference before you believe it.
 """
 
-import argparse
-import fnmatch
+import functools
 import hashlib
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -31,6 +29,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "tools"))
 sys.path.insert(0, os.path.join(HERE, "..", "images"))
 import mkimage  # noqa: E402
 import qemu  # noqa: E402
+import recipes  # noqa: E402
 from qcow2 import Image  # noqa: E402
 from run import Failure, read, same_text  # noqa: E402
 
@@ -132,7 +131,7 @@ class Follower:
         raise Failure("no end of advice:\n" + "\n".join(self.lines))
 
 
-def run_one(name, binary, update):
+def run_one(binary, update, name):
     """Returns what is wrong, or nothing."""
     text = read(os.path.join(HERE, name, "recipe"))
     lines = text.splitlines()
@@ -162,28 +161,9 @@ def run_one(name, binary, update):
         return str(failure)
 
 
-def one_job(job):
-    return job[0], run_one(*job)
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("binary")
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--update", action="store_true", help="write the transcripts anew")
-    parser.add_argument("--jobs", type=int, default=2)
-    options = parser.parse_intermixed_args()
-    binary = os.path.abspath(options.binary)
-    names = sorted(n for n in os.listdir(HERE) if os.path.exists(os.path.join(HERE, n, "recipe")))
-    names = [n for n in names if not options.names or any(fnmatch.fnmatch(n, p) for p in options.names)]
-    failed = 0
-    with multiprocessing.Pool(options.jobs) as pool:
-        for name, wrong in pool.imap_unordered(one_job, [(n, binary, options.update) for n in names]):
-            if wrong:
-                failed += 1
-                print(f"FAILED {name}\n{wrong.rstrip()}\n", flush=True)
-    print(f"{len(names) - failed} breakages passed, {failed} failed")
-    return 1 if failed or not names else 0
+    options = recipes.arguments(__doc__)
+    return 1 if recipes.run(HERE, options, functools.partial(run_one, options.binary, options.update), "breakages") else 0
 
 
 if __name__ == "__main__":

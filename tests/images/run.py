@@ -10,11 +10,9 @@ anew: read the difference before you believe it. A run without names also proves
 that qcow2-dump knows has a folder here.
 """
 
-import argparse
 import difflib
-import fnmatch
+import functools
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -25,6 +23,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "tools"))
 import json_document  # noqa: E402
 import mkimage  # noqa: E402
 import qemu  # noqa: E402
+import recipes  # noqa: E402
 
 # No bytes of an image make a read fail, so these rows have no folder: unit tests show them, with a file that fails.
 SHOWN_BY_UNIT_TESTS = {
@@ -106,7 +105,7 @@ def fingerprint(path):
     return info.st_size, info.st_blocks, info.st_mtime_ns, info.st_ctime_ns
 
 
-def run_one(name, binary, cache, update):
+def run_one(binary, cache, update, name):
     """Returns what is wrong, or nothing."""
     try:
         with tempfile.TemporaryDirectory(prefix="images-") as folder:
@@ -172,7 +171,7 @@ def uncovered(binary):
     text = subprocess.run([binary, "--explain", "list"], capture_output=True, text=True, check=True).stdout
     listed = [line.split()[0] for line in text.split("\n\n", maxsplit=1)[0].splitlines()]
     shown = set()
-    for name in all_names():
+    for name in recipes.names(HERE):
         shown |= {line.split()[0] for line in read(os.path.join(HERE, name, "expected")).splitlines() if " | " in line}
     for code, path in SHOWN_BY_UNIT_TESTS.items():
         text = read(os.path.join(HERE, "..", path))
@@ -180,37 +179,17 @@ def uncovered(binary):
     return [code for code in listed if code not in shown], len(listed)
 
 
-def all_names():
-    return sorted(n for n in os.listdir(HERE) if os.path.exists(os.path.join(HERE, n, "recipe")))
-
-
-def one_job(job):
-    return job[0], run_one(*job)
-
-
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("binary")
-    parser.add_argument("names", nargs="*")
-    parser.add_argument("--update", action="store_true", help="write the files `expected` and `repair` anew")
-    parser.add_argument("--jobs", type=int, default=2)
-    options = parser.parse_intermixed_args()
-    binary = os.path.abspath(options.binary)
-    names = [n for n in all_names() if not options.names or any(fnmatch.fnmatch(n, p) for p in options.names)]
-    failed = 0
-    with tempfile.TemporaryDirectory(prefix="images-cache-") as cache, multiprocessing.Pool(options.jobs) as pool:
-        for name, wrong in pool.imap_unordered(one_job, [(n, binary, cache, options.update) for n in names]):
-            if wrong:
-                failed += 1
-                print(f"FAILED {name}\n{wrong.rstrip()}\n", flush=True)
-    print(f"{len(names) - failed} images passed, {failed} failed")
+    options = recipes.arguments(__doc__)
+    with tempfile.TemporaryDirectory(prefix="images-cache-") as cache:
+        failed = recipes.run(HERE, options, functools.partial(run_one, options.binary, cache, options.update), "images")
     if not options.names:
-        missing, total = uncovered(binary)
+        missing, total = uncovered(options.binary)
         for code in missing:
             print(f"FAILED problem {code} is shown by no image")
         print(f"{total - len(missing)} of {total} problems are shown by an image")
         failed += len(missing)
-    return 1 if failed or not names else 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":
