@@ -60,9 +60,11 @@ std::uint64_t Result::undecompressed() const {
 }
 
 std::span<const Owner> Result::owners_of(ClusterIndex cluster) const {
-  const auto first = std::ranges::lower_bound(owners, cluster, {}, &Owner::cluster);
-  const auto last = std::ranges::upper_bound(owners, cluster, {}, &Owner::cluster);
-  return {first, last};
+  return std::ranges::equal_range(owners, cluster, {}, &Owner::cluster);
+}
+
+std::span<const Owner> Result::data_owners_of(ClusterIndex cluster) const {
+  return std::ranges::equal_range(data_owners, cluster, {}, &Owner::cluster);
 }
 
 std::uint64_t Result::references(ClusterIndex cluster) const {

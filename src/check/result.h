@@ -102,7 +102,8 @@ struct Result {
   TableCounts refcount_table;
   RefcountCounts refcounts;
   Usage usage;
-  std::vector<Owner> owners;  // of suspect clusters, sorted by place; not all if there are very many
+  std::vector<Owner> owners;       // of suspect clusters, sorted by place; not all if there are very many
+  std::vector<Owner> data_owners;  // the same of the data file's clusters
   bool owners_complete = true;
   bool decompressed = false;                // compressed clusters were tried
   std::vector<HostOffset> no_tables;        // what L1 entries name, but holds something else; sorted
@@ -124,6 +125,7 @@ struct Result {
   std::uint64_t undecompressed() const;
   // Who holds a suspect cluster; empty if too many were found to keep them all.
   std::span<const Owner> owners_of(ClusterIndex cluster) const;
+  std::span<const Owner> data_owners_of(ClusterIndex cluster) const;
   // How many references the mapping has to a cluster.
   std::uint64_t references(ClusterIndex cluster) const;
 };

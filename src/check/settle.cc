@@ -379,21 +379,16 @@ void report_conflicts(Context& c) {
   }
 }
 
-// The second walk kept the owners of data file clusters in the same list: such an image has no other data.
 void report_data_file_conflicts(Context& c) {
   if (!c.data_claims) return;
   const Claims& claims = *c.data_claims;
   for (auto cluster = claims.conflict.next(0); cluster; cluster = claims.conflict.next(*cluster + 1)) {
-    std::vector<Owner> owners;
-    for (const Owner& o : c.result.owners_of(ClusterIndex(*cluster))) {
-      if (o.kind == OwnerKind::data) owners.push_back(o);
-    }
     Finding f;
     f.code = Code::data_file_reuse;
     f.host = c.geometry().offset(ClusterIndex(*cluster));
     f.index = *cluster;
     f.found = claims.tally.get(*cluster);
-    f.detail = describe_owners(c, owners);
+    f.detail = describe_owners(c, c.result.data_owners_of(ClusterIndex(*cluster)));
     c.report(f);
   }
 }

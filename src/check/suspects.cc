@@ -223,9 +223,14 @@ void count_suspects(Context& c) {
        .repeats = c.repeats.get()});
 
   c.result.owners_complete = all.complete;
-  c.result.owners = std::move(all.several);
-  c.result.owners.insert(c.result.owners.end(), all.single.begin(), all.single.end());
-  std::ranges::stable_sort(c.result.owners, {}, &Owner::cluster);
+  std::vector<Owner>& owners = c.result.owners;
+  owners = std::move(all.several);
+  owners.insert(owners.end(), all.single.begin(), all.single.end());
+  std::ranges::stable_sort(owners, {}, &Owner::cluster);
+  if (!c.geometry().data_file) return;
+  const auto data = std::ranges::stable_partition(owners, [](const Owner& o) { return o.kind != OwnerKind::data; });
+  c.result.data_owners.assign(data.begin(), data.end());
+  owners.erase(data.begin(), data.end());
 }
 
 }  // namespace qd::check

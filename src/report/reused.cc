@@ -46,8 +46,7 @@ void print_reused(Output& out, const image::Image& image, const check::Result& r
   const ClusterIndex cluster(*finding.index);
   const bool data_file = finding.code == check::Code::data_file_reuse;
   const std::uint64_t refcount = result.disk_refcounts && !data_file ? result.disk_refcounts->get(cluster) : 0;
-  for (const check::Owner& owner : result.owners_of(cluster)) {
-    if (data_file && owner.kind != check::OwnerKind::data) continue;
+  for (const check::Owner& owner : data_file ? result.data_owners_of(cluster) : result.owners_of(cluster)) {
     out.print("{}  cluster offset: 0x{:x} | {}", paint(style, Color::red, "REUSED"),
               image.geometry->offset(cluster).value, user(image, result, owner));
     if (data_file) {
