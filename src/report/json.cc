@@ -172,6 +172,10 @@ void print_json(Output& out, const image::Image& image, const check::Result& res
     }
     json.value("verdict", verdict.text);
     if (const std::uint64_t n = result.undecompressed(); n > 0) json.value("not-decompressed", n);
+    if (const check::LeakDoubt& doubt = result.leak_doubt;
+        doubt.lost_table && result.findings.count(check::Code::l2_lost) == 0) {
+      json.value("lost-data-suspected", doubt.evidence);
+    }
     write_totals(json, result.totals);
     write_image(json, image, result, done.mode == "info");
     if (!result.reports.empty()) {

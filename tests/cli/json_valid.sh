@@ -56,6 +56,12 @@ json 'd["mode"] == "delete"'
 asked 0 -R all bad.qcow2
 json 'd["mode"] == "repair" and d["status"] == "good" and d["repair"]["planned-status"] == "good"'
 
+# What may be lost is said, and why; what is lost is a problem.
+cp good.qcow2 lost.qcow2
+damage lost.qcow2 l2-entry-zeroed
+asked 1 lost.qcow2
+json '"the leaked cluster" in d["lost-data-suspected"]'
+
 # More features and more damage, until every key is there. Their codes are for other tests to say.
 qemu-img create -q -f qcow2 -o data_file=data.raw external.qcow2 1M
 qemu-img create -q -f qcow2 -b nowhere.qcow2 -F qcow2 -u chain.qcow2 1M
