@@ -215,7 +215,7 @@ std::optional<Evidence> HeaderFinder::snapshots() {
   if (!image_.geometry || !result_.claims || h_.refcount_order > 6) return std::nullopt;
   const bool wrong = count(Code::snapshot_table) + count(Code::snapshot_entry) + count(Code::snapshot_incomplete) > 0;
   if (!wrong && count(Code::refcount_leak) == 0) return std::nullopt;
-  const std::uint64_t there = snapshot_entries_at(image_, h_.snapshots_offset);
+  const std::uint64_t there = image::snapshot_entries_at(image_, h_.snapshots_offset);
   if (there > 0 && there != h_.nb_snapshots) {
     if (auto found = only("nb_snapshots", {there}, Code::snapshot_table, Wanted::better,
                           "So many entries lie where the header says that the snapshot table is.")) {
@@ -225,11 +225,11 @@ std::optional<Evidence> HeaderFinder::snapshots() {
   if (there > 0) return std::nullopt;
   Values values;
   for (const ClusterIndex cluster : clues_.orphans().others) {
-    const std::uint64_t at = image_.geometry->offset(cluster).value, entries = snapshot_entries_at(image_, at);
+    const std::uint64_t at = image_.geometry->offset(cluster).value, entries = image::snapshot_entries_at(image_, at);
     if (entries > 0 && (entries == h_.nb_snapshots || h_.nb_snapshots == 0)) values.push_back(at);
   }
   if (values.size() != 1) return std::nullopt;
-  const std::uint64_t number = snapshot_entries_at(image_, values[0]);
+  const std::uint64_t number = image::snapshot_entries_at(image_, values[0]);
   const auto then =
       trial_.with(std::array{header_field("snapshots_offset", values[0]), header_field("nb_snapshots", number)});
   if (!then || !trial_.better(then->result)) return std::nullopt;

@@ -27,9 +27,6 @@ std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const che
 // How many entries of the active L1 table there is room for, before something else begins.
 std::uint64_t l1_room(const image::Image& image, const check::Result& result);
 
-// How many entries in a row make sense there as those of a snapshot table.
-std::uint64_t snapshot_entries_at(const image::Image& image, std::uint64_t at);
-
 // What a header that is gone may have said: as many answers as there are L1 tables to be found.
 struct LostHeader {
   unsigned cluster_bits = 0, refcount_order = 0;

@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "base/number.h"
 #include "check/content.h"
 #include "check/passes.h"
 
@@ -99,7 +100,13 @@ void check_snapshot_entry(Context& c, std::uint64_t index, const format::Snapsho
     Finding f = snapshot_finding(Code::snapshot_extra_data, index, s);
     f.found = s.extra_data_size;
     c.report(f);
-  } else if (c.image.header.version >= 3 && s.extra_data_size < 16) {
+  } else if (const bool incomplete = c.image.header.version >= 3 && s.extra_data_size < 16;
+             s.id.empty() && s.l1_size == 0) {
+    Finding f = snapshot_finding(Code::snapshot_entry, index, s);
+    f.detail = "it has neither an ID nor an L1 table: what lies there is no entry";
+    c.report(f);
+    c.result.totals.corruptions += incomplete;  // QEMU looks at that
+  } else if (incomplete) {
     Finding f = snapshot_finding(Code::snapshot_incomplete, index, s);
     f.found = s.extra_data_size;
     c.report(f);
@@ -114,6 +121,22 @@ void check_snapshot_entry(Context& c, std::uint64_t index, const format::Snapsho
   c.vm_state = std::max(c.vm_state, s.vm_state_size);
   if (!check_snapshot_l1(c, index, s)) return;
   c.result.states.push_back({static_cast<std::int32_t>(index), s.l1_offset, s.l1_size, s.disk_size, s.vm_state_size});
+}
+
+// QEMU leaves no offset where there are no snapshots.
+void check_no_snapshots(Context& c) {
+  const std::uint64_t at = c.image.header.snapshots_offset;
+  Finding f;
+  f.code = Code::snapshot_table;
+  f.host = HostOffset(at);
+  f.found = 0;
+  if (c.geometry().offset_in_cluster(at) != 0 || at >= format::max_host_offset) {
+    f.detail = "the table's offset is not cluster-aligned or impossible; QEMU refuses that even where there are none";
+    c.report(f);
+  } else if (const std::uint64_t there = image::snapshot_entries_at(c.image, at); there > 0) {
+    f.detail = fmt::format("what lies there reads as {}", counted(there, "snapshot", "snapshots"));
+    c.report(f);
+  }
 }
 
 }  // namespace
@@ -142,15 +165,7 @@ void check_snapshots(Context& c) {
     f.detail = table.stop->reason;
     c.report(f);
   }
-  if (h.nb_snapshots == 0 &&
-      (c.geometry().offset_in_cluster(h.snapshots_offset) != 0 || h.snapshots_offset >= format::max_host_offset)) {
-    Finding f;
-    f.code = Code::snapshot_table;
-    f.host = HostOffset(h.snapshots_offset);
-    f.found = 0;
-    f.detail = "the table's offset is not cluster-aligned or impossible; QEMU refuses that even where there are none";
-    c.report(f);
-  }
+  if (h.nb_snapshots == 0) check_no_snapshots(c);
   if (table.missing > 0) {
     Finding f;
     f.code = Code::snapshot_table;

@@ -251,6 +251,27 @@ void Image::read_directory(Bitmaps& into) const {
   }
 }
 
+std::uint64_t snapshot_entries_at(const Image& image, std::uint64_t at) {
+  using format::RawSnapshot;
+  const format::Geometry& g = *image.geometry;
+  if (at == 0 || g.offset_in_cluster(at) != 0) return 0;
+  std::uint64_t found = 0;
+  while (found < format::max_snapshots && at + sizeof(RawSnapshot) <= image.file().size()) {
+    RawSnapshot raw;
+    if (!image.file().read(at, std::as_writable_bytes(std::span(&raw, 1)))) break;
+    const std::uint64_t l1 = raw.l1_table_offset.get(), extra = raw.extra_data_size.get(), id = raw.id_size.get();
+    const bool table = l1 != 0 && g.offset_in_cluster(l1) == 0 && l1 < image.size() && raw.l1_size.get() > 0 &&
+                       raw.l1_size.get() <= format::max_l1_bytes / sizeof(std::uint64_t);
+    if (!table || extra > format::max_snapshot_extra_bytes || id == 0 || id > 255) break;
+    std::string text(id + raw.name_size.get(), '\0');
+    if (!image.file().read(at + sizeof raw + extra, std::as_writable_bytes(std::span(text)))) break;
+    if (std::ranges::any_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; })) break;
+    at = round_up(at + sizeof raw + extra + text.size(), 8);
+    ++found;
+  }
+  return found;
+}
+
 Result<std::vector<std::uint64_t>> read_words(const File& file, HostOffset at, std::uint64_t count) {
   std::vector<std::uint64_t> words(count);
   if (auto done = file.read(at.value, std::as_writable_bytes(std::span(words))); !done) {

@@ -80,7 +80,7 @@ class BitmapDropper {
   bool bad(const format::Bitmap& b) const {
     return bad_entries_.contains(b.at) || bad_tables_.contains(b.table_offset);
   }
-  bool correct_count();
+  bool correct_extension();
   void drop_all(Code reason, const std::string& why);
   void rewrite_directory();
 
@@ -146,17 +146,17 @@ void BitmapDropper::rewrite_directory() {
           fmt::format("bitmap directory written anew at 0x{:x} with {} bitmaps", at->value, kept), "", ""});
 }
 
-// A directory that is sound in itself tells how many bitmaps there are, whatever the header promises.
-bool BitmapDropper::correct_count() {
+// A directory that is sound in itself proves the extension, and tells how many bitmaps there are.
+bool BitmapDropper::correct_extension() {
   const format::Extension* e = w_.image().find_extension(format::extension::bitmaps);
-  if (!e || !bitmaps_.extension || bitmaps_.extension->reserved.get() != 0) return false;
+  if (!e || !bitmaps_.extension) return false;
   const auto entries = entries_of(w_, *bitmaps_.extension);
-  if (!entries || *entries == bitmaps_.extension->count.get()) return false;
-  const be32 count(*entries);
-  w_.write(Stage::point, e->at + 8, std::as_bytes(std::span(&count, 1)));
-  w_.act({Code::bitmaps_directory, false, e->at + 8, sizeof count,
-          fmt::format("number of bitmaps put right: the directory has {}", *entries),
-          fmt::format("{:08x}", bitmaps_.extension->count.get()), fmt::format("{:08x}", *entries)});
+  if (!entries) return false;
+  const std::uint64_t count_and_reserved = std::uint64_t{*entries} << 32;
+  if (w_.read64(e->at + 8) == count_and_reserved) return false;
+  const Code reason = w_.count(Code::bitmaps_extension) > 0 ? Code::bitmaps_extension : Code::bitmaps_directory;
+  w_.put64(Stage::point, e->at + 8, count_and_reserved, reason,
+           fmt::format("number of bitmaps put right: the directory has {}", *entries));
   return true;
 }
 
@@ -167,7 +167,7 @@ void BitmapDropper::drop() {
                     w_.image().header.autoclear_features & ~format::autoclear::bitmaps, Code::bitmaps_missing,
                     "autoclear bit 0 cleared: there are no bitmaps");
   }
-  if (w_.count(Code::bitmaps_extension) + w_.count(Code::bitmaps_directory) > 0 && correct_count()) return;
+  if (w_.count(Code::bitmaps_extension) + w_.count(Code::bitmaps_directory) > 0 && correct_extension()) return;
   if (w_.count(Code::bitmaps_extension) > 0) return drop_all(Code::bitmaps_extension, "the extension is damaged");
   if (w_.count(Code::bitmaps_directory) > 0) return drop_all(Code::bitmaps_directory, "their directory can't be read");
   const auto is_bad = [&](const format::Bitmap& b) { return bad(b); };
@@ -179,10 +179,19 @@ void BitmapDropper::drop() {
 
 void drop_bad_bitmaps(Work& w) {
   if (w.count(Code::bitmaps_missing) + w.count(Code::bitmaps_extension) + w.count(Code::bitmaps_directory) +
-          w.count(Code::bitmap_entry) + w.count(Code::bitmap_table) + w.count(Code::bitmap_table_entry) >
+          w.count(Code::bitmap_entry) + w.count(Code::bitmap_table) + w.count(Code::bitmap_table_entry) ==
       0) {
-    BitmapDropper(w).drop();
+    return;
   }
+  // By the disk's size a bitmap is judged.
+  using enum Code;
+  const bool size_in_doubt = w.count(header_virtual_size) + w.count(header_l1_size) + w.count(l2_beyond_end) > 0;
+  if (size_in_doubt && !w.wanted.force) {
+    return w.refuse(bitmap_entry,
+                    "bitmaps stay as they are: the virtual size may be what is wrong, and they be right. "
+                    "--force drops those that don't fit it");
+  }
+  BitmapDropper(w).drop();
 }
 
 }  // namespace qd::repair

@@ -84,7 +84,7 @@ bool may_be_normal(const Work& w, std::uint64_t entry) {
 
 void mend_l2_entry(Work& w, const check::Finding& f, std::uint32_t index) {
   const auto table = w.l2_table(f.state, *f.l1_index);
-  if (!table || !w.undisputed(*table) || w.was_disputed(w.geometry().cluster(*table))) return;
+  if (!table || !w.undisputed(*table)) return;
   if (!w.l2_look(*table).is_table()) {
     return w.refuse(f.code,
                     fmt::format("the L2 table at 0x{:x} (L1 entry {}{}) stays as it is: it holds something else",

@@ -77,14 +77,15 @@ class RefcountMender {
  private:
   bool table_sound();
   bool block_sound(std::uint64_t b);
-  bool still_a_table(HostOffset at);
+  bool reads_as_table(std::uint64_t cluster) const;
+  bool reads_as_other(std::uint64_t cluster) const;
+  bool still_a_table(std::uint64_t cluster);
   bool still_a_block(std::uint64_t b);
   bool block_needed(std::uint64_t b) const;
   bool block_differs(std::uint64_t b) const;
   std::uint64_t next_block(std::uint64_t b) const;
   void judge_blocks();
   void retire_block(std::uint64_t b);
-  bool was_table() const;
   void replace(std::uint64_t b);
   bool make_room();
   void retire(HostOffset at, std::uint64_t bytes, bool proven);
@@ -136,12 +137,40 @@ RefcountMender::RefcountMender(Work& w)
   while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
 }
 
+// Of the refcount table's clusters: do its entries there lead to blocks? One is enough. Where it has none at all,
+// nobody else may claim the place. The header may have named somebody else's clusters, or more of them than the table
+// has.
+bool RefcountMender::reads_as_table(std::uint64_t cluster) const {
+  const std::uint64_t entries = g_.cluster_size() / sizeof(be64), first = cluster * entries;
+  const std::uint64_t end = std::min<std::uint64_t>(first + entries, refcounts_.entries().size());
+  bool empty = refcounts_.table_error().empty();
+  for (std::uint64_t b = first; b < end; ++b) {
+    if (w_.reads_as_block(b)) return true;
+    empty &= refcounts_.entries()[b].raw == 0;
+  }
+  return empty && w_.undisputed(refcounts_.table_offset() + (cluster << g_.cluster_bits));
+}
+
 // Where somebody else claims the place, too, the one whose content is there has it. Nobody's garbage is given way to, and
 // nothing is written into what may be somebody's table.
-bool RefcountMender::still_a_table(HostOffset at) {
-  using enum Code;
-  const bool in_order = w_.count(reftable_reserved) + w_.count(reftable_unaligned) + w_.count(reftable_past_end) == 0;
-  return w_.undisputed(at) || (in_order && !w_.contested(at));
+bool RefcountMender::still_a_table(std::uint64_t cluster) {
+  const HostOffset at = refcounts_.table_offset() + (cluster << g_.cluster_bits);
+  return w_.undisputed(at) ? !reads_as_other(cluster) : !w_.contested(at) && reads_as_table(cluster);
+}
+
+// No entry leads to a block, but one is as an L1 table has them, with COPIED; or it is none at all, while something
+// that is lost may have been what lies there.
+bool RefcountMender::reads_as_other(std::uint64_t cluster) const {
+  const std::uint64_t entries = g_.cluster_size() / sizeof(be64), first = cluster * entries;
+  const std::uint64_t end = std::min<std::uint64_t>(first + entries, refcounts_.entries().size());
+  bool other = false;
+  for (std::uint64_t b = first; b < end && !other; ++b) {
+    const std::uint64_t raw = refcounts_.entries()[b].raw;
+    const bool as_l1 =
+        (raw & format::copied_flag) && !(raw & format::l1_reserved_mask) && image::possible_l1_entry(w_.image(), raw);
+    other = as_l1 || (w_.was_hidden() && raw != 0 && !refcounts_.entry_in_order(b, w_.image().size()));
+  }
+  return other && !reads_as_table(cluster);
 }
 
 bool RefcountMender::still_a_block(std::uint64_t b) {
@@ -155,15 +184,16 @@ bool RefcountMender::table_sound() {
   const std::uint64_t clusters = h.refcount_table_clusters;
   if (w_.count(Code::header_refcount_table) > 0 || !refcounts_.table_error().empty()) return false;
   for (std::uint64_t c = 0; c < clusters; ++c) {
-    if (!still_a_table(HostOffset(h.refcount_table_offset) + (c << g_.cluster_bits))) return false;
+    if (!still_a_table(c)) return false;
   }
   return true;
 }
 
-// Is there a block, and is it what its entry says it is, alone and whole?
+// Is there a block, and is it what its entry says it is, alone and whole? Of a table that is none nothing is believed.
 bool RefcountMender::block_sound(std::uint64_t b) {
   const auto& entries = refcounts_.entries();
   if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
+  if (renew_table_ && !w_.reads_as_block(b)) return false;
   return !entries[b].garbage && refcounts_.entry_in_order(b, w_.image().size()) && still_a_block(b) &&
          old_block(b).value + g_.cluster_size() <= w_.image().file().size();
 }
@@ -222,15 +252,6 @@ void RefcountMender::retire_block(std::uint64_t b) {
   const image::RefcountBlock* block = refcounts_.entries()[b].block;
   retire(old_block(b), g_.cluster_size(),
          w_.reads_as_block(b) || (block && block->all_zero() && w_.undisputed(old_block(b))));
-}
-
-// Did the header name the refcount table, or somebody else's cluster? One block, or no entry at all, is enough.
-bool RefcountMender::was_table() const {
-  const std::uint64_t entries = refcounts_.entries().size();
-  for (std::uint64_t b = 0; b < entries; ++b) {
-    if (w_.reads_as_block(b)) return true;
-  }
-  return entries == 0 && refcounts_.table_error().empty();
 }
 
 void RefcountMender::replace(std::uint64_t b) {
@@ -473,7 +494,7 @@ Code RefcountMender::reason_to_renew(std::uint64_t b) {
   if (entries[b].raw & format::reftable_reserved_mask) return Code::reftable_reserved;
   if (entries[b].state == image::BlockState::unaligned) return Code::reftable_unaligned;
   if (old_block(b).value >= w_.image().size()) return Code::reftable_past_end;
-  if (entries[b].garbage) return Code::refblock_garbage;
+  if (entries[b].garbage || (renew_table_ && !w_.reads_as_block(b))) return Code::refblock_garbage;
   return still_a_block(b) ? Code::refblock_truncated : Code::reftable_shared;
 }
 
@@ -489,7 +510,7 @@ void RefcountMender::plan_table() {
       for (const auto& [b, place] : renewed_) w_.write64(Stage::point, old_table + b * sizeof(be64), place.value);
       const std::uint64_t first = renewed_.begin()->first, last = renewed_.rbegin()->first;
       w_.act(
-          {reason_to_renew(first), false, old_table + first * sizeof(be64), renewed_.size() * sizeof(be64),
+          {reason_to_renew(first), false, old_table + first * sizeof(be64), (last - first + 1) * sizeof(be64),
            fmt::format("{} refcount table entries from {} to {} lead to the new blocks", renewed_.size(), first, last),
            "", ""});
     }
@@ -521,8 +542,10 @@ void RefcountMender::plan_table() {
 void RefcountMender::mend() {
   judge_blocks();
   if (!make_room()) return;
-  if (renew_table_ && refcounts_.table_in_order(w_.image()))
-    retire(refcounts_.table_offset(), refcounts_.table_bytes(), was_table());
+  for (std::uint64_t c = 0;
+       renew_table_ && refcounts_.table_in_order(w_.image()) && c < g_.clusters(refcounts_.table_bytes()); ++c) {
+    retire(refcounts_.table_offset() + (c << g_.cluster_bits), g_.cluster_size(), reads_as_table(c));
+  }
 
   std::vector<std::uint64_t> blocks(to_renew_.begin(), to_renew_.end());
   std::ranges::copy_if(in_place_, std::back_inserter(blocks), [&](std::uint64_t b) { return block_differs(b); });

@@ -69,26 +69,36 @@ bool mend_mapping(Work& w) {
   return any;
 }
 
+// All snapshots that can be found are known then, and bitmaps can be read or are gone. Returns whether anything
+// changed.
+bool mend_lists(Work& w) {
+  constexpr int most = 4;  // a right count of bitmaps may show more of them
+  if (!w.wanted.error) return false;
+  bool changed = step(w, mend_snapshots);
+  for (int i = 0; i < most && step(w, drop_bad_bitmaps); ++i) changed = true;
+  return changed;
+}
+
+// Refcounts that are made anew elsewhere leave clusters to those who shared them, where the snapshot table may be, and
+// a longer file gives entries a meaning that had none: what came before is looked at again.
+void mend_all(Work& w) {
+  constexpr int most = 8;
+  mend_lists(w);
+  mend_mapping(w);
+  mend_counts(w);
+  for (int i = 1; i < most; ++i) {
+    const bool listed = mend_lists(w), mapped = mend_mapping(w);
+    if (!listed && !mapped) break;
+    mend_counts(w);
+  }
+}
+
 void repair_in_steps(Work& w) {
   const Wanted& wanted = w.wanted;
-  if (wanted.error) {
-    step(w, mend_snapshots);  // all snapshots that can be found are known
-    constexpr int most = 4;   // a right count may show more of them
-    for (int i = 0; i < most && step(w, drop_bad_bitmaps); ++i) {
-    }
-    // Now bitmaps can be read, or are gone.
-  }
-  if (wanted.error || wanted.leak || wanted.reuse) {
-    // Refcounts that are made anew elsewhere leave clusters to those who shared them, and a longer file gives entries a
-    // meaning that had none: the mapping is looked at again.
-    constexpr int most = 8;
-    mend_mapping(w);
-    mend_counts(w);
-    for (int i = 1; i < most && mend_mapping(w); ++i) mend_counts(w);
-  }
+  if (wanted.error || wanted.leak || wanted.reuse) mend_all(w);
   if (wanted.error) step(w, clear_marks);
   if (wanted.discard) step(w, discard_free_space);
-  step(w, clear_unknown_features);
+  if (step(w, clear_unknown_features)) mend_counts(w);  // what an unknown feature may have claimed is nobody's any more
   explain_kept_leaks(w);
   explain_rest(w);
 }

@@ -46,6 +46,7 @@ class Salvage {
   bool sound(const RawSnapshot& raw) const;
   bool complete(Entry& e, const format::Snapshot* s);
   std::vector<Entry> table_at(HostOffset at, std::uint64_t count);
+  bool orphaned(ClusterIndex cluster) const;
   bool find_lost_table();
   bool holds_something(HostOffset at);
   using Found = std::vector<std::pair<HostOffset, Entry>>;
@@ -147,29 +148,38 @@ std::vector<Entry> Salvage::table_at(HostOffset at, std::uint64_t count) {
   return found;
 }
 
+// Nothing refers to the cluster, and it is counted, or what should count it says nothing.
+bool Salvage::orphaned(ClusterIndex cluster) const {
+  if (w_.claims().owned.test(cluster.value) || w_.result().references(cluster) > 0) return false;
+  const image::Refcounts& refcounts = w_.refcounts();
+  const std::uint64_t b = cluster.value / refcounts.block_entries();
+  const image::RefcountBlock* block = b < refcounts.entries().size() ? refcounts.entries()[b].block : nullptr;
+  return !block || refcounts.garbage(cluster) || block->all_zero() || refcounts.get(cluster) > 0;
+}
+
 // A table among the clusters that nothing refers to.
 bool Salvage::find_lost_table() {
-  constexpr std::uint64_t most = 65536;  // clusters looked at
+  constexpr std::uint64_t most = 65536;  // clusters looked into
   const std::uint64_t count = header_.nb_snapshots;
   if (count == 0 || count > format::max_snapshots) return false;
   std::optional<HostOffset> place;
   std::uint64_t looked = 0;
-  for (const check::Finding& f : w_.result().findings.list()) {
-    if (f.code != Code::refcount_leak || f.expected != 0 || !f.host) continue;
-    for (std::uint64_t i = 0; i < f.count && looked < most; ++i, ++looked) {
-      const HostOffset at = *f.host + (i << g_.cluster_bits);
-      if (table_at(at, count).empty()) continue;
-      if (place) {
-        w_.refuse(Code::snapshot_table,
-                  fmt::format("the clusters at 0x{:x} and 0x{:x} both hold what could be the snapshot "
-                              "table; which one is for a person to say",
-                              place->value, at.value));
-        return true;
-      }
-      place = at;
+  for (std::uint64_t c = 1; c < w_.image().clusters() && looked < most; ++c) {
+    if (!orphaned(ClusterIndex(c))) continue;
+    ++looked;
+    const HostOffset at = g_.offset(ClusterIndex(c));
+    if (table_at(at, count).empty()) continue;
+    if (place) {
+      w_.refuse(Code::snapshot_table,
+                fmt::format("the clusters at 0x{:x} and 0x{:x} both hold what could be the snapshot "
+                            "table; which one is for a person to say",
+                            place->value, at.value));
+      return true;
     }
+    place = at;
   }
   if (!place) return false;
+  w_.found_again();
   w_.put64(Stage::point, snapshot_field + 4, place->value, Code::snapshot_table,
            fmt::format("snapshot table found again at 0x{:x}, with all {} entries", place->value, count));
   return true;
@@ -275,7 +285,17 @@ void mend_snapshots(Work& w) {
       0) {
     return;
   }
-  if (w.image().header.nb_snapshots == 0) {
+  if (const format::Header& h = w.image().header; h.nb_snapshots == 0) {
+    const std::uint64_t there = image::snapshot_entries_at(w.image(), h.snapshots_offset);
+    if (!w.wanted.force && there > 0) {
+      w.lost_something();
+      return w.refuse(
+          Code::snapshot_table,
+          fmt::format("the snapshot table at 0x{:x} stays as it is: the header says that there are none, but "
+                      "what lies there reads as snapshots. -m edit -O header.nb_snapshots -V {} brings them "
+                      "back; --force gives them up",
+                      h.snapshots_offset, there));
+    }
     return w.put64(Stage::point, snapshot_field + 4, 0, Code::snapshot_table,
                    "snapshots_offset zeroed: there are no snapshots");
   }

@@ -29,6 +29,10 @@ bool Work::look() {
                             count(reftable_unaligned) + count(reftable_past_end) + count(reftable_shared) +
                             count(refblock_truncated) + count(refblock_garbage) >
                         0;
+  for (const check::Problem& row : check::problems()) {
+    was_hidden_ |= count(row.code) > 0 && row.code != cluster_compressed_overlap && row.code != image_in_use &&
+                   check::hides(row.code) == check::Hidden::data;
+  }
   remember_disputes();
   remember_blocks();
   return !failed();
@@ -128,11 +132,15 @@ void Work::remember_blocks() {
   }
 }
 
+// Each state may have lost its reference to a cluster; snapshots that the header leads to, and doesn't count, as well.
 bool Work::reads_as_block(std::uint64_t b) const {
   if (first_blocks_.contains(b)) return true;
+  constexpr std::uint64_t uncounted = 64;
+  const bool all_known = image_->header.nb_snapshots > 0 || image_->header.snapshots_offset == 0;
+  const std::uint64_t lost = result_.states.size() + (all_known ? 0 : uncounted);
   const auto& entries = refcounts().entries();
   return b < entries.size() && entries[b].block &&
-         check::reads_as_refcount_block(*image_, result_, b, *entries[b].block, result_.states.size());
+         check::reads_as_refcount_block(*image_, result_, b, *entries[b].block, lost);
 }
 
 bool Work::was_disputed(ClusterIndex cluster) const {

@@ -87,6 +87,8 @@ class Work {
   bool undisputed(HostOffset cluster) const;
   // Was it held by several when the repair began? A table there may hold somebody else's bytes.
   bool was_disputed(ClusterIndex cluster) const;
+  // Did damage, other than compressed data in others' clusters, hide references then?
+  bool was_hidden() const { return was_hidden_; }
   // Does, or did when the repair began, what lies there read as the refcount block that the refcount table's entry
   // makes of it? Only then its values count, and with the entry goes a reference that was there.
   bool reads_as_block(std::uint64_t b) const;
@@ -143,6 +145,7 @@ class Work {
 
   // A snapshot was given up that may have led to data, so leaks stay suspicious.
   void lost_something() { lost_ = true; }
+  void found_again() { lost_ = false; }
   // Bitmaps were: what looks like their tables is no sign of lost data.
   void dropped_bitmaps() { bitmaps_dropped_ = true; }
   bool may_free_leaks() const;
@@ -165,6 +168,7 @@ class Work {
   bool looked_ = false, changed_ = false, lost_ = false, bitmaps_dropped_ = false;
   bool refcounts_in_doubt_ = false;  // at the first look
   bool growth_refused_ = false, free_leaks_ = false;
+  bool was_hidden_ = false;
   std::map<std::int32_t, image::TableLook> l1_looks_;
   std::map<HostOffset, image::TableLook> l2_looks_;
   Step step_ = nullptr;

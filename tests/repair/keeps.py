@@ -150,6 +150,55 @@ def snapshots_entry_names_the_refcount_block(image):
     image.put(shared.at, image.reftable()[0])
 
 
+BITMAPS = """
+create size=6M cluster_size=4k
+write 0 40k pattern=0x11
+bitmap one granularity=512
+write 64k 12k noise=2
+"""
+
+
+@case(BITMAPS)
+def bitmaps_of_another_size(image):
+    """the virtual size is what is wrong, and they are right"""
+    image["size"] = 1 << 63 | image["size"]
+
+
+@case(BITMAPS)
+def bitmaps_extension_reserved(image):
+    """a sound directory proves the extension"""
+    image.put(image.extension(qcow2.EXT_BITMAPS).at + 4, 1 << 28, 4)
+
+
+PACKED = """
+create size=6M cluster_size=4k
+compressed-write 0 64k noise=1
+snapshot one
+write 3M 4k pattern=0x12
+"""
+
+
+@case(PACKED)
+def number_of_snapshots_zeroed(image):
+    """the header still leads to them, and what data leaves behind that shared a cluster may be theirs"""
+    packed = image.entries("compressed", state=0)[10]
+    image["nb_snapshots"] = 0
+    image.put(image.l2_at(image.l2_tables()[0][1], 100), packed.host & -image.cluster_size)
+
+
+@case(SHARED)
+def snapshot_and_refcount_table_exchanged(image):
+    """what lies there is none, and is written to by nobody"""
+    names = ("refcount_table_offset", "snapshots_offset")
+    image[names[0]], image[names[1]] = (image[name] for name in reversed(names))
+
+
+@case(SMALL)
+def refcount_table_offset_names_the_l1_table(image):
+    names = ("refcount_table_offset", "l1_table_offset")
+    image[names[0]], image[names[1]] = (image[name] for name in reversed(names))
+
+
 ONES = """
 create size=2M cluster_size=2k refcount_bits=4
 write 0 32k pattern=0x11

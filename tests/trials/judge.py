@@ -158,7 +158,7 @@ class Clusters:
 
     def miscount(self, cluster, lost, later):
         """Why a refcount could fall."""
-        if self.damaged.refcount(cluster) != self.original.refcount(cluster):
+        if any(of(self.damaged, cluster) != of(self.original, cluster) for of in (Reader.refcount, Reader.refcount_block)):
             return "uncounted"
         told_elsewhere = not later and any(self.too_low(r) for r in lost)
         return "replaced" if all(map(self.replaced, lost)) and not told_elsewhere else None

@@ -285,15 +285,23 @@ class Reader:
             return ()
         return cells(self.data, self.reftable_at, self.reftable_clusters * self.cluster // 8)
 
+    def refcount_block(self, cluster):
+        """The offset of the refcount block that tells of a cluster; None if none does."""
+        table, i = self.reftable(), cluster // self.block_entries
+        at = table[i] if i < len(table) else 0
+        return at if at and at % self.cluster == 0 and at < len(self.data) else None
+
+    @property
+    def block_entries(self):
+        return self.cluster * 8 >> self.refcount_order
+
     def refcount(self, cluster):
         """None if no refcount block tells."""
-        width = 1 << self.refcount_order
-        per_block = self.cluster * 8 // width
-        table = self.reftable()
-        at = table[cluster // per_block] if cluster // per_block < len(table) else 0
-        if not at or at % self.cluster or at >= len(self.data):
+        at = self.refcount_block(cluster)
+        if at is None:
             return None
-        bit = cluster % per_block * width
+        width = 1 << self.refcount_order
+        bit = cluster % self.block_entries * width
         if width >= 8:
             place = at + bit // 8
             return int.from_bytes(self.data[place:place + width // 8].ljust(width // 8, b"\0"), "big")

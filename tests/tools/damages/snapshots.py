@@ -142,7 +142,7 @@ def snapshot_l1_zeroed(image, rng, arg):
     victim = pick(rng, [i for i in range(len(image.snapshots())) if image.l2_tables(i)], "snapshot with data")
     place, entries = image.l1_place(victim)
     image.write(place, bytes(8 * entries))
-    return ["refcount.leak", "l2.lost?"]
+    return ["refcount.leak", "l2.lost?", "snapshot.table?"]
 
 
 @damage
@@ -193,4 +193,4 @@ def snapshot_lost(image, rng, arg):
     """forget the last snapshot, its clusters not freed"""
     one_of(image, rng)
     image["nb_snapshots"] -= 1
-    return ["refcount.leak", "l2.lost?"]
+    return ["refcount.leak", "l2.lost?", "snapshot.table?"]
