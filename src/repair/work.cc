@@ -119,14 +119,13 @@ void Work::remember_disputes() {
   }
 }
 
-// What the plan moves changes what a block should say. Of blocks that nobody doubts, content isn't asked for.
+// What the plan moves changes what a block should say. Where nobody doubts the table, content isn't asked for.
 void Work::remember_blocks() {
-  if (!result_.claims) return;
+  if (!result_.claims || (!refcounts_in_doubt_ && claims().conflict.empty())) return;
   std::size_t left = 1024;  // entries, that a small file can't make for nothing
   const auto& entries = refcounts().entries();
   for (std::uint64_t b = 0; b < entries.size() && left > 0; ++b) {
-    if (!entries[b].block || (refcounts().entry_in_order(b, image_->size()) && undisputed(HostOffset(entries[b].raw))))
-      continue;
+    if (!entries[b].block) continue;
     --left;
     if (reads_as_block(b)) first_blocks_.insert(b);
   }
