@@ -43,7 +43,7 @@ def snapshot_count_more(image, rng, arg):
     """claim one snapshot more than there is: its entry is all zeros"""
     one_of(image, rng)
     image["nb_snapshots"] += 1
-    return ["snapshot.incomplete"] if image.version >= 3 else []
+    return ["snapshot.entry"]
 
 
 @damage
