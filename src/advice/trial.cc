@@ -26,6 +26,17 @@ std::uint64_t work(const check::Result& result) {
   return sum;
 }
 
+namespace {
+
+// Clusters that the tables of all states claim.
+std::uint64_t l1_clusters(const image::Image& image) {
+  std::uint64_t bytes = std::uint64_t{image.header.l1_size} * 8;
+  for (const format::Snapshot& s : image.snapshots.entries) bytes += std::uint64_t{s.l1_size} * 8;
+  return image.geometry->clusters(bytes);
+}
+
+}  // namespace
+
 // Small images are tried for whatever there is, large ones as often as a person waits for.
 Trial::Trial(const image::Image& image, const check::Result& now)
     : image_(image), now_(now), left_((1 << 22) + 8 * work(now)) {}
@@ -45,6 +56,12 @@ std::optional<Trial::Outcome> Trial::with(std::span<const Change> changes) {
   }
   auto opened = image::Image::open(outcome.plan->view());
   if (!opened || !opened->geometry) return std::nullopt;
+  constexpr std::uint64_t few = 1 << 22;
+  const std::uint64_t now = image_.geometry ? l1_clusters(image_) : 0;
+  if (l1_clusters(*opened) > std::max(few, now)) {  // by another measure there are many more
+    exhausted_ = true;
+    return std::nullopt;
+  }
   outcome.image = std::make_unique<image::Image>(std::move(*opened));
   outcome.result = check::check(*outcome.image, {.backing_chain = false});
   left_ -= std::min(left_, work(outcome.result));

@@ -378,7 +378,6 @@ bool check_bitmap_entry(Context& c, const format::Bitmap& b) {
   return true;
 }
 
-// The table is read in pieces: it may be a gigabyte long.
 void check_bitmap_table(Context& c, const format::Bitmap& b, std::uint64_t index) {
   const std::uint64_t bytes = std::uint64_t{b.table_size} * 8;
   Finding f;
@@ -391,18 +390,9 @@ void check_bitmap_table(Context& c, const format::Bitmap& b, std::uint64_t index
     f.expected = c.size();
     c.report(f);
   }
-  std::vector<be64> piece(8192);
-  for (std::uint64_t i = 0; i < b.table_size; i += piece.size()) {
-    const std::uint64_t at = b.table_offset.value + i * 8;
-    if (at >= c.size()) break;
-    piece.resize(std::min<std::uint64_t>(8192, b.table_size - i));
-    if (auto read = c.image.file().read(at, std::as_writable_bytes(std::span(piece))); !read) {
-      f.code = Code::bitmap_entry;
-      f.detail = fmt::format("{}: {}", bitmap_label(b), read.error().message);
-      return c.report(f);
-    }
+  const auto look_at = [&](std::uint64_t i, std::span<const std::uint64_t> piece) {
     for (std::uint64_t k = 0; k < piece.size(); ++k) {
-      const std::uint64_t entry = piece[k].get(), offset = entry & format::offset_mask;
+      const std::uint64_t entry = piece[k], offset = entry & format::offset_mask;
       const bool bad = (entry & format::bitmap_reserved_mask) || (offset != 0 && (entry & 1)) ||
                        c.geometry().offset_in_cluster(offset) != 0;
       if (bad || (offset != 0 && !claim(c, {OwnerKind::bitmap_data, HostOffset(offset), c.geometry().cluster_size(),
@@ -414,6 +404,12 @@ void check_bitmap_table(Context& c, const format::Bitmap& b, std::uint64_t index
         c.report(entry_finding);
       }
     }
+    return true;
+  };
+  if (auto read = image::for_words(c.image.file(), b.table_offset, b.table_size, look_at); !read) {
+    f.code = Code::bitmap_entry;
+    f.detail = fmt::format("{}: {}", bitmap_label(b), read.error().message);
+    c.report(f);
   }
 }
 

@@ -281,4 +281,18 @@ Result<std::vector<std::uint64_t>> read_words(const File& file, HostOffset at, s
   return words;
 }
 
+Result<void> for_words(const File& file, HostOffset at, std::uint64_t count, const WordVisitor& visit) {
+  constexpr std::uint64_t most = 8192, each = sizeof(std::uint64_t);
+  for (std::uint64_t i = 0; i < count; i += most) {
+    const std::uint64_t data = file.next_data(at.value + i * each);
+    if (data >= file.size()) break;
+    i = std::max(i, (data - at.value) / each / most * most);
+    if (i >= count) break;
+    const auto words = read_words(file, at + i * each, std::min(most, count - i));
+    if (!words) return tl::unexpected(words.error());
+    if (!visit(i, *words)) break;
+  }
+  return {};
+}
+
 }  // namespace qd::image

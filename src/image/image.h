@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -110,5 +111,10 @@ std::uint64_t snapshot_entries_at(const Image& image, std::uint64_t at);
 
 // `count` words at a place, in the machine's byte order; zeros behind the file's end.
 Result<std::vector<std::uint64_t>> read_words(const File& file, HostOffset at, std::uint64_t count);
+
+// The same for a table of any length, in pieces; those that lie in a hole, all zeros, are left out. `visit` gets the
+// number of a piece's first word, and tells whether to go on.
+using WordVisitor = std::function<bool(std::uint64_t first, std::span<const std::uint64_t> words)>;
+Result<void> for_words(const File& file, HostOffset at, std::uint64_t count, const WordVisitor& visit);
 
 }  // namespace qd::image

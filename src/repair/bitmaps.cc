@@ -43,13 +43,17 @@ void release_bitmap(Work& w, const format::Bitmap& b) {
   }
   // One wrong entry, and the whole table may be something else: then its clusters are for the leak guard to judge.
   std::vector<HostOffset> data;
-  for (std::uint64_t i = 0; i < b.table_size; ++i) {
-    const std::uint64_t entry = w.read64(b.table_offset + i * sizeof(be64)), offset = entry & format::offset_mask;
-    const bool sound = (entry & format::bitmap_reserved_mask) == 0 && (offset == 0 || (entry & 1) == 0) &&
-                       w.geometry().offset_in_cluster(offset) == 0 && offset < size;
-    if (!sound) return;
-    if (offset != 0) data.push_back(HostOffset(offset));
-  }
+  bool sound = true;
+  const auto read = image::for_words(w.image().file(), b.table_offset, b.table_size, [&](auto, auto words) {
+    for (const std::uint64_t entry : words) {
+      const std::uint64_t offset = entry & format::offset_mask;
+      sound &= (entry & format::bitmap_reserved_mask) == 0 && (offset == 0 || (entry & 1) == 0) &&
+               w.geometry().offset_in_cluster(offset) == 0 && offset < size;
+      if (offset != 0) data.push_back(HostOffset(offset));
+    }
+    return sound;
+  });
+  if (!read || !sound) return;
   w.release(b.table_offset, bytes);
   for (const HostOffset at : data) w.release(at, w.geometry().cluster_size());
 }

@@ -343,7 +343,15 @@ void Work::refuse(check::Code reason, std::string text) {
 void Work::release(HostOffset at, std::uint64_t bytes) {
   if (bytes == 0 || at.value >= image_->size()) return;
   const std::uint64_t end = std::min(at.value + bytes, image_->size());
-  for (std::uint64_t c = geometry().cluster(at).value; c < geometry().clusters(end); ++c) ++released_[c];
+  std::uint64_t data = 0;  // up to here the file stores nothing
+  for (std::uint64_t c = geometry().cluster(at).value; c < geometry().clusters(end); ++c) {
+    if (refcounts().get(ClusterIndex(c)) == 0) {  // nothing can fall
+      const std::uint64_t from = c << geometry().cluster_bits;
+      if (data <= from) data = image_->file().next_data(from);
+      if (data >= from + geometry().cluster_size()) continue;
+    }
+    ++released_[c];
+  }
 }
 
 bool Work::may_free_leaks() const {

@@ -191,6 +191,31 @@ def snapshots_overlapping(path):
     f.end((1 << 30) + count * 512 + (1 << 25))
 
 
+def snapshots_apart(path):
+    """Snapshots whose L1 tables lie in a hole, each as long as one can be."""
+    count, first, each = MiB // 64, 1 << 30, 1 << 25
+    f = Forged(path, l1=0x30000, size=1 << 20)
+    f.refcounts(0x10000, 0x20000, 30)
+    f.put(0x30000, bytes(512))
+    f.fields.update(snapshots=count, snapshot_offset=0x40000)
+    f.put(0x40000, b"".join(snapshot(first + i * each, each // 8, i, b"s") for i in range(count)))
+    f.end(first + count * each)
+
+
+def bitmaps_apart(path):
+    """Bitmaps whose tables do."""
+    count, first, each = MiB // 64, 1 << 30, 1 << 25
+    f = Forged(path, l1=0x30000, size=1 << 20, autoclear=1)
+    f.refcounts(0x10000, 0x20000, 30)
+    f.put(0x30000, bytes(512))
+    names = [b"%08d" % i for i in range(count)]
+    directory = b"".join(struct.pack(">QIIBBHI", first + i * each, each // 8, 0, 1, 16, 8, 0) + names[i]
+                         for i in range(count))
+    f.extension(0x23852875, struct.pack(">IIQQ", count, 0, len(directory), 0x40000))
+    f.put(0x40000, directory)
+    f.end(first + count * each)
+
+
 def long_names(path):
     f = Forged(path, l1=0x30000)
     f.refcounts(0x10000, 0x20000, 40)
@@ -249,6 +274,9 @@ CASES = [
     ("one-table-decompressed", one_table, ["-c"], False),
     ("snapshots-of-one-table", snapshots_of_one_table, [], False),
     ("snapshots-overlapping", snapshots_overlapping, [], False),
+    ("snapshots-apart", snapshots_apart, [], False),
+    ("snapshots-apart-plan", snapshots_apart, ["-R", "all", "--dry-run"], False),
+    ("bitmaps-apart", bitmaps_apart, [], False),
     ("long-names", long_names, [], True),
     ("long-names-json", long_names, ["--json"], True),
     ("longest-names-json", longest_names, ["--json"], True),
