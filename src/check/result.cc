@@ -59,13 +59,19 @@ std::uint64_t Result::undecompressed() const {
   return sum;
 }
 
-std::span<const Owner> Result::owners_of(ClusterIndex cluster) const {
-  return std::ranges::equal_range(owners, cluster, {}, &Owner::cluster);
+namespace {
+
+std::span<const Owner> of(const std::vector<Owner>& owners, ClusterIndex cluster) {
+  const auto first = std::ranges::lower_bound(owners, cluster, {}, &Owner::cluster);
+  const auto last = std::ranges::upper_bound(owners, cluster, {}, &Owner::cluster);
+  return {first, last};
 }
 
-std::span<const Owner> Result::data_owners_of(ClusterIndex cluster) const {
-  return std::ranges::equal_range(data_owners, cluster, {}, &Owner::cluster);
-}
+}  // namespace
+
+std::span<const Owner> Result::owners_of(ClusterIndex cluster) const { return of(owners, cluster); }
+
+std::span<const Owner> Result::data_owners_of(ClusterIndex cluster) const { return of(data_owners, cluster); }
 
 std::uint64_t Result::references(ClusterIndex cluster) const {
   if (!claims || cluster.value >= claims->clusters()) return 0;

@@ -228,9 +228,10 @@ void count_suspects(Context& c) {
   owners.insert(owners.end(), all.single.begin(), all.single.end());
   std::ranges::stable_sort(owners, {}, &Owner::cluster);
   if (!c.geometry().data_file) return;
-  const auto data = std::ranges::stable_partition(owners, [](const Owner& o) { return o.kind != OwnerKind::data; });
-  c.result.data_owners.assign(data.begin(), data.end());
-  owners.erase(data.begin(), data.end());
+  const auto data =
+      std::stable_partition(owners.begin(), owners.end(), [](const Owner& o) { return o.kind != OwnerKind::data; });
+  c.result.data_owners.assign(data, owners.end());
+  owners.erase(data, owners.end());
 }
 
 }  // namespace qd::check
