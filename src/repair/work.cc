@@ -23,6 +23,7 @@ bool Work::look() {
   changed_ = false;
   l1_looks_.clear();
   l2_looks_.clear();
+  contested_.clear();
   if (std::exchange(looked_, true)) return true;
   using enum check::Code;
   refcounts_in_doubt_ = count(refcount_low) + count(header_refcount_table) + count(reftable_reserved) +
@@ -216,10 +217,12 @@ bool Work::credible(const check::Owner& o) {
 
 bool Work::contested(HostOffset cluster) {
   if (undisputed(cluster)) return false;
+  const auto [known, fresh] = contested_.try_emplace(geometry().cluster(cluster).value);
+  if (!fresh) return known->second;
   std::size_t credible_ones = 0;
   const auto owners = result_.owners_of(geometry().cluster(cluster));
   for (const check::Owner& o : owners) credible_ones += credible(o);
-  return credible_ones > 1 || owners.empty();
+  return known->second = credible_ones > 1 || owners.empty();
 }
 
 bool Work::undisputed(HostOffset offset) const {

@@ -171,6 +171,7 @@ class Work {
   bool was_hidden_ = false;
   std::map<std::int32_t, image::TableLook> l1_looks_;
   std::map<HostOffset, image::TableLook> l2_looks_;
+  std::unordered_map<std::uint64_t, bool> contested_;  // clusters: thousands of entries may name one
   Step step_ = nullptr;
   std::vector<Step> refused_by_;  // as plan.refusals
   std::uint64_t next_ = 0;        // cluster to allocate from
