@@ -12,6 +12,7 @@ Result check(const image::Image& image, const Options& options) {
   Result result;
   Context context(image, options, result);
 
+  result.findings = Findings(options.most_findings);
   result.decompressed = options.decompress;
   context.profile.phase("header");
   check_header(context);         // what the header says is known to be sound, or reported

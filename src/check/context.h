@@ -22,6 +22,7 @@ namespace qd::check {
 struct Options {
   bool decompress = false;                      // -c: try every compressed cluster
   bool backing_chain = true;                    // open the backing chain and the data file
+  std::size_t most_findings = Findings::limit;  // kept word for word
   Profile* profile = nullptr;                   // filled in, if there is one
   std::uint64_t most_entries = image::as_fits;  // of the walks; what is found doesn't depend on it
 };
