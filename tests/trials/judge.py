@@ -108,6 +108,7 @@ class Clusters:
     def __init__(self, original, damaged, repaired):
         self.original, self.damaged, self.repaired = original, damaged, repaired
         self.were, self.are = original.references(), damaged.references() if damaged else {}
+        self.now = repaired.references() if damaged else {}
         self.last = max(self.are, default=0)
 
     def victims(self):
@@ -141,11 +142,11 @@ class Clusters:
                 yield text, self.miscount(cluster, were - left, later)
 
     def same(self, cluster):
-        """The same bytes; or of a table that something names as one, entries that read the same."""
+        """The same bytes; or of a table that something names as one, or does again, entries that read the same."""
         old = self.damaged.bytes_of(cluster)
         new = self.repaired.bytes_of(cluster)[:len(old)]
         if old == new or {r[0] for r in self.were[cluster]} != {"l2"} or \
-                all(r[0] != "l2" for r in self.are.get(cluster, ())):
+                all(r[0] != "l2" for names in (self.are, self.now) for r in names.get(cluster, ())):
             return old == new
         one, other = self.damaged.l2(cluster << self.damaged.bits), self.repaired.l2(cluster << self.damaged.bits)
         step = self.damaged.step
