@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 
-#include "base/checked.h"
 #include "image/refcounts.h"
 
 namespace qd::advice {

@@ -126,9 +126,8 @@ Result<std::string> Rebasing::look_at_chain() {
   }
   const image::Link& base = chain.links.front();
   if (!base.foreign.empty()) {
-    return refused(
-        fmt::format("{} looks like {}, whose content can't be looked at. -b writes the name unchecked", base.path,
-                    base.foreign));
+    return refused(fmt::format("{} looks like {}, whose content can't be looked at. -b writes the name unchecked",
+                               base.path, base.foreign));
   }
   if (auto size = require_size(base); !size) return tl::unexpected(size.error());
   shorter_ = base.disk_bytes < w_.image().header.size;

@@ -77,6 +77,7 @@ class RefcountMender {
  private:
   bool table_sound();
   bool block_sound(std::uint64_t b);
+  std::pair<std::uint64_t, std::uint64_t> blocks_of_table(std::uint64_t cluster) const;
   bool reads_as_table(std::uint64_t cluster) const;
   bool reads_as_other(std::uint64_t cluster) const;
   bool still_a_table(std::uint64_t cluster);
@@ -137,12 +138,17 @@ RefcountMender::RefcountMender(Work& w)
   while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
 }
 
+// The entries in one of the refcount table's clusters, [first, end).
+std::pair<std::uint64_t, std::uint64_t> RefcountMender::blocks_of_table(std::uint64_t cluster) const {
+  const std::uint64_t each = g_.cluster_size() / sizeof(be64), all = refcounts_.entries().size();
+  return {std::min(cluster * each, all), std::min((cluster + 1) * each, all)};
+}
+
 // Of the refcount table's clusters: do its entries there lead to blocks? One is enough. Where it has none at all,
 // nobody else may claim the place. The header may have named somebody else's clusters, or more of them than the table
 // has.
 bool RefcountMender::reads_as_table(std::uint64_t cluster) const {
-  const std::uint64_t entries = g_.cluster_size() / sizeof(be64), first = cluster * entries;
-  const std::uint64_t end = std::min<std::uint64_t>(first + entries, refcounts_.entries().size());
+  const auto [first, end] = blocks_of_table(cluster);
   bool empty = refcounts_.table_error().empty();
   for (std::uint64_t b = first; b < end; ++b) {
     if (w_.reads_as_block(b)) return true;
@@ -161,8 +167,7 @@ bool RefcountMender::still_a_table(std::uint64_t cluster) {
 // No entry leads to a block, but one is as an L1 table has them, with COPIED; or it is none at all, while something
 // that is lost may have been what lies there.
 bool RefcountMender::reads_as_other(std::uint64_t cluster) const {
-  const std::uint64_t entries = g_.cluster_size() / sizeof(be64), first = cluster * entries;
-  const std::uint64_t end = std::min<std::uint64_t>(first + entries, refcounts_.entries().size());
+  const auto [first, end] = blocks_of_table(cluster);
   bool other = false;
   for (std::uint64_t b = first; b < end && !other; ++b) {
     const std::uint64_t raw = refcounts_.entries()[b].raw;
