@@ -47,7 +47,7 @@ bool reads_as_refcount_block(const image::Image& image, const Result& result, st
                              const image::RefcountBlock& block, std::uint64_t lost) {
   const format::Geometry& g = *image.geometry;
   const std::uint64_t entries = result.disk_refcounts->block_entries(), first = number * entries;
-  if (one_byte_fills(block, g)) return false;
+  if (first >= image.clusters() || one_byte_fills(block, g)) return false;
   std::uint64_t used = 0, same = 0, impossible = 0;
   const auto look_at = [&](std::uint64_t i) {
     const std::uint64_t n = std::min(result.references(ClusterIndex(first + i)), g.refcount_max()), says = block.get(i);

@@ -1,16 +1,19 @@
 // One walk answers both questions. It sees all states' entries of a guest offset at once:
 //   a gap: the entry names a cluster whose refcount is too high, and not every state whose L1 table reaches there names
-//   it. Any of the others may have, once.
-//   a copy: each entry of the orphan has the same cluster as some table's entry with that index, all of them with one
-//   L1 index. It is counted piece by piece, since tables may come in pieces.
+//   it. Any of the others may have, once. A table reaches as far as there is something in its last cluster: its length
+//   may be what is wrong.
+//   a copy: each entry of the orphan has the same cluster as some shared table's entry with that index, all of them
+//   with one L1 index. It is counted piece by piece, since tables may come in pieces.
 #include "check/counterparts.h"
 
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <map>
+#include <tuple>
 #include <utility>
 
+#include "base/checked.h"
 #include "check/result.h"
 #include "check/sharing.h"
 #include "image/walk.h"
@@ -33,8 +36,10 @@ class Looker {
  private:
   bool too_high(std::uint64_t raw) const;
   void look_for_gap(const image::Group& group, Part& into) const;
+  std::uint64_t reach(const image::Image& image, const image::State& state) const;
   std::optional<std::int32_t> outsider(const image::Group& group, std::uint64_t key,
                                        std::optional<std::uint64_t> l2_index) const;
+  bool is_copied(const image::Table& table) const;
   void compare(const image::Group& group, std::size_t orphan, Part& into) const;
   std::uint64_t orphan_key(std::size_t orphan, std::uint64_t index) const {
     const std::vector<std::uint64_t>& words = orphans_[orphan].words;
@@ -46,6 +51,7 @@ class Looker {
   const format::Geometry& g_;
   const std::span<const OrphanTable> orphans_;
   std::vector<std::uint64_t> first_, entries_;  // of each orphan: its first entry with a cluster, their number
+  std::vector<std::uint64_t> reach_;            // of each state: L1 entries
 };
 
 Looker::Looker(const image::Image& image, const Result& result, std::span<const OrphanTable> orphans)
@@ -57,6 +63,26 @@ Looker::Looker(const image::Image& image, const Result& result, std::span<const 
       ++entries_[o];
     }
   }
+  std::map<HostOffset, std::uint64_t> known;  // snapshots may share a table
+  for (const image::State& state : result.states) {
+    const auto [at, fresh] = known.try_emplace(state.l1_offset);
+    if (fresh) at->second = reach(image, state);
+    reach_.push_back(std::max<std::uint64_t>(state.l1_size, at->second));
+  }
+}
+
+// A table whose length is wrong may have had more entries: they are still there, up to the end of its last cluster.
+std::uint64_t Looker::reach(const image::Image& image, const image::State& state) const {
+  const std::uint64_t each = g_.cluster_size() / sizeof(std::uint64_t), size = state.l1_size;
+  std::uint64_t reach = size;
+  std::ignore = image::for_words(image.file(), state.l1_offset + size * sizeof(std::uint64_t),
+                                 round_up(size, each) - size, [&](std::uint64_t first, auto words) {
+                                   for (std::size_t i = 0; i < words.size(); ++i) {
+                                     if (words[i] != 0) reach = size + first + i + 1;
+                                   }
+                                   return true;
+                                 });
+  return reach;
 }
 
 bool Looker::too_high(std::uint64_t raw) const {
@@ -76,7 +102,7 @@ std::optional<std::int32_t> Looker::outsider(const image::Group& group, std::uin
     for (const image::L1Entry& e : table.entries) has[e.state] = true;
   }
   for (std::size_t s = 0; s < has.size(); ++s) {
-    if (!has[s] && group.l1_index < result_.states[s].l1_size) return result_.states[s].snapshot;
+    if (!has[s] && group.l1_index < reach_[s]) return result_.states[s].snapshot;
   }
   return std::nullopt;
 }
@@ -100,11 +126,18 @@ void Looker::look_for_gap(const image::Group& group, Part& into) const {
   }
 }
 
+// Writers copy a table only while it is shared. A guest's own qcow2 file may have tables that read like this image's.
+bool Looker::is_copied(const image::Table& table) const {
+  const ClusterIndex cluster = g_.cluster(table.offset);
+  return table.entries.size() > 1 ||
+         (cluster.value < result_.claims->clusters() && result_.disk_refcounts->get(cluster) > 1);
+}
+
 void Looker::compare(const image::Group& group, std::size_t orphan, Part& into) const {
   const auto match = [&](std::uint64_t i) {
     const std::uint64_t wanted = orphan_key(orphan, i);
     return wanted != 0 && std::ranges::any_of(group.tables, [&](const image::Table& table) {
-             return !table.l2.empty() && key(table.l2.raw(i), table.l2.bitmap(i)) == wanted;
+             return !table.l2.empty() && is_copied(table) && key(table.l2.raw(i), table.l2.bitmap(i)) == wanted;
            });
   };
   const std::uint64_t first = first_[orphan];

@@ -58,7 +58,7 @@ class LeakJudge {
   bool lazy_dirty() const;
   void gather();
   void find_stale_bitmaps();
-  void add_stale(HostOffset at, std::uint64_t bytes);
+  bool add_stale(HostOffset at, std::uint64_t bytes);
   Reading read_as_table(std::span<const std::uint64_t> words, unsigned step) const;
   void look_into();
   void look_into(Stretch& stretch, std::uint64_t& budget, CopyFinder& copies);
@@ -103,22 +103,28 @@ bool LeakJudge::lazy_dirty() const {
   return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
 }
 
-void LeakJudge::add_stale(HostOffset at, std::uint64_t bytes) {
-  if (g_.offset_in_cluster(at.value) != 0 || at.value >= image_.size()) return;
+// Are they leaked, all of them? What was given back meanwhile may have become somebody else's.
+bool LeakJudge::add_stale(HostOffset at, std::uint64_t bytes) {
+  if (g_.offset_in_cluster(at.value) != 0 || at.value >= image_.size()) return false;
   const std::uint64_t end = g_.clusters(at.value + std::min(bytes, image_.size() - at.value));
+  for (ClusterIndex c = g_.cluster(at); c.value < end; c = c + 1) {
+    if (result_.disk_refcounts->get(c) == 0 || result_.references(c) > 0) return false;
+  }
   for (std::uint64_t c = g_.cluster(at).value; c < end; ++c) stale_.insert(c);
+  return true;
 }
 
 void LeakJudge::find_stale_bitmaps() {
   if (count(Code::bitmaps_stale) == 0) return;
   const image::Bitmaps stale = image_.stale_bitmaps();
   if (!stale.extension || stale.stop) return;
-  add_stale(HostOffset(stale.extension->directory_offset.get()), stale.extension->directory_size.get());
+  const format::RawBitmapsExtension& extension = *stale.extension;
+  if (!add_stale(HostOffset(extension.directory_offset.get()), extension.directory_size.get())) return;
   for (const format::Bitmap& b : stale.entries) {
     const std::uint64_t room = image_.size() - std::min(image_.size(), b.table_offset.value);
     std::vector<be64> table(std::min<std::uint64_t>(b.table_size, room / sizeof(be64)));
     if (!image_.file().read(b.table_offset.value, std::as_writable_bytes(std::span(table)))) continue;
-    add_stale(b.table_offset, table.size() * sizeof(be64));
+    if (!add_stale(b.table_offset, table.size() * sizeof(be64))) continue;
     for (const be64& entry : table) add_stale(HostOffset(entry.get() & format::offset_mask), g_.cluster_size());
   }
 }

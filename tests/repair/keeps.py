@@ -321,6 +321,74 @@ for size in (0, 2, 4, 9, 40, 200, 4097, 65535):
     id_length(f"snapshot-id-length-{size}", SHARED, size)
     id_length(f"first-snapshot-id-length-{size}", SHARED + "snapshot two\nwrite 4M 4k pattern=0x14\n", size)
 
+# As programs wrote it that didn't record the disk's size: then nothing says how long a snapshot's L1 table is.
+OLD = """
+create size=8M cluster_size=4k compat=0.10
+write 0 64k pattern=0x11
+write 7M 8k pattern=0x12
+snapshot one
+write 0 8k pattern=0x13
+"""
+
+
+def old_entry(image):
+    snapshot, = image.snapshots()
+    snapshot.extra = b""
+    image.set_snapshots([snapshot])
+
+
+@case(OLD)
+def snapshot_l1_size(image):
+    """what lies behind the end of its L1 table may be the snapshot's all the same"""
+    old_entry(image)
+    yield "now"
+    image.put_snapshot_field(0, "l1_size", 3)
+
+
+@case(OLD.replace("0.10", "1.1"))
+def incomplete_snapshot_l1_size(image):
+    old_entry(image)
+    yield "now"
+    image.put_snapshot_field(0, "l1_size", 3)
+
+
+@case("""
+create size=8M cluster_size=4k
+write 0 64k pattern=0x11
+vm-state 0 8k pattern=0x12
+snapshot one
+write 0 8k pattern=0x13
+""")
+def snapshot_l1_size_and_vm_state(image):
+    image.put_snapshot_field(0, "vm_state_size", 8192)
+    image.put_snapshot_field(0, "vm_state_size_large", 8192)
+    yield "now"
+    image.put_snapshot_field(0, "l1_size", 4)
+
+
+@case("""
+create size=32M cluster_size=4k
+write 0 40k pattern=0x11
+bitmap one granularity=512
+write 64k 16k noise=2
+write 20M 8k pattern=0x12
+""")
+def stale_bitmap_given_back(image):
+    """what bitmaps once had may be the guest's now"""
+    _, _, size, directory = image.bitmaps_header()
+    bitmap, = image.bitmaps()
+    data = [word for word in image.table(bitmap.table_offset, bitmap.table_size) if word & qcow2.OFFSET_MASK]
+    for place in [directory, bitmap.table_offset, *data]:
+        image.set_refcount(place // image.cluster_size, 0)
+    image["autoclear_features"] = 0
+    last = image.entries("normal")[-1]
+    for k, place in enumerate(data):
+        image.write(place, random.Random(k).randbytes(image.cluster_size))
+        image.put(last.at + 8 * (3 * k + 3), place | COPIED)
+        image.set_refcount(place // image.cluster_size, 1)
+    yield "now"
+    image.put(last.at + 8 * 3, 0)
+
 
 def build(recipe, damage, folder):
     """(the bytes as they were, as they are)."""
