@@ -25,8 +25,10 @@ std::string wrong_format(const image::Link& link) {
   if (std::ranges::find(known, format) == known.end()) {
     return fmt::format("is recorded as \"{}\", a format that QEMU doesn't know", format);
   }
-  if (format == "qcow2" && link.real_format != "qcow2") {
-    return fmt::format("is recorded as qcow2, but looks like {}", link.real_format);
+  const bool any_content = format == "file" || format == "host_device";
+  const bool unknown_sign = (format == "bochs" || format == "cloop") && link.real_format == "raw";
+  if (!any_content && !unknown_sign && link.real_format != (format == "vpc" ? "vhd" : format)) {
+    return fmt::format("is recorded as {}, but looks like {}", format, link.real_format);
   }
   return {};
 }

@@ -89,7 +89,8 @@ Chain open_chain(const Image& top) {
       link.error = "its header is damaged";
       break;
     }
-    link.real_format = qcow2 ? "qcow2" : "raw";
+    const bool known = image->foreign && (image->foreign->image || image->foreign->format == "luks");
+    link.real_format = qcow2 ? "qcow2" : known && format != "raw" ? image->foreign->format : "raw";
     link.disk_bytes = qcow2 ? image->header.size : bytes;
     // A file that is recorded as raw is read as raw, whatever its content looks like.
     if (!qcow2 || format == "raw") break;

@@ -15,7 +15,7 @@ struct Link {
   std::string name;                            // as the image above names it
   std::string path;                            // as it resolves
   std::optional<std::string> recorded_format;  // what the image above says it is
-  std::string real_format;                     // "qcow2" or "raw"
+  std::string real_format;                     // "qcow2", "raw", or as a Foreign's
   std::string_view foreign;                    // "a VMDK image", where it looks like neither
   std::uint64_t disk_bytes = 0;                // of its virtual disk
   bool loop = false;                           // this file is in the chain already; nothing was opened
