@@ -15,7 +15,7 @@ std::optional<Evidence> find_evidence(const image::Image& image, const check::Re
     auto found = header_evidence(clues);
     return clues.trial.exhausted() ? std::nullopt : found;
   }
-  for (const auto finder : {header_evidence, l1_evidence, l2_evidence}) {
+  for (const auto finder : {header_evidence, snapshot_evidence, l1_evidence, l2_evidence}) {
     auto found = finder(clues);
     if (clues.trial.exhausted()) break;
     if (found) return found;

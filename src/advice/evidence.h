@@ -33,6 +33,8 @@ class Clues {
 
 // A field of the header: from the tables, the snapshots and its other fields.
 std::optional<Evidence> header_evidence(Clues& clues);
+// A snapshot's place of its L1 table: from one that nothing names.
+std::optional<Evidence> snapshot_evidence(Clues& clues);
 // An L1 entry: from an L2 table that nothing names.
 std::optional<Evidence> l1_evidence(Clues& clues);
 // An L2 entry: from its neighbours, and a cluster that nothing names.

@@ -32,6 +32,7 @@ class HeaderFinder {
  private:
   std::uint64_t count(Code code) const { return result_.findings.count(code); }
   bool garbage() const;
+  bool empty_from(std::uint64_t at) const;
   using Values = std::vector<std::uint64_t>;
   enum class Wanted { sound, better };
   std::optional<Evidence> only(std::string_view name, const Values& values, Code gone, Wanted wanted, std::string why);
@@ -42,6 +43,8 @@ class HeaderFinder {
   std::optional<Evidence> refcount_order();
   std::optional<Evidence> features();
   std::optional<Evidence> length();
+  std::optional<Evidence> crypt_method();
+  std::optional<Evidence> backing_name();
   std::optional<Evidence> l1_offset();
   std::optional<Evidence> refcount_table();
   std::optional<Evidence> size();
@@ -71,7 +74,8 @@ std::optional<Evidence> HeaderFinder::only(std::string_view name, const Values& 
     const auto then = trial_.with(std::span(&change, 1));
     if (!then || then->result.findings.count(gone) > 0) continue;
     if (!(wanted == Wanted::sound ? Trial::sound(then->result, result_) : trial_.better(then->result))) continue;
-    best.add(value, then->leaks());
+    if (name == "l1_table_offset" && then->abandons(HostOffset(h_.l1_table_offset))) continue;
+    best.add(value, errors(then->result) + then->leaks());
   }
   const auto alone = best.alone();
   return alone ? std::optional(Evidence{fmt::format("header.{}", name), *alone, std::move(why)}) : std::nullopt;
@@ -128,17 +132,60 @@ std::optional<Evidence> HeaderFinder::features() {
   Values values;
   if (unknown != 0) values.push_back(known);
   if (garbage()) values.insert(values.end(), {known ^ bit::extended_l2, known ^ bit::data_file});
+  // Where unknown bits are set by accident, known ones may be, too.
+  if (unknown != 0 && garbage()) {
+    for (const std::uint64_t more : {bit::extended_l2 | bit::data_file, bit::compression}) {
+      values.insert(values.end(), {known & ~more, known & ~more & ~bit::extended_l2, known & ~more & ~bit::data_file});
+    }
+    values.push_back(known & ~(bit::extended_l2 | bit::data_file | bit::compression));
+    std::ranges::sort(values);
+    values.erase(std::unique(values.begin(), values.end()), values.end());
+  }
   return only("incompatible_features", values, Code::header_incompatible, Wanted::sound,
               unknown != 0 ? "Nothing in the image uses an unknown feature, and the image doesn't name one."
                            : "With these features tables and refcounts fit, with those that are set now they don't.");
 }
 
 std::optional<Evidence> HeaderFinder::length() {
-  if (count(Code::header_length) == 0) return std::nullopt;
+  // By a wrong length the extensions are read from the wrong place.
+  const Code gone = count(Code::header_length) > 0 ? Code::header_length : Code::header_extension;
+  if (count(gone) == 0 || h_.version == 2) return std::nullopt;
   const auto words = read_words(image_, HostOffset(format::header_bytes_v3), 1);
   const bool longer = !words.empty() && (words[0] & ~(std::uint64_t{1} << 56)) == 0;  // the compression type, padding
-  return only("header_length", {longer ? format::header_bytes_known : format::header_bytes_v3}, Code::header_length,
-              Wanted::sound, "There the header's extensions begin.");
+  return only("header_length", {longer ? format::header_bytes_known : format::header_bytes_v3}, gone, Wanted::sound,
+              "There the header's extensions begin.");
+}
+
+// A LUKS header tells that there is LUKS. Without one, what can be read is plain.
+std::optional<Evidence> HeaderFinder::crypt_method() {
+  constexpr std::uint32_t none = 0, luks = 2;
+  if (count(Code::header_crypt) == 0 || result_.states.empty()) return std::nullopt;
+  if (image_.crypt) return only("crypt_method", {luks}, Code::header_crypt, Wanted::better, "There is a LUKS header.");
+  if (!plainly_readable(image_, result_)) return std::nullopt;
+  return only("crypt_method", {none}, Code::header_crypt, Wanted::better,
+              "There is no LUKS header, and some of the data is plainly not encrypted.");
+}
+
+// Writers put it behind the end marker of the extensions, and zeros behind it.
+std::optional<Evidence> HeaderFinder::backing_name() {
+  if (count(Code::header_backing_name) == 0) return std::nullopt;
+  std::vector<std::byte> first(image_.geometry->cluster_size());
+  if (h_.header_length >= first.size() || !image_.file().read(0, first)) return std::nullopt;
+  const format::Extensions all = format::parse_extensions(first, h_.header_length, first.size());
+  const std::uint64_t place = all.end + 8;
+  if (all.truncated || all.bad_end || place >= first.size()) return std::nullopt;
+  const auto at = first.begin() + static_cast<std::ptrdiff_t>(place);
+  const auto is_text = [](std::byte b) { return b >= std::byte{0x20} && b != std::byte{0x7f}; };
+  const auto bytes = static_cast<std::uint64_t>(std::find_if_not(at, first.end(), is_text) - at);
+  if (bytes == 0 && h_.backing_file_size == 0 && !image_.backing_format && empty_from(place)) {
+    return only("backing_file_offset", {0}, Code::header_backing_name, Wanted::better,
+                "The header has no backing file's format and no length of its name, and there is no name.");
+  }
+  if (bytes == 0 || bytes > format::max_backing_name_bytes) return std::nullopt;
+  const bool offset = h_.backing_file_offset != place;
+  if (offset && h_.backing_file_size != bytes) return std::nullopt;
+  return only(offset ? "backing_file_offset" : "backing_file_size", {offset ? place : bytes}, Code::header_backing_name,
+              Wanted::better, "Behind the header's extensions there is a name.");
 }
 
 std::optional<Evidence> HeaderFinder::l1_offset() {
@@ -186,6 +233,10 @@ std::optional<Evidence> HeaderFinder::size() {
     const auto then = trial_.with(std::array{header_field("size", values[0])});
     const auto gone = [&](Code code) { return then->result.findings.count(code) == 0; };
     if (then && gone(Code::header_virtual_size) && gone(Code::header_l1_size) && gone(Code::l2_beyond_end)) {
+      // Or the table was longer, and what is leaked is the disk's end.
+      if (then->result.leak_doubt.data_at_risk()) {
+        if (auto longer = l1_size()) return longer;
+      }
       return Evidence{"header.size", values[0],
                       "The snapshot table records this size for an L1 table as long as the active one."};
     }
@@ -211,12 +262,20 @@ std::optional<Evidence> HeaderFinder::l1_size() {
               fmt::format("A disk of {} bytes needs so many entries, and there is room for them.", h_.size));
 }
 
+// To the end of the cluster.
+bool HeaderFinder::empty_from(std::uint64_t at) const {
+  const std::uint64_t end = round_up(at + 1, image_.geometry->cluster_size());
+  std::vector<std::byte> bytes(end - at);
+  return image_.file().read(at, bytes) && std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
+}
+
 std::optional<Evidence> HeaderFinder::snapshots() {
   if (!image_.geometry || !result_.claims || h_.refcount_order > 6) return std::nullopt;
   const bool wrong = count(Code::snapshot_table) + count(Code::snapshot_entry) + count(Code::snapshot_incomplete) > 0;
   if (!wrong && count(Code::refcount_leak) == 0) return std::nullopt;
-  const std::uint64_t there = image::snapshot_entries_at(image_, h_.snapshots_offset);
-  if (there > 0 && there != h_.nb_snapshots) {
+  const auto [there, bytes] = image::snapshot_entries_at(image_, h_.snapshots_offset);
+  // Of fewer than are promised, only if behind them there is nothing that may have been one.
+  if (there > h_.nb_snapshots || (there > 0 && there < h_.nb_snapshots && empty_from(h_.snapshots_offset + bytes))) {
     if (auto found = only("nb_snapshots", {there}, Code::snapshot_table, Wanted::better,
                           "So many entries lie where the header says that the snapshot table is.")) {
       return found;
@@ -225,11 +284,12 @@ std::optional<Evidence> HeaderFinder::snapshots() {
   if (there > 0) return std::nullopt;
   Values values;
   for (const ClusterIndex cluster : clues_.orphans().others) {
-    const std::uint64_t at = image_.geometry->offset(cluster).value, entries = image::snapshot_entries_at(image_, at);
+    const std::uint64_t at = image_.geometry->offset(cluster).value,
+                        entries = image::snapshot_entries_at(image_, at).count;
     if (entries > 0 && (entries == h_.nb_snapshots || h_.nb_snapshots == 0)) values.push_back(at);
   }
   if (values.size() != 1) return std::nullopt;
-  const std::uint64_t number = image::snapshot_entries_at(image_, values[0]);
+  const std::uint64_t number = image::snapshot_entries_at(image_, values[0]).count;
   const auto then =
       trial_.with(std::array{header_field("snapshots_offset", values[0]), header_field("nb_snapshots", number)});
   if (!then || !trial_.better(then->result)) return std::nullopt;
@@ -285,8 +345,8 @@ std::optional<Evidence> HeaderFinder::find() {
   // First what gives all the rest its meaning.
   for (const Finder finder :
        {&HeaderFinder::cluster_bits, &HeaderFinder::version, &HeaderFinder::features, &HeaderFinder::refcount_order,
-        &HeaderFinder::length, &HeaderFinder::size, &HeaderFinder::l1_size, &HeaderFinder::l1_offset,
-        &HeaderFinder::refcount_table, &HeaderFinder::snapshots}) {
+        &HeaderFinder::length, &HeaderFinder::crypt_method, &HeaderFinder::backing_name, &HeaderFinder::size,
+        &HeaderFinder::l1_size, &HeaderFinder::l1_offset, &HeaderFinder::refcount_table, &HeaderFinder::snapshots}) {
     if (auto found = (this->*finder)()) return found;
   }
   return std::nullopt;

@@ -28,7 +28,8 @@ bool is_file(Code code) {
 class Judge {
  public:
   Judge(const image::Image& image, const check::Result& result);
-  std::string sentence() const;
+  // `end`: no advice leads further.
+  std::string sentence(bool end) const;
   Verdict verdict(bool advice) const;
 
  private:
@@ -41,7 +42,7 @@ class Judge {
 
   std::string missing_file() const;
   std::string what() const;
-  std::string whether() const;
+  std::string whether(bool end) const;
   std::string headline() const;
   void advise(std::vector<Advice>& to) const;
   void explain_by_row(std::vector<Advice>& to) const;
@@ -155,11 +156,11 @@ std::string Judge::what() const {
   return text;
 }
 
-std::string Judge::whether() const {
+std::string Judge::whether(bool end) const {
   if (unreadable_) return "the disk below fails, so it must be copied before anything else";
   if (in_use_) return "but another process is writing to it, so part of this may be passing";
   if (leaks_suspect_) return "what looks leaked may be the only copy of lost data";
-  const bool mendable = wanted(Repair::leak) || wanted(Repair::error) || wanted(Repair::reuse);
+  const bool mendable = !end && (wanted(Repair::leak) || wanted(Repair::error) || wanted(Repair::reuse));
   const bool person = wanted(Repair::user), lost = wanted(Repair::none);
   if (wanted(Repair::edit)) {
     return only_header() ? "the tables behind it are usually intact" : "what was lost may still be found in the file";
@@ -169,7 +170,7 @@ std::string Judge::whether() const {
                     : "part of it can be mended by hand, part not at all";
   if (lost) return mendable ? "part of it can be repaired" : "it can't be repaired";
   if (person) return mendable ? "part of it can be repaired, part only by hand" : "it takes a decision of yours";
-  return "it can be repaired";
+  return end ? "it can't be repaired" : "it can be repaired";
 }
 
 // What only a person can do, or nobody: in the words of the table, each kind once.
@@ -314,32 +315,42 @@ void Judge::repair(std::vector<Advice>& to) const {
   const bool error = wanted(Repair::error) || (status_ == Status::good && count(Code::header_dirty) > 0);
   const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak) && !doubt_.bitmaps_hidden && !leaks_suspect_;
   if (error + reuse + leak == 0) return;
+  // A snapshot table that isn't read rightly claims what isn't its own.
+  const bool wrong_claims = error && count(Code::snapshot_table) + count(Code::snapshot_entry) > 0;
   const std::string_view rest = "This mends the rest, leaks excepted.";
   const std::string text(leaks_suspect_ ? rest : repair_text());
   const std::string_view mode = error + reuse + leak > 1 && !leaks_suspect_ ? "all"
-                                : reuse                                     ? "reuse"
+                                : reuse && !wrong_claims                    ? "reuse"
                                 : error                                     ? "error"
                                                                             : "leak";
   if (repair(to, mode, text) || (mode == "reuse" && error && repair(to, "error", text))) return;
   if (count(Code::snapshot_table) > 0) {
-    repair(to, "error", "Nothing in the file leads to the snapshots any more. The image can be used without them.",
+    repair(to, "error",
+           fmt::format("Nothing in the file leads to the snapshots any more.{}",
+                       result_.damaged(0) ? "" : " The image can be used without them."),
            true);
   }
 }
 
+// Does it do more than to keep what there is?
+bool changes(const Advice& a) { return a.kind != Kind::note && a.kind != Kind::copy; }
+
 // Whoever has come so far must know that there is no more to come.
 void Judge::end(std::vector<Advice>& to) const {
-  const auto does = [](const Advice& a) { return a.kind != Kind::note && a.kind != Kind::copy; };
-  if (status_ == Status::good || std::ranges::any_of(to, does)) return;
+  if (status_ == Status::good || std::ranges::any_of(to, changes)) return;
   const std::string_view why =
-      status_ == Status::leak    ? ". The image can be used as it is: these clusters take space and do no harm."
+      status_ == Status::leak && leaks_suspect_
+          ? ". If the guest misses something, these clusters may be all that is left of it: keep them. If it doesn't, "
+            "they only take space, and the image can be used as it is."
+      : status_ == Status::leak  ? ". The image can be used as it is: these clusters take space and do no harm."
       : count(Code::l2_lost) > 0 ? ": what was lost is in the file, but nothing tells where it belongs. Keep the copy."
-                                 : ": nothing in the file tells what is right. What is missing can only come from a "
-                                   "backup.";
+      : leaks_suspect_ ? ": what was lost may be in the file, but nothing tells where it belongs. Keep the copy."
+                       : ": nothing in the file tells what is right. What is missing can only come from a "
+                         "backup.";
   to.push_back({Kind::note, fmt::format("This is all that can be done here{}", why)});
 }
 
-std::string Judge::sentence() const {
+std::string Judge::sentence(bool end) const {
   if (image_.foreign) return fmt::format("This is {}.", image_.foreign->what);
   if (foreign_) {
     return count(Code::header_short) > 0 ? "This is no qcow2 image: the file is shorter than a header."
@@ -347,7 +358,7 @@ std::string Judge::sentence() const {
   }
   const std::string found = what(), needs = missing_file();
   if (status_ != Status::good) {
-    return fmt::format("The image has {}; {}.{}", found, whether(),
+    return fmt::format("The image has {}; {}.{}", found, whether(end),
                        needs.empty() ? "" : fmt::format(" QEMU can't open it {}.", needs));
   }
   if (!needs.empty()) return fmt::format("The image itself is sound; QEMU can't open it {}.", needs);
@@ -364,12 +375,12 @@ std::string Judge::headline() const {
 Verdict Judge::verdict(bool advice) const {
   Verdict v;
   v.headline = headline();
-  v.text = sentence();
+  if (advice) advise(v.advice);
+  v.text = sentence(advice && std::ranges::none_of(v.advice, changes));
   if (const std::uint64_t compressed = result_.undecompressed(); compressed > 0 && !foreign_) {
     v.text += fmt::format(" {} not decompressed: -c does that.",
                           counted(compressed, "compressed cluster was", "compressed clusters were"));
   }
-  if (advice) advise(v.advice);
   return v;
 }
 
@@ -385,6 +396,7 @@ void Judge::advise(std::vector<Advice>& to) const {
       to.push_back(
           copy("If it was one, its tables and data are usually intact behind the first cluster. Copy the "
                "file before anything else."));
+      end(to);
     }
     return;
   }
@@ -415,7 +427,7 @@ Verdict judge(const image::Image& image, const check::Result& result, bool advic
 }
 
 std::string judge_briefly(const image::Image& image, const check::Result& result) {
-  return Judge(image, result).sentence();
+  return Judge(image, result).sentence(false);
 }
 
 }  // namespace qd::advice

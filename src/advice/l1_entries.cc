@@ -1,16 +1,20 @@
 // An L2 table that nothing names, and the L1 entry that should. Which one it is, is told by
 //   another state's table at that entry, which has clusters in common with it (they are shared at one guest offset
 //   only), the places in a data file, which are the guest's own, the data's order in the file, which goes on from the
-//   table before or to the one behind, or the entry's being the only one that is wrong, or empty.
+//   table before and to the one behind, or the entry's being the only one that is wrong, or empty.
+// A table that another state still names tells by its refcount that an entry was lost.
 // Where an entry names the midst of a cluster, the table may be at its beginning.
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <map>
 #include <optional>
 #include <set>
+#include <span>
 #include <vector>
 
 #include "advice/evidence.h"
+#include "advice/search.h"
 
 namespace qd::advice {
 namespace {
@@ -32,6 +36,11 @@ class SlotFinder {
     gather();
   }
   std::optional<Slot> slot(const OrphanTable& table, bool alone, std::string& why) const;
+  HostOffset now(const Slot& slot) const { return HostOffset(table_of(slot.state, slot.index)); }
+  // Entries without a table that makes sense.
+  std::vector<Slot> wrong() const;
+  // Of these, the ones that had a table together with another state.
+  std::vector<std::pair<Slot, ClusterIndex>> missed() const;
   // Entries that lead into the midst of a cluster.
   std::vector<std::pair<Slot, ClusterIndex>> unaligned() const;
 
@@ -104,20 +113,56 @@ bool SlotFinder::shares(const OrphanTable& table, Slot slot) const {
   return false;
 }
 
-// Written in one go, data lies in a row, with no more than a few tables between.
+// Written in one go, data lies in a row, with no more than a few tables between. The same is true of data with gaps on
+// the guest's disk, and then other entries would do as well: so there must be tables before and behind, and the data
+// go on from the one and to the other. The disk's beginning and end need no table.
 bool SlotFinder::goes_on(const OrphanTable& table, Slot slot) const {
   constexpr std::uint64_t between = 4;
   const auto follows = [](std::uint64_t before, std::uint64_t after) {
     return before != 0 && after > before && after - before <= between;
   };
   const std::uint64_t last = g_.l2_entries() - 1;
-  return (slot.index > 0 && follows(data_of(slot.state, slot.index - 1, last), cluster_of(table.words[0]))) ||
-         follows(cluster_of(table.words[last * g_.l2_words()]), data_of(slot.state, slot.index + 1, 0));
+  const bool first_slot = slot.index == 0, last_slot = slot.index + 1 >= l1_[slot.state].size();
+  return (first_slot || follows(data_of(slot.state, slot.index - 1, last), cluster_of(table.words[0]))) &&
+         (last_slot ||
+          follows(cluster_of(table.words[last * g_.l2_words()]), data_of(slot.state, slot.index + 1, 0))) &&
+         !(first_slot && last_slot);
+}
+
+std::vector<Slot> SlotFinder::wrong() const {
+  std::vector<Slot> all = bad_;
+  all.insert(all.end(), empty_.begin(), empty_.end());
+  return all;
+}
+
+std::vector<std::pair<Slot, ClusterIndex>> SlotFinder::missed() const {
+  std::map<std::uint64_t, std::set<ClusterIndex>> tables;  // that count too many, by L1 index
+  for (std::size_t s = 0; s < l1_.size(); ++s) {
+    for (std::uint64_t i = 0; i < l1_[s].size(); ++i) {
+      const std::uint64_t table = table_of(s, i);
+      if (table == 0 || g_.offset_in_cluster(table) != 0 || table >= image_.size()) continue;
+      const ClusterIndex cluster = g_.cluster(HostOffset(table));
+      if (result_.disk_refcounts->get(cluster) > result_.references(cluster)) tables[i].insert(cluster);
+    }
+  }
+  if (tables.empty()) return {};
+  std::vector<Slot> all = wrong();
+  std::ranges::sort(all);
+  std::vector<std::pair<Slot, ClusterIndex>> found;
+  for (const auto& [index, clusters] : tables) {
+    const ClusterIndex table = *clusters.begin();
+    std::vector<Slot> slots;
+    for (std::size_t s = 0; s < l1_.size(); ++s) {
+      if (const Slot slot{s, index}; std::ranges::binary_search(all, slot)) slots.push_back(slot);
+    }
+    if (clusters.size() > 1 || result_.disk_refcounts->get(table) != result_.references(table) + slots.size()) continue;
+    for (const Slot& slot : slots) found.emplace_back(slot, table);
+  }
+  return found;
 }
 
 std::optional<Slot> SlotFinder::slot(const OrphanTable& table, bool alone, std::string& why) const {
-  std::vector<Slot> all = bad_;
-  all.insert(all.end(), empty_.begin(), empty_.end());
+  const std::vector<Slot> all = wrong();
   const auto only = [&](const std::vector<Slot>& from, auto&& fits) -> std::optional<Slot> {
     std::optional<Slot> found;
     for (const Slot& slot : from) {
@@ -138,7 +183,7 @@ std::optional<Slot> SlotFinder::slot(const OrphanTable& table, bool alone, std::
   why = "it has clusters in common with another state's table there";
   if (const auto found = only(more, [&](Slot slot) { return shares(table, slot); })) return found;
   why = "the data goes on there, in the file as on the guest's disk";
-  if (const auto found = only(all, [&](Slot slot) { return goes_on(table, slot); })) return found;
+  if (const auto found = only(more, [&](Slot slot) { return goes_on(table, slot); })) return found;
   if (!alone) return std::nullopt;
   why = bad_.empty() ? "it is the only one without a table" : "it is the only one that is wrong";
   return only(bad_.empty() ? empty_ : bad_, [](Slot) { return true; });
@@ -154,20 +199,56 @@ std::vector<std::pair<Slot, ClusterIndex>> SlotFinder::unaligned() const {
   return found;
 }
 
-// Is the image better with that entry?
-std::optional<Evidence> try_entry(Clues& clues, Slot slot, ClusterIndex table, const std::string& why) {
+// Is the image better with that entry? `now`: where it leads now; `what`: of the table.
+std::optional<Evidence> try_entry(Clues& clues, Slot slot, HostOffset now, ClusterIndex table, std::string_view what,
+                                  std::string_view why) {
   const image::State& state = clues.result.states[slot.state];
   const HostOffset at = clues.image.geometry->offset(table);
   const bool copied = state.snapshot < 0 && clues.result.disk_refcounts->get(table) == 1;
   const std::uint64_t value = at.value | (copied ? format::copied_flag : 0);
   const Change change{state.l1_offset + slot.index * sizeof(std::uint64_t), 8, value};
   const auto then = clues.trial.with(std::span(&change, 1));
-  if (!then || !clues.trial.better(then->result)) return std::nullopt;
+  if (!then || !clues.trial.better(then->result) || then->abandons(now)) return std::nullopt;
   const bool active = state.snapshot < 0;
-  return Evidence{
-      fmt::format("{}l1[{}]", active ? "" : fmt::format("snapshot[{}].", state.snapshot), slot.index), value,
-      fmt::format("The cluster at 0x{:x} reads as an L2 table that nothing names, and it belongs to L1 entry {}{}: {}.",
-                  at.value, slot.index, active ? "" : fmt::format(" of snapshot[{}]", state.snapshot), why)};
+  return Evidence{fmt::format("{}l1[{}]", active ? "" : fmt::format("snapshot[{}].", state.snapshot), slot.index),
+                  value,
+                  fmt::format("The cluster at 0x{:x} {}, and it belongs to L1 entry {}{}: {}.", at.value, what,
+                              slot.index, active ? "" : fmt::format(" of snapshot[{}]", state.snapshot), why)};
+}
+
+std::optional<Evidence> lost_table(Clues& clues, const SlotFinder& finder) {
+  constexpr std::size_t most = 8;  // tables that are tried
+  constexpr std::string_view what = "reads as an L2 table that nothing names";
+  const Orphans& orphans = clues.orphans();
+  for (std::size_t i = 0; i < std::min(orphans.tables.size(), most); ++i) {
+    const OrphanTable& table = orphans.tables[i];
+    std::string why;
+    const auto slot = finder.slot(table, orphans.complete && orphans.tables.size() == 1, why);
+    if (!slot) continue;
+    if (auto found = try_entry(clues, *slot, finder.now(*slot), table.cluster, what, why)) return found;
+  }
+  for (const auto& [slot, cluster] : finder.unaligned()) {
+    constexpr std::string_view why = "the entry leads into the midst of it";
+    if (auto found = try_entry(clues, slot, finder.now(slot), cluster, what, why)) return found;
+  }
+  return std::nullopt;
+}
+
+// A table that counts more references than there are, and as many states without a table at its place. An L1 table that
+// was lost, or is about to be given back, would explain that as well.
+std::optional<Evidence> shared_table(Clues& clues, const SlotFinder& finder) {
+  if (!orphan_l1_tables(clues.image, clues.result, clues.orphans(), format::max_l1_bytes / 8).empty()) {
+    return std::nullopt;
+  }
+  constexpr std::size_t most = 8;  // that are tried
+  const auto missed = finder.missed();
+  for (const auto& [slot, table] : std::span(missed).first(std::min(missed.size(), most))) {
+    if (auto found = try_entry(clues, slot, finder.now(slot), table, "is an L2 table that counts a reference too many",
+                               "another state has it there")) {
+      return found;
+    }
+  }
+  return std::nullopt;
 }
 
 }  // namespace
@@ -182,21 +263,12 @@ std::optional<Evidence> l1_evidence(Clues& clues) {
   std::uint64_t words = 0;
   for (const image::State& state : result.states) words += std::min<std::uint64_t>(state.l1_size, most_slots);
   if (words > most_words) return std::nullopt;
-  constexpr std::size_t most = 8;  // tables that are tried
-  const Orphans& orphans = clues.orphans();
-  if (orphans.tables.empty() && result.findings.count(Code::l1_unaligned) == 0) return std::nullopt;
+  if (result.findings.count(Code::refcount_leak) == 0 && result.findings.count(Code::l1_unaligned) == 0) {
+    return std::nullopt;
+  }
   const SlotFinder finder(image, result);
-  for (std::size_t i = 0; i < std::min(orphans.tables.size(), most); ++i) {
-    const OrphanTable& table = orphans.tables[i];
-    std::string why;
-    const auto slot = finder.slot(table, orphans.complete && orphans.tables.size() == 1, why);
-    if (!slot) continue;
-    if (auto found = try_entry(clues, *slot, table.cluster, why)) return found;
-  }
-  for (const auto& [slot, cluster] : finder.unaligned()) {
-    if (auto found = try_entry(clues, slot, cluster, "the entry leads into the midst of it")) return found;
-  }
-  return std::nullopt;
+  auto found = lost_table(clues, finder);
+  return found ? found : shared_table(clues, finder);
 }
 
 }  // namespace qd::advice

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <map>
-#include <set>
 #include <tuple>
 #include <vector>
 
@@ -32,7 +31,7 @@ struct Start {
 };
 
 struct Sides {
-  std::set<Start> before, behind;
+  std::map<Start, std::uint64_t> before, behind;  // with the length of the row that ends or begins there
 };
 
 class Neighbours {
@@ -108,9 +107,9 @@ void Neighbours::look_around() {
             for (std::size_t i = 0; i < runs_.size(); ++i) {
               Start start = here;
               start.l2_index = first + n;
-              if (cluster + n == runs_[i].first && start.l2_index < g_.l2_entries()) part[i].before.insert(start);
+              if (cluster + n == runs_[i].first && start.l2_index < g_.l2_entries()) part[i].before[start] = n;
               start.l2_index = first - runs_[i].count;
-              if (runs_[i].first + runs_[i].count == cluster && first >= runs_[i].count) part[i].behind.insert(start);
+              if (runs_[i].first + runs_[i].count == cluster && first >= runs_[i].count) part[i].behind[start] = n;
             }
           });
         }
@@ -152,14 +151,19 @@ std::optional<Neighbours::Place> Neighbours::place(std::size_t run) const {
   const std::uint64_t count = runs_[run].count;
   const auto& [before, behind] = sides_[run];
   std::vector<Start> both;
-  std::ranges::set_intersection(before, behind, std::back_inserter(both));
+  for (const auto& [start, row] : before) {
+    // Several may have been written in another order, but hardly in the midst of a long row.
+    constexpr std::uint64_t times = 4;
+    const auto found = behind.find(start);
+    if (found != behind.end() && (count == 1 || row + found->second >= times * count)) both.push_back(start);
+  }
   // Version 2 has no other sign for what the guest has discarded than an empty entry.
   const bool may_be_empty = image_.header.version >= 3;
   if (both.size() == 1 && all(both[0], count, may_be_empty)) {
     return Place{both[0], "its neighbours lie just before and behind it"};
   }
   if (before.size() + behind.size() != 1) return std::nullopt;
-  const Start& start = before.empty() ? *behind.begin() : *before.begin();
+  const Start& start = before.empty() ? behind.begin()->first : before.begin()->first;
   const bool alone = value(start, start.l2_index + count) != Value::bad &&
                      (start.l2_index == 0 || value(start, start.l2_index - 1) != Value::bad);
   if (!alone || !all(start, count, false)) return std::nullopt;
@@ -191,8 +195,13 @@ std::optional<Evidence> try_entry(Clues& clues, const Start& start, ClusterIndex
   const bool copied = clues.result.disk_refcounts->get(cluster) == 1;
   const std::uint64_t value = g.offset(cluster).value | (copied ? format::copied_flag : 0);
   const Change change{table + l2_index * g.l2_entry_bytes(), 8, value};
+  const auto now = read_words(clues.image, change.at, 1);
   const auto then = clues.trial.with(std::span(&change, 1));
-  if (!then || !clues.trial.better(then->result)) return std::nullopt;
+  if (!then || !clues.trial.better(then->result) || now.empty()) return std::nullopt;
+  const bool compressed = (now[0] & format::compressed_flag) != 0;
+  if (then->abandons(compressed ? g.compressed(now[0]).offset : HostOffset(now[0] & format::offset_mask))) {
+    return std::nullopt;
+  }
   const std::int32_t number = clues.result.states[state].snapshot;
   return Evidence{
       fmt::format("{}l2[{},{}]", number < 0 ? "" : fmt::format("snapshot[{}].", number), l1_index, l2_index), value,

@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
+#include <span>
 
 #include "image/refcounts.h"
+#include "image/walk.h"
 
 namespace qd::advice {
 namespace {
@@ -63,6 +66,10 @@ std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const che
     if (std::ranges::any_of(owners, [](const check::Owner& o) { return o.kind == check::OwnerKind::l2_table; })) {
       return true;
     }
+    // What is taken for an L1 table may be one of its L2 tables.
+    if (std::ranges::any_of(result.states, [&](const image::State& s) { return s.l1_offset.value == offset; })) {
+      return true;
+    }
     return reads_as_l2_table(image, result, read_words(image, HostOffset(offset), words_each));
   };
   std::vector<std::uint64_t> found;
@@ -84,6 +91,49 @@ std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const che
     if (found.size() == most) break;
   }
   return found;
+}
+
+namespace {
+
+// Of 512 encrypted bytes there are some 220 different ones. Zeros may never have been written.
+bool is_plain(std::span<const std::byte> sector) {
+  constexpr int most_values = 128;
+  std::array<bool, 256> seen{};
+  for (const std::byte b : sector) seen[std::to_integer<std::size_t>(b)] = true;
+  const auto values = std::ranges::count(seen, true);
+  return values < most_values && !(values == 1 && seen[0]);
+}
+
+}  // namespace
+
+bool plainly_readable(const image::Image& image, const check::Result& result) {
+  constexpr int most = 256;  // clusters that are looked at
+  const format::Geometry& g = *image.geometry;
+  int looked = 0;
+  bool plain = false;
+  std::atomic<bool> enough = false;
+  image::walk<std::vector<HostOffset>>(
+      image, std::span(result.states).first(1),
+      [&](const image::Group& group, std::vector<HostOffset>& places) {
+        for (const image::Table& table : group.tables) {
+          if (table.l2.empty()) continue;
+          image::for_runs(g, table.l2, group.begin, group.end, [&](std::uint64_t first, std::uint64_t) {
+            const std::uint64_t raw = table.l2.raw(first), offset = raw & format::offset_mask;
+            const bool data = (raw & format::compressed_flag) == 0 && offset != 0 && offset < image.size();
+            if (data && places.size() < most) places.push_back(HostOffset(offset));
+          });
+        }
+      },
+      [&](std::vector<HostOffset>&& places) {
+        for (const HostOffset at : places) {
+          std::array<std::byte, format::sector> sector;
+          if (plain || looked++ == most) break;
+          plain = image.file().read(at.value, sector) && is_plain(sector);
+        }
+        enough = plain || looked >= most;
+      },
+      {.most_entries = image::as_fits, .stop = &enough});
+  return plain;
 }
 
 std::uint64_t l1_room(const image::Image& image, const check::Result& result) {

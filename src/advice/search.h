@@ -24,6 +24,9 @@ std::vector<std::uint64_t> refcount_tables(const image::Image& image, const chec
 std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Result& result,
                                             const Orphans& orphans, std::uint64_t entries);
 
+// Is some of the data, of what is looked at, no result of encryption?
+bool plainly_readable(const image::Image& image, const check::Result& result);
+
 // How many entries of the active L1 table there is room for, before something else begins.
 std::uint64_t l1_room(const image::Image& image, const check::Result& result);
 

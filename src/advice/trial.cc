@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "check/check.h"
+#include "image/refcounts.h"
 
 namespace qd::advice {
 
@@ -69,10 +70,26 @@ std::optional<Trial::Outcome> Trial::with(std::span<const Change> changes) {
   return outcome;
 }
 
+bool Trial::Outcome::abandons(HostOffset at) const {
+  if (at.value == 0 || at.value >= image->size() || !result.disk_refcounts) return false;
+  const ClusterIndex cluster = image->geometry->cluster(at);
+  return result.disk_refcounts->get(cluster) > 0 && result.references(cluster) == 0;
+}
+
+namespace {
+
+// Another file is missing, or data was decompressed: a trial doesn't look at that, so nothing there gets better by it.
+bool is_tried(Code code) {
+  return code != Code::backing_missing && code != Code::backing_loop && code != Code::data_file_missing &&
+         code != Code::compressed_payload;
+}
+
+}  // namespace
+
 std::uint64_t errors(const check::Result& result) {
   std::uint64_t sum = 0;
   for (const check::Problem& row : check::problems()) {
-    if (row.severity == Severity::error) sum += result.findings.count(row.code);
+    if (row.severity == Severity::error && is_tried(row.code)) sum += result.findings.count(row.code);
   }
   return sum;
 }

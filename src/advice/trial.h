@@ -33,6 +33,8 @@ class Trial {
     check::Result result;
 
     std::uint64_t leaks() const { return result.findings.count(check::Code::refcount_leak); }
+    // A cluster of the file that is counted, and nothing names it any more: whoever did was right, perhaps.
+    bool abandons(HostOffset at) const;
   };
   // Nothing: it can't be read, or too much was tried already.
   std::optional<Outcome> with(std::span<const Change> changes);
@@ -77,6 +79,7 @@ class Fewest {
 // What a check has cost, in entries of tables looked at.
 std::uint64_t work(const check::Result& result);
 
+// Those that a trial would see.
 std::uint64_t errors(const check::Result& result);
 
 }  // namespace qd::advice

@@ -133,7 +133,7 @@ void check_no_snapshots(Context& c) {
   if (c.geometry().offset_in_cluster(at) != 0 || at >= format::max_host_offset) {
     f.detail = "the table's offset is not cluster-aligned or impossible; QEMU refuses that even where there are none";
     c.report(f);
-  } else if (const std::uint64_t there = image::snapshot_entries_at(c.image, at); there > 0) {
+  } else if (const std::uint64_t there = image::snapshot_entries_at(c.image, at).count; there > 0) {
     f.detail = fmt::format("what lies there reads as {}", counted(there, "snapshot", "snapshots"));
     c.report(f);
   }

@@ -20,7 +20,6 @@ using check::Code;
 using repair::Work;
 namespace extension = format::extension;
 
-constexpr std::size_t longest_name = 1023;
 using Bytes = std::vector<std::byte>;
 
 void append(Bytes& to, std::span<const std::byte> bytes) {
@@ -86,9 +85,9 @@ Result<void> Rebasing::require_possible() const {
 }
 
 Result<void> Rebasing::require_name() const {
-  if (wanted_.name.size() > longest_name) {
+  if (wanted_.name.size() > format::max_backing_name_bytes) {
     return fail(EINVAL, fmt::format("a backing file's name has {} bytes at most, this one {}; nothing was changed",
-                                    longest_name, wanted_.name.size()));
+                                    format::max_backing_name_bytes, wanted_.name.size()));
   }
   const std::string path = image::resolve(w_.image().file().path(), wanted_.name);
   if (wanted_.unchecked || !image::has_protocol(path)) return {};

@@ -91,6 +91,8 @@ struct Extensions {
   std::uint64_t end = 0;   // offset behind the last byte understood
 };
 
+inline constexpr std::size_t max_backing_name_bytes = 1023;
+
 // `first_cluster`: the image's first cluster, or what there is of it; extensions lie in [from, to).
 Extensions parse_extensions(std::span<const std::byte> first_cluster, std::uint64_t from, std::uint64_t to);
 

@@ -70,7 +70,8 @@ void Image::read_extensions(std::span<const std::byte> first_cluster) {
   }
 
   if (has_backing && header.backing_file_offset <= cluster &&
-      header.backing_file_size <= std::min<std::uint64_t>(1023, cluster - header.backing_file_offset)) {
+      header.backing_file_size <=
+          std::min<std::uint64_t>(format::max_backing_name_bytes, cluster - header.backing_file_offset)) {
     backing_file.emplace(reinterpret_cast<const char*>(first_cluster.data() + header.backing_file_offset),
                          header.backing_file_size);
   }
@@ -251,11 +252,11 @@ void Image::read_directory(Bitmaps& into) const {
   }
 }
 
-std::uint64_t snapshot_entries_at(const Image& image, std::uint64_t at) {
+SnapshotEntries snapshot_entries_at(const Image& image, std::uint64_t start) {
   using format::RawSnapshot;
   const format::Geometry& g = *image.geometry;
-  if (at == 0 || g.offset_in_cluster(at) != 0) return 0;
-  std::uint64_t found = 0;
+  if (start == 0 || g.offset_in_cluster(start) != 0) return {};
+  std::uint64_t found = 0, at = start;
   while (found < format::max_snapshots && at + sizeof(RawSnapshot) <= image.file().size()) {
     RawSnapshot raw;
     if (!image.file().read(at, std::as_writable_bytes(std::span(&raw, 1)))) break;
@@ -269,7 +270,7 @@ std::uint64_t snapshot_entries_at(const Image& image, std::uint64_t at) {
     at = round_up(at + sizeof raw + extra + text.size(), 8);
     ++found;
   }
-  return found;
+  return {found, at - start};
 }
 
 Result<std::vector<std::uint64_t>> read_words(const File& file, HostOffset at, std::uint64_t count) {

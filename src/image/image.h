@@ -106,8 +106,11 @@ class Image {
   std::uint64_t size_ = 0;
 };
 
-// How many entries in a row make sense there as those of a snapshot table, whatever the header says of one.
-std::uint64_t snapshot_entries_at(const Image& image, std::uint64_t at);
+// Entries in a row that make sense there as those of a snapshot table, whatever the header says of one.
+struct SnapshotEntries {
+  std::uint64_t count = 0, bytes = 0;
+};
+SnapshotEntries snapshot_entries_at(const Image& image, std::uint64_t at);
 
 // `count` words at a place, in the machine's byte order; zeros behind the file's end.
 Result<std::vector<std::uint64_t>> read_words(const File& file, HostOffset at, std::uint64_t count);

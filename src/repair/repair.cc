@@ -103,6 +103,11 @@ void repair_in_steps(Work& w) {
   explain_rest(w);
 }
 
+// A snapshot table that is too long by a wrong length lies on whatever is behind it. Is all well without that?
+bool shortens_snapshot_table(Work& w) {
+  return w.wanted.error && step(w, mend_snapshot_lengths) && w.look_anew() && !w.any_dubious();
+}
+
 // Nothing at all is done to an image that would have to grow over what was cut off.
 void explain_growth(Work& w) {
   w.refuse(
@@ -146,7 +151,7 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
     w.refuse(*doubtful,
              "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "
              "what the header says, as it is");
-  } else if (w.any_dubious() && !wanted.force) {
+  } else if (w.any_dubious() && !wanted.force && !shortens_snapshot_table(w)) {
     w.refuse(
         Code::metadata_overlap,
         "an L1 table or the snapshot table lies on other structures, or was overwritten: what it seems to map may be "

@@ -6,7 +6,11 @@
 //      that holds as many sound entries as the header promises must be it.
 //   2. Entries that can be read are kept as they are, with ID, name, dates and extra data.
 //   3. From the first that can't on, the bytes are searched for entries that make sense; a wrong size of the extra data
-//      is put right by trying those that programs write.
+//      is put right by trying those that programs write. What is known already, or leads to what was given back, is
+//      left over from an older table.
+//   4. A length that is too large swallows the entries behind it. An entry ends where the next one begins, and what
+//   lies
+//      between tells its lengths; but only if that gives as many as the header promises.
 //
 // What remains unreadable is left out, and said. Its clusters are not freed: they are all that is left of the snapshot.
 // Specification: "Snapshots".
@@ -17,6 +21,7 @@
 #include <cctype>
 
 #include "base/checked.h"
+#include "base/number.h"
 #include "format/snapshot.h"
 #include "repair/snapshot_table.h"
 #include "repair/steps.h"
@@ -40,19 +45,24 @@ class Salvage {
   explicit Salvage(Work& w) : w_(w), g_(w.geometry()), header_(w.image().header) {}
   void mend();
 
+  bool mend_lengths();
+
  private:
   std::optional<Entry> entry_with(HostOffset at, const RawSnapshot& raw, std::uint64_t extra_bytes);
   std::optional<Entry> entry(HostOffset at, bool guess);
+  bool leads_to_table(const RawSnapshot& raw) const;
   bool sound(const RawSnapshot& raw) const;
   bool complete(Entry& e, const format::Snapshot* s);
   std::vector<Entry> table_at(HostOffset at, std::uint64_t count);
+  bool has_refcount(ClusterIndex cluster) const;
   bool orphaned(ClusterIndex cluster) const;
   bool find_lost_table();
   bool holds_something(HostOffset at);
   using Found = std::vector<std::pair<HostOffset, Entry>>;
   Found search_behind(const image::Stop& stop);
   void take(Found&& found);
-  void write();
+  std::optional<Entry> shortened(HostOffset at, bool last);
+  void write(std::uint64_t old_bytes);
 
   Work& w_;
   const format::Geometry& g_;
@@ -61,10 +71,14 @@ class Salvage {
   bool changed_ = false;
 };
 
-bool Salvage::sound(const RawSnapshot& raw) const {
+bool Salvage::leads_to_table(const RawSnapshot& raw) const {
   const std::uint64_t l1 = raw.l1_table_offset.get();
   return l1 != 0 && g_.offset_in_cluster(l1) == 0 && l1 < w_.image().size() && raw.l1_size.get() > 0 &&
-         raw.l1_size.get() <= format::max_l1_bytes / 8 && raw.id_size.get() > 0 && raw.id_size.get() < 256;
+         raw.l1_size.get() <= format::max_l1_bytes / 8;
+}
+
+bool Salvage::sound(const RawSnapshot& raw) const {
+  return leads_to_table(raw) && raw.id_size.get() > 0 && raw.id_size.get() < 256;
 }
 
 std::optional<Entry> Salvage::entry_with(HostOffset at, const RawSnapshot& raw, std::uint64_t extra_bytes) {
@@ -148,13 +162,16 @@ std::vector<Entry> Salvage::table_at(HostOffset at, std::uint64_t count) {
   return found;
 }
 
-// Nothing refers to the cluster, and it is counted, or what should count it says nothing.
-bool Salvage::orphaned(ClusterIndex cluster) const {
-  if (w_.claims().owned.test(cluster.value) || w_.result().references(cluster) > 0) return false;
+// The cluster has a refcount, or what should count it says nothing.
+bool Salvage::has_refcount(ClusterIndex cluster) const {
   const image::Refcounts& refcounts = w_.refcounts();
   const std::uint64_t b = cluster.value / refcounts.block_entries();
   const image::RefcountBlock* block = b < refcounts.entries().size() ? refcounts.entries()[b].block : nullptr;
   return !block || refcounts.garbage(cluster) || block->all_zero() || refcounts.get(cluster) > 0;
+}
+
+bool Salvage::orphaned(ClusterIndex cluster) const {
+  return !w_.claims().owned.test(cluster.value) && w_.result().references(cluster) == 0 && has_refcount(cluster);
 }
 
 // A table among the clusters that nothing refers to.
@@ -191,8 +208,16 @@ Salvage::Found Salvage::search_behind(const image::Stop& stop) {
   std::uint64_t at = round_up(std::max(stop.at.value, known), 8), empty_handed = 0;
   const std::uint64_t wanted = std::min<std::uint64_t>(header_.nb_snapshots, format::max_snapshots);
   Found found;
+  const auto is_left_over = [&](const Entry& e) {
+    const auto same = [&](const Entry& other) {
+      return other.id == e.id || other.raw.l1_table_offset.get() == e.raw.l1_table_offset.get();
+    };
+    return std::ranges::any_of(entries_, same) ||
+           std::ranges::any_of(found, [&](const auto& other) { return same(other.second); }) ||
+           !has_refcount(g_.cluster(HostOffset(e.raw.l1_table_offset.get())));
+  };
   while (entries_.size() + found.size() < wanted && empty_handed < search_bytes && at < w_.image().file().size()) {
-    if (auto e = entry(HostOffset(at), true)) {
+    if (auto e = entry(HostOffset(at), true); e && !is_left_over(*e)) {
       const std::uint64_t next = round_up(at + e->bytes, 8);
       found.emplace_back(HostOffset(at), std::move(*e));
       at = next;
@@ -220,20 +245,101 @@ bool Salvage::holds_something(HostOffset at) {
   return std::ranges::any_of(bytes, [](std::byte byte) { return byte != std::byte{0}; });
 }
 
-void Salvage::write() {
+// Splits what lies between the fixed part of an entry and its end. One of the two lengths at least must be right.
+bool split_texts(Entry& e, std::span<const std::byte> tail) {
+  const std::size_t id = e.raw.id_size.get(), name = e.raw.name_size.get();
+  for (const bool both : {true, false}) {
+    for (const std::uint32_t extra : {e.raw.extra_data_size.get(), 24u, 16u, 8u, 0u}) {
+      if (extra > std::min<std::size_t>(tail.size(), format::max_snapshot_extra_bytes)) continue;
+      std::string text(reinterpret_cast<const char*>(tail.data()) + extra, tail.size() - extra);
+      text.erase(text.find_last_not_of('\0') + 1);
+      if (text.empty() || !readable(text) || (both && id + name != text.size())) continue;
+      const std::size_t split = id > 0 && id <= text.size() ? id : text.size() - std::min(name, text.size());
+      if (split == 0) continue;
+      e.extra.assign(tail.begin(), tail.begin() + static_cast<std::ptrdiff_t>(extra));
+      e.id = text.substr(0, split);
+      e.name = text.substr(split);
+      return true;
+    }
+  }
+  return false;
+}
+
+// An entry whose lengths are wrong, which ends where the next one begins, or, the last one, where zeros do.
+std::optional<Entry> Salvage::shortened(HostOffset at, bool last) {
+  const std::uint64_t file_end = w_.image().file().size();
+  Entry e;
+  if (at.value + sizeof e.raw > file_end) return std::nullopt;
+  std::ranges::copy(w_.read(at, sizeof e.raw), std::as_writable_bytes(std::span(&e.raw, 1)).begin());
+  if (!leads_to_table(e.raw)) return std::nullopt;
+  const HostOffset tail = at + sizeof e.raw;
+  std::uint64_t end =
+      std::min(last ? round_up(tail.value + 1, g_.cluster_size()) : tail.value + search_bytes, file_end);
+  if (!last) {
+    std::uint64_t next = tail.value;
+    while (next < end && !entry(HostOffset(next), false)) next += 8;
+    if (next >= end) return std::nullopt;
+    end = next;
+  }
+  if (!split_texts(e, w_.read(tail, end - tail.value))) return std::nullopt;
+  e.bytes = last ? sizeof e.raw + e.extra.size() + e.id.size() + e.name.size() : end - at.value;
+  return e;
+}
+
+// The whole table, with entries that end before they say so.
+bool Salvage::mend_lengths() {
+  if (header_.nb_snapshots == 0 || header_.nb_snapshots > format::max_snapshots) return false;
+  const HostOffset start(header_.snapshots_offset);
+  if (start.value == 0 || g_.offset_in_cluster(start.value) != 0) return false;
+  HostOffset at = start;
+  Found found;
+  std::vector<std::size_t> mended;
+  while (found.size() < header_.nb_snapshots) {
+    auto e = entry(at, false);
+    if (!e) {
+      mended.push_back(found.size());
+      e = shortened(at, found.size() + 1 == header_.nb_snapshots);
+    }
+    if (!e) return false;
+    const HostOffset next(round_up(at.value + e->bytes, 8));
+    found.emplace_back(at, std::move(*e));
+    at = next;
+  }
+  if (mended.empty()) return false;
+  for (const std::size_t i : mended) {
+    const auto& [place, e] = found[i];
+    w_.act({Code::snapshot_entry, false, place, e.bytes,
+            fmt::format("snapshot {} (\"{}\"): its lengths put right, it ends at 0x{:x}", e.id, e.name,
+                        place.value + e.bytes),
+            "", ""});
+  }
+  for (auto& [place, e] : found) {
+    complete(e, nullptr);
+    entries_.push_back(std::move(e));
+  }
+  write(at.value - start.value);
+  return true;
+}
+
+// `old_bytes`: of the table as it is.
+void Salvage::write(std::uint64_t old_bytes) {
   const auto at = write_snapshots(w_, entries_);
   if (!at) return;
   const HostOffset place = *at;
   // A count that no table can have tells of no entries.
   const bool dropped = header_.nb_snapshots <= format::max_snapshots && entries_.size() < header_.nb_snapshots;
-  w_.act({Code::snapshot_table, dropped, snapshot_field, snapshot_field_bytes,
-          fmt::format("snapshot table written anew at 0x{:x} with {} of {} entries{}", place.value, entries_.size(),
-                      header_.nb_snapshots, dropped ? "; the others can't be read, their clusters are not freed" : ""),
+  const std::string what = entries_.empty()
+                               ? fmt::format("snapshot table given up, {} can't be read; no cluster is freed",
+                                             counted(header_.nb_snapshots, "entry", "entries"))
+                               : fmt::format("snapshot table written anew at 0x{:x} with {} of {} entries{}",
+                                             place.value, entries_.size(), header_.nb_snapshots,
+                                             dropped ? "; the others can't be read, their clusters are not freed" : "");
+  w_.act({Code::snapshot_table, dropped, snapshot_field, snapshot_field_bytes, what,
           fmt::format("{:08x}{:016x}", header_.nb_snapshots, header_.snapshots_offset),
           fmt::format("{:08x}{:016x}", entries_.size(), place.value)});
   if (dropped) w_.lost_something();
   // Where entries are left out, the old table is the only trace of them.
-  if (!dropped) w_.release(HostOffset(header_.snapshots_offset), w_.image().snapshots.bytes);
+  if (!dropped) w_.release(HostOffset(header_.snapshots_offset), old_bytes);
 }
 
 void Salvage::mend() {
@@ -243,21 +349,29 @@ void Salvage::mend() {
   };
   const bool void_table = table.entries.empty() || std::ranges::any_of(table.entries, blank);
   if (void_table && find_lost_table()) return;
+  const bool overlong = table.stop || table.missing > 0 || void_table;
+  if (overlong && mend_lengths()) return;
   if (header_.nb_snapshots > 0 && void_table && header_.nb_snapshots <= format::max_snapshots && table.missing == 0) {
     // The first entry may be damaged in its lengths only; all of them, no fewer, make it the table.
     Found all = table.stop && table.entries.empty() ? search_behind(*table.stop) : Found();
     if (all.size() == header_.nb_snapshots) {
       take(std::move(all));
-      return write();
+      return write(table.bytes);
     }
     w_.lost_something();
-    return w_.refuse(Code::snapshot_table,
-                     fmt::format("the snapshot table stays as it is: what lies at 0x{:x} is none, and none "
-                                 "was found elsewhere",
-                                 header_.snapshots_offset));
+    if (!w_.wanted.force) {
+      return w_.refuse(Code::snapshot_table,
+                       fmt::format("the snapshot table stays as it is: what lies at 0x{:x} is none, and none "
+                                   "was found elsewhere. --force gives up what can't be read",
+                                   header_.snapshots_offset));
+    }
   }
   for (const format::Snapshot& s : table.entries) {
     Entry e = read_snapshot(w_, s);
+    if (void_table && !leads_to_table(e.raw)) {
+      changed_ = true;
+      continue;
+    }
     if (s.at.value + s.bytes > w_.image().file().size()) mend_texts(e);
     changed_ |= complete(e, &s);
     entries_.push_back(std::move(e));
@@ -273,10 +387,12 @@ void Salvage::mend() {
                     cut_off ? fmt::format("past the end of the file, there were {} entries", header_.nb_snapshots)
                             : "there is something that may have been entries"));
   }
-  if (changed_ || table.stop || table.missing > 0 || w_.count(Code::snapshot_entry) > 0) write();
+  if (changed_ || table.stop || table.missing > 0 || w_.count(Code::snapshot_entry) > 0) write(table.bytes);
 }
 
 }  // namespace
+
+void mend_snapshot_lengths(Work& w) { Salvage(w).mend_lengths(); }
 
 void mend_snapshots(Work& w) {
   if (w.count(Code::snapshot_table) + w.count(Code::snapshot_entry) + w.count(Code::snapshot_extra_data) +
@@ -286,7 +402,7 @@ void mend_snapshots(Work& w) {
     return;
   }
   if (const format::Header& h = w.image().header; h.nb_snapshots == 0) {
-    const std::uint64_t there = image::snapshot_entries_at(w.image(), h.snapshots_offset);
+    const std::uint64_t there = image::snapshot_entries_at(w.image(), h.snapshots_offset).count;
     if (!w.wanted.force && there > 0) {
       w.lost_something();
       return w.refuse(

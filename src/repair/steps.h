@@ -11,6 +11,7 @@ void mend_header(Work& work);
 
 // The snapshot table can be read, and holds every snapshot that could be found.
 void mend_snapshots(Work& work);
+void mend_snapshot_lengths(Work& work);
 
 // Bitmaps that can't be read are gone, the others as they were.
 void drop_bad_bitmaps(Work& work);

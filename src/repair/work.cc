@@ -24,15 +24,16 @@ bool Work::look() {
   l1_looks_.clear();
   l2_looks_.clear();
   contested_.clear();
-  if (std::exchange(looked_, true)) return true;
+  if (first_) return true;
+  first_.emplace();
   using enum check::Code;
-  refcounts_in_doubt_ = count(refcount_low) + count(header_refcount_table) + count(reftable_reserved) +
-                            count(reftable_unaligned) + count(reftable_past_end) + count(reftable_shared) +
-                            count(refblock_truncated) + count(refblock_garbage) >
-                        0;
+  first_->refcounts_in_doubt = count(refcount_low) + count(header_refcount_table) + count(reftable_reserved) +
+                                   count(reftable_unaligned) + count(reftable_past_end) + count(reftable_shared) +
+                                   count(refblock_truncated) + count(refblock_garbage) >
+                               0;
   for (const check::Problem& row : check::problems()) {
-    was_hidden_ |= count(row.code) > 0 && row.code != cluster_compressed_overlap && row.code != image_in_use &&
-                   check::hides(row.code) == check::Hidden::data;
+    first_->hidden |= count(row.code) > 0 && row.code != cluster_compressed_overlap && row.code != image_in_use &&
+                      check::hides(row.code) == check::Hidden::data;
   }
   remember_disputes();
   remember_blocks();
@@ -93,8 +94,8 @@ class Work::Others {
 // no table was overwritten. What such a table names as L2 tables may be anything: the guest's data, for example.
 void Work::remember_disputes() {
   if (!result_.claims || claims().conflict.empty()) return;
-  first_claims_ = result_.claims;
-  const BitSet& disputed = first_claims_->conflict;
+  first_->claims = result_.claims;
+  const BitSet& disputed = first_->claims->conflict;
   // The same goes for the snapshot table, and then for all that it leads to.
   const ClusterIndex table = geometry().cluster(HostOffset(image_->header.snapshots_offset));
   bool lost_table = false;
@@ -116,25 +117,25 @@ void Work::remember_disputes() {
       const bool unknown = !result_.owners_complete && next && *next < first.value + clusters;
       known->second = here.metadata > 0 || ((here.other > 0 || unknown) && l1_look(s.snapshot).bad > 0);
     }
-    if (known->second || (lost_table && s.snapshot >= 0)) dubious_.insert(s.snapshot);
+    if (known->second || (lost_table && s.snapshot >= 0)) first_->dubious.insert(s.snapshot);
   }
 }
 
 // What the plan moves changes what a block should say. Where nobody doubts the table, content isn't asked for.
 void Work::remember_blocks() {
-  if (!result_.claims || (!refcounts_in_doubt_ && claims().conflict.empty())) return;
+  if (!result_.claims || (!first_->refcounts_in_doubt && claims().conflict.empty())) return;
   std::size_t left = 1024;  // entries, that a small file can't make for nothing
   const auto& entries = refcounts().entries();
   for (std::uint64_t b = 0; b < entries.size() && left > 0; ++b) {
     if (!entries[b].block) continue;
     --left;
-    if (reads_as_block(b)) first_blocks_.insert(b);
+    if (reads_as_block(b)) first_->blocks.insert(b);
   }
 }
 
 // Each state may have lost its reference to a cluster; snapshots that the header leads to, and doesn't count, as well.
 bool Work::reads_as_block(std::uint64_t b) const {
-  if (first_blocks_.contains(b)) return true;
+  if (first_->blocks.contains(b)) return true;
   constexpr std::uint64_t uncounted = 64;
   const bool all_known = image_->header.nb_snapshots > 0 || image_->header.snapshots_offset == 0;
   const std::uint64_t lost = result_.states.size() + (all_known ? 0 : uncounted);
@@ -144,7 +145,7 @@ bool Work::reads_as_block(std::uint64_t b) const {
 }
 
 bool Work::was_disputed(ClusterIndex cluster) const {
-  return first_claims_ && cluster.value < first_claims_->clusters() && first_claims_->conflict.test(cluster.value);
+  return first_->claims && cluster.value < first_->claims->clusters() && first_->claims->conflict.test(cluster.value);
 }
 
 void Work::fail(Error error) {
@@ -237,7 +238,7 @@ bool Work::unused(std::uint64_t cluster) const {
   if (cluster >= c.clusters()) return true;
   if (c.owned.test(cluster) || c.counted(cluster)) return false;
   // On a device. Where refcounts were found too low, others may be as well, and only zeros are proof.
-  if (!refcounts_in_doubt_ || wanted.force) return true;
+  if (!first_->refcounts_in_doubt || wanted.force) return true;
   std::vector<std::byte> bytes(geometry().cluster_size());
   return base_.read(cluster << geometry().cluster_bits, bytes) &&
          std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
@@ -266,10 +267,11 @@ std::optional<HostOffset> Work::allocate(std::uint64_t clusters) {
     if (run == clusters) return HostOffset((next_ - clusters) << geometry().cluster_bits);
   }
   fail({ENOSPC,
-        fmt::format("there is no room for {} new clusters behind the last one in use (0x{:x}){}{}; nothing was changed",
-                    clusters, last_use << geometry().cluster_bits,
-                    device && refcounts_in_doubt_ ? " that hold nothing but zeros, where refcounts are wrong" : "",
-                    device ? ": make the device larger, or copy the image to a file" : "")});
+        fmt::format(
+            "there is no room for {} new clusters behind the last one in use (0x{:x}){}{}; nothing was changed",
+            clusters, last_use << geometry().cluster_bits,
+            device && first_->refcounts_in_doubt ? " that hold nothing but zeros, where refcounts are wrong" : "",
+            device ? ": make the device larger, or copy the image to a file" : "")});
   return std::nullopt;
 }
 

@@ -33,6 +33,15 @@ struct RefcountSums {
   std::uint64_t lossy = 0;  // of these, those that may be what a lost table has mapped
 };
 
+// What was doubtful before anything was changed stays so.
+struct FirstLook {
+  bool refcounts_in_doubt = false;
+  bool hidden = false;                          // references to data
+  std::shared_ptr<const check::Claims> claims;  // if several claimed one cluster
+  std::unordered_set<std::int32_t> dubious;     // states
+  std::unordered_set<std::uint64_t> blocks;     // refcount blocks
+};
+
 class Work {
  public:
   // `base` is the image as it is.
@@ -44,6 +53,8 @@ class Work {
   const File& base() const { return base_; }
   // Opens and checks the image as it will be.
   bool look();
+  // The same as if nothing had been looked at before: what misled is gone.
+  bool look_anew() { return first_.reset(), look(); }
   const image::Image& image() const { return *image_; }
   const format::Geometry& geometry() const { return *image_->geometry; }
   const check::Result& result() const { return result_; }
@@ -88,15 +99,15 @@ class Work {
   // Was it held by several when the repair began? A table there may hold somebody else's bytes.
   bool was_disputed(ClusterIndex cluster) const;
   // Did damage, other than compressed data in others' clusters, hide references then?
-  bool was_hidden() const { return was_hidden_; }
+  bool was_hidden() const { return first_->hidden; }
   // Does, or did when the repair began, what lies there read as the refcount block that the refcount table's entry
   // makes of it? Only then its values count, and with the entry goes a reference that was there.
   bool reads_as_block(std::uint64_t b) const;
   // May the tables of a state be other data in truth? Then what its L1 table leads to is not to be written to.
-  bool dubious(std::int32_t snapshot) const { return dubious_.contains(snapshot); }
-  bool any_dubious() const { return !dubious_.empty(); }
+  bool dubious(std::int32_t snapshot) const { return first_->dubious.contains(snapshot); }
+  bool any_dubious() const { return !first_->dubious.empty(); }
   // The state has other tables now than when the repair began.
-  void trust(std::int32_t snapshot) { dubious_.erase(snapshot); }
+  void trust(std::int32_t snapshot) { first_->dubious.erase(snapshot); }
 
   // ---- changing
 
@@ -165,10 +176,8 @@ class Work {
   std::optional<image::Image> image_;
   check::Result result_;
   std::optional<Error> error_;
-  bool looked_ = false, changed_ = false, lost_ = false, bitmaps_dropped_ = false;
-  bool refcounts_in_doubt_ = false;  // at the first look
+  bool changed_ = false, lost_ = false, bitmaps_dropped_ = false;
   bool growth_refused_ = false, free_leaks_ = false;
-  bool was_hidden_ = false;
   std::map<std::int32_t, image::TableLook> l1_looks_;
   std::map<HostOffset, image::TableLook> l2_looks_;
   std::unordered_map<std::uint64_t, bool> contested_;  // clusters: thousands of entries may name one
@@ -178,9 +187,7 @@ class Work {
   std::unordered_map<std::uint64_t, std::uint64_t> released_;
   std::optional<check::Result> before_;
   std::optional<RefcountSums> sums_;
-  std::shared_ptr<const check::Claims> first_claims_;  // if several claimed one cluster
-  std::unordered_set<std::int32_t> dubious_;           // states
-  std::unordered_set<std::uint64_t> first_blocks_;     // refcount blocks
+  std::optional<FirstLook> first_;
 };
 
 }  // namespace qd::repair

@@ -1,0 +1,59 @@
+// A snapshot's entry that doesn't lead to its L1 table any more, and the L1 table that nothing names.
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "advice/evidence.h"
+#include "advice/search.h"
+
+namespace qd::advice {
+namespace {
+
+using check::Code;
+
+// May the snapshot's L1 table be another one than its entry names?
+bool misled(const image::Image& image, const check::Result& result, std::size_t number) {
+  const HostOffset at = image.snapshots.entries[number].l1_offset;
+  if (at.value == 0 || image.geometry->offset_in_cluster(at.value) != 0 || at.value >= image.size()) return true;
+  const ClusterIndex cluster = image.geometry->cluster(at);
+  if (result.claims->conflict.test(cluster.value) || result.disk_refcounts->get(cluster) == 0) return true;
+  for (std::size_t s = 1; s < result.states.size(); ++s) {
+    if (result.states[s].snapshot == static_cast<std::int32_t>(number)) return result.damaged(s);
+  }
+  return true;
+}
+
+std::optional<Evidence> l1_table(Clues& clues, std::size_t number) {
+  const format::Snapshot& snapshot = clues.image.snapshots.entries[number];
+  Fewest<std::uint64_t> best;
+  for (const std::uint64_t value : orphan_l1_tables(clues.image, clues.result, clues.orphans(), snapshot.l1_size)) {
+    const Change change{snapshot.at, 8, value};
+    const auto then = clues.trial.with(std::span(&change, 1));
+    if (then && clues.trial.better(then->result) && !then->abandons(snapshot.l1_offset)) best.add(value, then->leaks());
+  }
+  const auto alone = best.alone();
+  if (!alone) return std::nullopt;
+  return Evidence{fmt::format("snapshot[{}].l1_table_offset", number), *alone,
+                  fmt::format("What lies there reads as an L1 table that nothing names, and it fits snapshot {}.",
+                              clues.result.snapshot_names[number])};
+}
+
+}  // namespace
+
+std::optional<Evidence> snapshot_evidence(Clues& clues) {
+  const check::Result& result = clues.result;
+  if (!clues.image.geometry || !clues.image.refcounts_readable || !result.claims || !result.disk_refcounts) {
+    return std::nullopt;
+  }
+  if (result.findings.count(Code::refcount_leak) == 0) return std::nullopt;
+  constexpr std::size_t most = 8;  // snapshots that tables are tried for
+  std::size_t tried = 0;
+  for (std::size_t i = 0; i < std::min(clues.image.snapshots.entries.size(), result.snapshot_names.size()); ++i) {
+    if (!misled(clues.image, result, i)) continue;
+    if (auto found = l1_table(clues, i)) return found;
+    if (++tried == most) break;
+  }
+  return std::nullopt;
+}
+
+}  // namespace qd::advice
