@@ -31,7 +31,7 @@ std::string headline(check::Status status) {
 
 std::string advice_text(const advice::Advice& advice) {
   const bool repairs = advice.kind == advice::Kind::repair || advice.kind == advice::Kind::edit;
-  std::string text = advice.text.empty() ? "" : wrap(advice.text);
+  std::string text = advice.text.empty() ? "" : wrap(escape(advice.text));
   if (!advice.command.empty()) text += (repairs ? "Repair:  " : "Run:     ") + command_line(advice.command) + "\n";
   return text;
 }
@@ -43,7 +43,7 @@ void print_verdict(Output& out, const image::Image& image, const check::Result& 
   const Color color = color_of(result);
   const std::string border = paint(style, color, std::string(text_width - 2, '#')) + "\n";
   const std::string title = verdict.headline.empty() ? headline(result.status()) : verdict.headline;
-  std::string head = wrap(verdict.text, title + ": ");
+  std::string head = wrap(escape(verdict.text), title + ": ");
   const std::size_t colon = head.find(':');
   head = paint(style, color, head.substr(0, colon)) + head.substr(colon);
 

@@ -110,11 +110,14 @@ TEST_F(Judge, AdvisesACopyWhereDamageHidesLeakedData) {
 
 // A table of the active disk alone, or one that the snapshot has as well.
 TEST_F(Judge, ASoundSnapshotIsAWayBack) {
-  const auto last_command = [](std::uint64_t entry) {
-    const auto image = open_image(ImageBytes().put<std::uint64_t>(entry, 0x7000'0000).bytes());
+  const auto last_command = [](std::uint64_t entry, std::uint16_t count = 2) {
+    const std::uint64_t refcount_of_table = 2 * ImageBytes::cluster + 4 * sizeof count;
+    const auto image = open_image(
+        ImageBytes().put<std::uint64_t>(entry, 0x7000'0000).put<std::uint16_t>(refcount_of_table, count).bytes());
     return commands(judge(image, check::check(image))).back();
   };
-  EXPECT_EQ(last_command(3 * ImageBytes::cluster), "qcow2-dump -A 'snapshot[0]' a.qcow2");
+  EXPECT_EQ(last_command(3 * ImageBytes::cluster, 1), "qcow2-dump -A 'snapshot[0]' a.qcow2");
+  EXPECT_EQ(last_command(3 * ImageBytes::cluster), "qcow2-dump -m edit -O 'l1[0]' -V 0x4000 a.qcow2");
   EXPECT_THAT(last_command(4 * ImageBytes::cluster), Not(HasSubstr("-A")));
   EXPECT_THAT(last_command(8 * ImageBytes::cluster), Not(HasSubstr("-A")));
 }

@@ -132,9 +132,11 @@ TEST(CheckText, FitsTheTerminal) {
 
 // Names come from the image: none may do anything to the terminal, wherever it is printed.
 TEST(AllText, NamesCannotDriveTheTerminal) {
-  for (const bool ruined : {false, true}) {
+  for (const int ruined : {0, 1, 2}) {
     ImageBytes bytes("\x1b[2J\x07\xff\n");
-    if (ruined) bytes.put<std::uint64_t>(7 * 4096, 0x8001);  // the sentence about it holds its name
+    if (ruined == 1) bytes.put<std::uint64_t>(7 * 4096, 0x8001);  // the sentence about it holds its name
+    // The advice to go back to it does.
+    if (ruined == 2) bytes.put<std::uint64_t>(3 * 4096, 0x7000'0000).put<std::uint16_t>(2 * 4096 + 8, 1);
     const image::Image image = open_image(bytes.bytes(), "a\x1b]0;x\x07.qcow2");
     const check::Result result = check::check(image);
     for (const std::string& text : {written([&](Output& out) { print_check(out, image, result, {}, true, {}); }),
