@@ -69,7 +69,6 @@ class LeakJudge {
   void judge_tables();
   void judge_counts();
   void report_lost(ClusterIndex cluster, const Reading& reading);
-  bool snapshots_unread() const;
   bool names_others() const;
   void suspect(std::string evidence);
   void place();
@@ -271,9 +270,11 @@ void LeakJudge::judge_tables() {
     if (leads_to_tables(cluster)) reading.like = Likeness::l1_table;
   }
   for (const auto& [cluster, reading] : tables_) {
-    // No state names a table twice: a refcount beyond their number is a wrong one, and proves nothing.
+    // A table that nothing names is theirs as likely as not, if there are snapshots that can't be read: that is said
+    // already. And no state names a table twice: a refcount beyond their number is a wrong one, and proves nothing.
     const bool counted = result_.disk_refcounts->get(cluster) <= result_.states.size();
-    if (reading.like == Likeness::l2_table && reading.left * 2 >= reading.entries && counted && !snapshots_unread()) {
+    if (reading.like == Likeness::l2_table && reading.left * 2 >= reading.entries && counted &&
+        !snapshots_unread(result_)) {
       report_lost(cluster, reading);
     }
   }
@@ -287,13 +288,6 @@ void LeakJudge::judge_tables() {
                                 like == Likeness::l1_table   ? "a lost snapshot's L1 table"
                                 : like == Likeness::l2_table ? "a lost L2 table"
                                                              : "a lost L2 table, or a bitmap's table");
-}
-
-// Then a table that nothing names is theirs as likely as not, and that they can't be read is said already.
-bool LeakJudge::snapshots_unread() const {
-  return std::ranges::any_of(problems(), [&](const Problem& row) {
-    return row.status == Status::snapshot && hides(row.code) == Hidden::data && count(row.code) > 0;
-  });
 }
 
 // QEMU counts these clusters as leaks, and so do the totals; but a disk, or a part of it, is gone.
@@ -396,6 +390,12 @@ void LeakJudge::place() {
 }
 
 }  // namespace
+
+bool snapshots_unread(const Result& result) {
+  return std::ranges::any_of(problems(), [&](const Problem& row) {
+    return row.status == Status::snapshot && hides(row.code) == Hidden::data && result.findings.count(row.code) > 0;
+  });
+}
 
 void judge_leaks(const image::Image& image, Result& result) { LeakJudge(image, result).judge(); }
 

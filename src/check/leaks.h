@@ -22,6 +22,9 @@ struct Result;
 enum class Hidden : std::uint8_t { nothing, bitmaps, data };
 Hidden hides(Code code);
 
+// Are there snapshots whose tables can't be reached? What counts their references looks like any other wrong number.
+bool snapshots_unread(const Result& result);
+
 // Clusters in a row that have a refcount, but no reference at all.
 struct Stretch {
   ClusterIndex first;

@@ -54,6 +54,17 @@ std::uint64_t refcount_entry(const std::byte* raw, std::uint64_t i, unsigned ord
   }
 }
 
+void set_refcount_entry(std::span<std::byte> block, std::uint64_t i, unsigned order, std::uint64_t value) {
+  if (order < 3) {
+    const std::uint64_t bit = i << order;
+    const unsigned shift = bit % 8, mask = (1u << (1u << order)) - 1;
+    block[bit / 8] = (block[bit / 8] & ~std::byte(mask << shift)) | std::byte((value & mask) << shift);
+    return;
+  }
+  const unsigned bytes = 1u << (order - 3);
+  for (unsigned b = 0; b < bytes; ++b) block[i * bytes + b] = std::byte(value >> (8 * (bytes - 1 - b)) & 0xff);
+}
+
 RefcountBlock::RefcountBlock(std::span<const std::byte> raw, unsigned order, std::uint64_t entries) {
   if (is_uniform(raw, order)) {
     palette_[0] = refcount_entry(raw.data(), 0, order);

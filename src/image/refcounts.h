@@ -36,6 +36,7 @@ class RunRefcount {
 
 // Entry i of the refcount block that begins at `raw`. `order`: the width of an entry (bits = 1 << order).
 std::uint64_t refcount_entry(const std::byte* raw, std::uint64_t i, unsigned order);
+void set_refcount_entry(std::span<std::byte> block, std::uint64_t i, unsigned order, std::uint64_t value);
 
 class RefcountBlock {
  public:

@@ -189,7 +189,8 @@ void drop_bad_bitmaps(Work& w) {
   }
   // By the disk's size a bitmap is judged.
   using enum Code;
-  const bool size_in_doubt = w.count(header_virtual_size) + w.count(header_l1_size) + w.count(l2_beyond_end) > 0;
+  const bool size_in_doubt =
+      w.count(header_virtual_size) + w.count(header_l1_size) + w.count(l2_beyond_end) > 0 || w.image().header.size == 0;
   if (size_in_doubt && !w.wanted.force) {
     return w.refuse(bitmap_entry,
                     "bitmaps stay as they are: the virtual size may be what is wrong, and they be right. "

@@ -35,17 +35,6 @@ using check::Code;
 
 constexpr HostOffset table_field{48};  // refcount_table_offset and refcount_table_clusters
 
-void encode(std::span<std::byte> block, std::uint64_t i, unsigned order, std::uint64_t value) {
-  if (order < 3) {
-    const std::uint64_t bit = i << order;
-    const unsigned shift = bit % 8, mask = (1u << (1u << order)) - 1;
-    block[bit / 8] = (block[bit / 8] & ~std::byte(mask << shift)) | std::byte((value & mask) << shift);
-    return;
-  }
-  const unsigned bytes = 1u << (order - 3);
-  for (unsigned b = 0; b < bytes; ++b) block[i * bytes + b] = std::byte(value >> (8 * (bytes - 1 - b)) & 0xff);
-}
-
 // The same change of the refcounts of clusters in a row.
 struct Change {
   Code reason{};
@@ -76,6 +65,8 @@ class RefcountMender {
 
  private:
   bool table_sound();
+  bool forgets_itself(std::uint64_t b) const;
+  bool unproven(std::uint64_t b) const;
   bool block_sound(std::uint64_t b);
   std::pair<std::uint64_t, std::uint64_t> blocks_of_table(std::uint64_t cluster) const;
   bool reads_as_table(std::uint64_t cluster) const;
@@ -165,16 +156,19 @@ bool RefcountMender::still_a_table(std::uint64_t cluster) {
 }
 
 // No entry leads to a block, but one is as an L1 table has them, with COPIED; or it is none at all, while something
-// that is lost may have been what lies there.
+// that is lost may have been what lies there; or most are none, as other bytes are.
 bool RefcountMender::reads_as_other(std::uint64_t cluster) const {
   const auto [first, end] = blocks_of_table(cluster);
-  bool other = false;
-  for (std::uint64_t b = first; b < end && !other; ++b) {
+  bool as_l1 = false;
+  image::TableLook look;
+  for (std::uint64_t b = first; b < end && !as_l1; ++b) {
     const std::uint64_t raw = refcounts_.entries()[b].raw;
-    const bool as_l1 =
+    as_l1 =
         (raw & format::copied_flag) && !(raw & format::l1_reserved_mask) && image::possible_l1_entry(w_.image(), raw);
-    other = as_l1 || (w_.was_hidden() && raw != 0 && !refcounts_.entry_in_order(b, w_.image().size()));
+    look.used += raw != 0;
+    look.bad += raw != 0 && !refcounts_.entry_in_order(b, w_.image().size());
   }
+  const bool other = as_l1 || !look.is_table() || (w_.was_hidden() && look.bad > 0);
   return other && !reads_as_table(cluster);
 }
 
@@ -194,11 +188,32 @@ bool RefcountMender::table_sound() {
   return true;
 }
 
+// While references are hidden, much may be counted that nothing is seen to refer to; but a block knows of the header,
+// of the refcount table and of itself, where these lie in its range.
+bool RefcountMender::forgets_itself(std::uint64_t b) const {
+  const std::uint64_t entries = refcounts_.block_entries();
+  int forgotten = 0;
+  for (const ClusterIndex c : {ClusterIndex(0), g_.cluster(refcounts_.table_offset()), g_.cluster(old_block(b))}) {
+    forgotten += c.value / entries == b && refcounts_.entries()[b].block->get(c.value % entries) == 0;
+  }
+  return forgotten > 1;
+}
+
+// Whatever it says of clusters behind the end of the file is wrong, and so may be that it is a block: it is not written
+// to, unless something in use needs it.
+bool RefcountMender::unproven(std::uint64_t b) const {
+  const bool behind = b * refcounts_.block_entries() >= w_.image().clusters();
+  return behind && w_.count(Code::refcount_past_end) > 0 && !w_.reads_as_block(b);
+}
+
 // Is there a block, and is it what its entry says it is, alone and whole? Of a table that is none nothing is believed.
 bool RefcountMender::block_sound(std::uint64_t b) {
   const auto& entries = refcounts_.entries();
   if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
   if (renew_table_ && !w_.reads_as_block(b)) return false;
+  const bool doubtful = w_.was_hidden() && w_.refcounts_were_in_doubt() && !entries[b].block->all_zero();
+  if (doubtful && forgets_itself(b) && !w_.reads_as_block(b)) return false;
+  if (block_needed(b) && unproven(b)) return false;
   return !entries[b].garbage && refcounts_.entry_in_order(b, w_.image().size()) && still_a_block(b) &&
          old_block(b).value + g_.cluster_size() <= w_.image().file().size();
 }
@@ -218,6 +233,7 @@ bool RefcountMender::block_needed(std::uint64_t b) const {
 
 // Can any refcount of the block change? A look at 64 clusters a step.
 bool RefcountMender::block_differs(std::uint64_t b) const {
+  if (unproven(b)) return false;
   const std::uint64_t first = b * refcounts_.block_entries();
   const image::RefcountBlock& block = *refcounts_.entries()[b].block;
   for (std::uint64_t word = 0; word * 64 < refcounts_.block_entries(); ++word) {
@@ -386,7 +402,7 @@ void RefcountMender::mend_block(std::uint64_t b, MendedBlock& into) const {
   const image::RefcountBlock& block = *refcounts_.entries()[b].block;
   into.index = b;
   into.risen.resize(g_.cluster_size());
-  for (std::uint64_t i = 0; i < entries; ++i) encode(into.risen, i, g_.refcount_order, block.get(i));
+  for (std::uint64_t i = 0; i < entries; ++i) image::set_refcount_entry(into.risen, i, g_.refcount_order, block.get(i));
   into.final = into.risen;
   const bool lost = raise_ && keep_orphans_ && block.all_zero();
   std::uint64_t data = 0;
@@ -396,8 +412,8 @@ void RefcountMender::mend_block(std::uint64_t b, MendedBlock& into) const {
     if (lost && after == 0 && !known(first + i)) after = holds_something(first + i, data);
     if (before == after) continue;
     note(into, first + i, before, after);
-    encode(into.final, i, g_.refcount_order, after);
-    if (after > before) encode(into.risen, i, g_.refcount_order, after);
+    image::set_refcount_entry(into.final, i, g_.refcount_order, after);
+    if (after > before) image::set_refcount_entry(into.risen, i, g_.refcount_order, after);
   }
 }
 
@@ -431,7 +447,7 @@ void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
     std::uint64_t value = old ? mended(first + i, old->get(i)) : references(first + i);
     if (value == 0 && keep_orphans_ && !known(first + i)) value = holds_something(first + i, data);
     into.used += value != 0;
-    encode(into.final, i, g_.refcount_order, value);
+    image::set_refcount_entry(into.final, i, g_.refcount_order, value);
   }
 }
 

@@ -379,8 +379,8 @@ void Separator::separate(bool metadata) {
     }
     // What the data that has moved leaves behind is judged as any refcount that is too high: the entry may be the
     // garbled one, and the count another's that is lost. Of packed data nothing tells, and the count is believed if
-    // nothing hides references.
-    if (any && keeper == OwnerKind::compressed && !w_.was_hidden()) w_.release(g_.offset(cluster), 1);
+    // nothing else looks lost.
+    if (any && keeper == OwnerKind::compressed && !w_.was_at_risk()) w_.release(g_.offset(cluster), 1);
   }
 }
 

@@ -54,6 +54,8 @@ class Salvage {
   bool sound(const RawSnapshot& raw) const;
   bool complete(Entry& e, const format::Snapshot* s);
   std::vector<Entry> table_at(HostOffset at, std::uint64_t count);
+  bool correct_count();
+  std::uint64_t known_bytes() const;
   bool has_refcount(ClusterIndex cluster) const;
   bool orphaned(ClusterIndex cluster) const;
   bool find_lost_table();
@@ -342,6 +344,27 @@ void Salvage::write(std::uint64_t old_bytes) {
   if (!dropped) w_.release(HostOffset(header_.snapshots_offset), old_bytes);
 }
 
+// Of the table as it is. By a wrong length it ends anywhere.
+std::uint64_t Salvage::known_bytes() const {
+  const auto odd = [](const format::Snapshot& s) { return !readable(s.id) || !readable(s.name); };
+  const image::SnapshotTable& table = w_.image().snapshots;
+  return std::ranges::any_of(table.entries, odd) ? 0 : table.bytes;
+}
+
+// All entries that there are could be read, and behind them there is nothing: what is wrong is their number.
+bool Salvage::correct_count() {
+  const auto& entries = w_.image().snapshots.entries;
+  if (entries.empty() || entries_.size() != entries.size() || entries.size() == header_.nb_snapshots) return false;
+  const HostOffset end = entries.back().at + entries.back().bytes;
+  const std::uint64_t room = round_up(end.value, g_.cluster_size()) - end.value;
+  if (room == 0 || end.value + room > w_.image().file().size()) return false;
+  if (std::ranges::any_of(w_.read(end, room), [](std::byte b) { return b != std::byte{0}; })) return false;
+  w_.put64(Stage::point, snapshot_field, entries.size() << 32 | header_.snapshots_offset >> 32, Code::snapshot_table,
+           fmt::format("number of snapshots put right: there {}",
+                       entries.size() == 1 ? "is one" : fmt::format("are {}", entries.size())));
+  return true;
+}
+
 void Salvage::mend() {
   const image::SnapshotTable& table = w_.image().snapshots;
   const auto blank = [&](const format::Snapshot& s) {
@@ -349,14 +372,13 @@ void Salvage::mend() {
   };
   const bool void_table = table.entries.empty() || std::ranges::any_of(table.entries, blank);
   if (void_table && find_lost_table()) return;
-  const bool overlong = table.stop || table.missing > 0 || void_table;
-  if (overlong && mend_lengths()) return;
+  if (mend_lengths()) return;
   if (header_.nb_snapshots > 0 && void_table && header_.nb_snapshots <= format::max_snapshots && table.missing == 0) {
     // The first entry may be damaged in its lengths only; all of them, no fewer, make it the table.
     Found all = table.stop && table.entries.empty() ? search_behind(*table.stop) : Found();
     if (all.size() == header_.nb_snapshots) {
       take(std::move(all));
-      return write(table.bytes);
+      return write(known_bytes());
     }
     w_.lost_something();
     if (!w_.wanted.force) {
@@ -377,6 +399,7 @@ void Salvage::mend() {
     entries_.push_back(std::move(e));
   }
   if (table.stop) take(search_behind(*table.stop));
+  if (!changed_ && correct_count()) return;
   const bool cut_off = table.missing > 0 && header_.nb_snapshots <= format::max_snapshots;
   if (entries_.empty() && !w_.wanted.force &&
       (cut_off || (table.stop && holds_something(HostOffset(header_.snapshots_offset))))) {
@@ -387,7 +410,7 @@ void Salvage::mend() {
                     cut_off ? fmt::format("past the end of the file, there were {} entries", header_.nb_snapshots)
                             : "there is something that may have been entries"));
   }
-  if (changed_ || table.stop || table.missing > 0 || w_.count(Code::snapshot_entry) > 0) write(table.bytes);
+  if (changed_ || table.stop || table.missing > 0 || w_.count(Code::snapshot_entry) > 0) write(known_bytes());
 }
 
 }  // namespace

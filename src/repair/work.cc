@@ -35,6 +35,7 @@ bool Work::look() {
     first_->hidden |= count(row.code) > 0 && row.code != cluster_compressed_overlap && row.code != image_in_use &&
                       check::hides(row.code) == check::Hidden::data;
   }
+  first_->looks_lost = result_.leak_doubt.lost_table || result_.leak_doubt.misplaced;
   remember_disputes();
   remember_blocks();
   return !failed();
@@ -133,11 +134,13 @@ void Work::remember_blocks() {
   }
 }
 
-// Each state may have lost its reference to a cluster; snapshots that the header leads to, and doesn't count, as well.
+// Each state may have lost its reference to a cluster; snapshots that the header doesn't count, or that can't be read,
+// as well.
 bool Work::reads_as_block(std::uint64_t b) const {
   if (first_->blocks.contains(b)) return true;
   constexpr std::uint64_t uncounted = 64;
-  const bool all_known = image_->header.nb_snapshots > 0 || image_->header.snapshots_offset == 0;
+  const bool counted = image_->header.nb_snapshots > 0 || image_->header.snapshots_offset == 0;
+  const bool all_known = counted && !check::snapshots_unread(result_);
   const std::uint64_t lost = result_.states.size() + (all_known ? 0 : uncounted);
   const auto& entries = refcounts().entries();
   return b < entries.size() && entries[b].block &&

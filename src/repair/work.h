@@ -37,6 +37,7 @@ struct RefcountSums {
 struct FirstLook {
   bool refcounts_in_doubt = false;
   bool hidden = false;                          // references to data
+  bool looks_lost = false;                      // what was leaked may be somebody's
   std::shared_ptr<const check::Claims> claims;  // if several claimed one cluster
   std::unordered_set<std::int32_t> dubious;     // states
   std::unordered_set<std::uint64_t> blocks;     // refcount blocks
@@ -100,6 +101,10 @@ class Work {
   bool was_disputed(ClusterIndex cluster) const;
   // Did damage, other than compressed data in others' clusters, hide references then?
   bool was_hidden() const { return first_->hidden; }
+  // Were refcounts wrong then, so that they tell of nothing that is lost?
+  bool refcounts_were_in_doubt() const { return first_->refcounts_in_doubt; }
+  // Or was something leaked that may be somebody's?
+  bool was_at_risk() const { return first_->hidden || first_->looks_lost; }
   // Does, or did when the repair began, what lies there read as the refcount block that the refcount table's entry
   // makes of it? Only then its values count, and with the entry goes a reference that was there.
   bool reads_as_block(std::uint64_t b) const;

@@ -389,6 +389,79 @@ def stale_bitmap_given_back(image):
     yield "now"
     image.put(last.at + 8 * 3, 0)
 
+NARROW = """
+create size=6M cluster_size=4k refcount_bits=1
+write 0 64k noise=1
+write 3M 20k pattern=0x11
+write 5M 8k noise=2
+"""
+
+
+@case(NARROW)
+def refcount_table_names_lost_data(image):
+    """what counts nothing but clusters behind the end of the file may be no block at all"""
+    lost = image.entries("normal")[16]
+    image.put(lost.at, 0)
+    image.put(image.reftable_at(1), lost.host)
+
+
+@case(NARROW)
+def refcount_block_is_data_and_l1_noise(image):
+    """a block knows of the header, of the refcount table and of itself"""
+    data = image.entries("normal")[19].host
+    image.write(image["l1_table_offset"], random.Random(3).randbytes(image.cluster_size))
+    image.put(image.reftable_at(0), data)
+
+
+@case(SMALL)
+def refcount_table_in_lost_data(image):
+    """most of its entries are none, so it isn't mended where it is"""
+    data, table = image.entries("normal")[3].host, image.l2_tables()[0][1]
+    image["refcount_table_offset"] = data
+    image.write(table, bytes(image.cluster_size))
+
+
+@case("""
+create size=2M cluster_size=1k refcount_bits=64
+write 0 60k pattern=0x11
+snapshot one
+write 3k 2k noise=1
+snapshot two
+write 1M 20k noise=1
+""")
+def snapshots_unread_and_refcount_table(image):
+    """snapshots that can't be read have their references all the same"""
+    image.write(image["snapshots_offset"], b"the quick brown fox jumps over the lazy dog" * 10)
+    image.put(image.reftable_at(2), 1 << 40)
+
+
+@case("""
+create size=6M cluster_size=4k
+compressed-write 0 64k noise=1
+compressed-write 2M 16k pattern=0x11
+write 4M 12k noise=2
+snapshot one
+write 8k 8k pattern=0x12
+""")
+def compressed_overlap_and_l1_zeroed(image):
+    """of packed data the count is believed only if nothing else looks lost"""
+    packed = image.entries("compressed", state=0)[-1].host
+    written = next(e for e in image.entries("normal") if e.guest < 1 << 20)
+    image.put(written.at, COPIED | packed // image.cluster_size * image.cluster_size)
+    image.put(image.l1_at(1), 0)
+
+
+@case("""
+create size=1M cluster_size=4k
+write 0 16k pattern=0x11
+snapshot one
+write 8k 8k pattern=0x12
+""")
+def snapshot_name_length_and_l1_zeroed(image):
+    """by a wrong length the table ends somewhere else: what is there isn't free"""
+    image.put_snapshot_field(0, "name_size", 0x9c96)
+    image.put(image.l1_at(0), 0)
+
 
 def build(recipe, damage, folder):
     """(the bytes as they were, as they are)."""
