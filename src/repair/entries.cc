@@ -50,7 +50,7 @@ void mend_l1_entry(Work& w, const check::Finding& f, std::uint32_t index) {
   const std::string name = fmt::format("L1 entry {}{}", index, whose(f.state));
   if (table.value == 0) {
     // Its flags are all that tells of a table that was here, unless every reference is accounted for.
-    if (w.count(Code::refcount_leak) > 0 || w.refcounts_were_in_doubt()) {
+    if (w.count(Code::refcount_leak) > 0 || w.refcounts_hidden()) {
       return w.refuse(f.code, fmt::format("{} (0x{:016x}) stays as it is: the L2 table that it has named may be among "
                                           "the leaked clusters",
                                           name, raw));

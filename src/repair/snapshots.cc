@@ -54,7 +54,7 @@ class Salvage {
   bool sound(const RawSnapshot& raw) const;
   bool complete(Entry& e, const format::Snapshot* s);
   std::vector<Entry> table_at(HostOffset at, std::uint64_t count);
-  bool correct_count();
+  bool correct_count(std::size_t kept);
   std::uint64_t known_bytes() const;
   bool has_refcount(ClusterIndex cluster) const;
   bool orphaned(ClusterIndex cluster) const;
@@ -351,17 +351,17 @@ std::uint64_t Salvage::known_bytes() const {
   return std::ranges::any_of(table.entries, odd) ? 0 : table.bytes;
 }
 
-// All entries that there are could be read, and behind them there is nothing: what is wrong is their number.
-bool Salvage::correct_count() {
+// All entries that there are could be read, and behind them there is nothing: what is wrong is their number. `kept`:
+// those of the table that were.
+bool Salvage::correct_count(std::size_t kept) {
   const auto& entries = w_.image().snapshots.entries;
-  if (entries.empty() || entries_.size() != entries.size() || entries.size() == header_.nb_snapshots) return false;
-  const HostOffset end = entries.back().at + entries.back().bytes;
+  if (kept == 0 || entries_.size() != kept || kept == header_.nb_snapshots) return false;
+  const HostOffset end = entries[kept - 1].at + entries[kept - 1].bytes;
   const std::uint64_t room = round_up(end.value, g_.cluster_size()) - end.value;
   if (room == 0 || end.value + room > w_.image().file().size()) return false;
   if (std::ranges::any_of(w_.read(end, room), [](std::byte b) { return b != std::byte{0}; })) return false;
-  w_.put64(Stage::point, snapshot_field, entries.size() << 32 | header_.snapshots_offset >> 32, Code::snapshot_table,
-           fmt::format("number of snapshots put right: there {}",
-                       entries.size() == 1 ? "is one" : fmt::format("are {}", entries.size())));
+  w_.put64(Stage::point, snapshot_field, std::uint64_t{kept} << 32 | header_.snapshots_offset >> 32,
+           Code::snapshot_table, fmt::format("number of snapshots put right: {}", kept));
   return true;
 }
 
@@ -388,18 +388,19 @@ void Salvage::mend() {
                                    header_.snapshots_offset));
     }
   }
-  for (const format::Snapshot& s : table.entries) {
+  std::size_t kept = 0;
+  bool in_a_row = true;
+  for (std::size_t i = 0; i < table.entries.size(); ++i) {
+    const format::Snapshot& s = table.entries[i];
     Entry e = read_snapshot(w_, s);
-    if (void_table && !leads_to_table(e.raw)) {
-      changed_ = true;
-      continue;
-    }
+    if (void_table && !leads_to_table(e.raw)) continue;
+    in_a_row &= i == kept++;
     if (s.at.value + s.bytes > w_.image().file().size()) mend_texts(e);
     changed_ |= complete(e, &s);
     entries_.push_back(std::move(e));
   }
   if (table.stop) take(search_behind(*table.stop));
-  if (!changed_ && correct_count()) return;
+  if (!changed_ && in_a_row && correct_count(kept)) return;
   const bool cut_off = table.missing > 0 && header_.nb_snapshots <= format::max_snapshots;
   if (entries_.empty() && !w_.wanted.force &&
       (cut_off || (table.stop && holds_something(HostOffset(header_.snapshots_offset))))) {
@@ -410,7 +411,10 @@ void Salvage::mend() {
                     cut_off ? fmt::format("past the end of the file, there were {} entries", header_.nb_snapshots)
                             : "there is something that may have been entries"));
   }
-  if (changed_ || table.stop || table.missing > 0 || w_.count(Code::snapshot_entry) > 0) write(known_bytes());
+  const bool left_out = kept < table.entries.size();
+  if (changed_ || left_out || table.stop || table.missing > 0 || w_.count(Code::snapshot_entry) > 0) {
+    write(known_bytes());
+  }
 }
 
 }  // namespace

@@ -27,10 +27,7 @@ bool Work::look() {
   if (first_) return true;
   first_.emplace();
   using enum check::Code;
-  first_->refcounts_in_doubt = count(refcount_low) + count(header_refcount_table) + count(reftable_reserved) +
-                                   count(reftable_unaligned) + count(reftable_past_end) + count(reftable_shared) +
-                                   count(refblock_truncated) + count(refblock_garbage) >
-                               0;
+  first_->refcounts_in_doubt = count(refcount_low) > 0 || refcounts_hidden();
   for (const check::Problem& row : check::problems()) {
     first_->hidden |= count(row.code) > 0 && row.code != cluster_compressed_overlap && row.code != image_in_use &&
                       check::hides(row.code) == check::Hidden::data;
@@ -39,6 +36,13 @@ bool Work::look() {
   remember_disputes();
   remember_blocks();
   return !failed();
+}
+
+bool Work::refcounts_hidden() const {
+  using enum check::Code;
+  return count(header_refcount_table) + count(reftable_reserved) + count(reftable_unaligned) +
+             count(reftable_past_end) + count(reftable_shared) + count(refblock_truncated) + count(refblock_garbage) >
+         0;
 }
 
 bool Work::unreadable() const {

@@ -101,7 +101,9 @@ class Work {
   bool was_disputed(ClusterIndex cluster) const;
   // Did damage, other than compressed data in others' clusters, hide references then?
   bool was_hidden() const { return first_->hidden; }
-  // Were refcounts wrong then, so that they tell of nothing that is lost?
+  // Are there refcounts that can't be read, so that they tell of nothing that is lost?
+  bool refcounts_hidden() const;
+  // Were some wrong, or missing, then?
   bool refcounts_were_in_doubt() const { return first_->refcounts_in_doubt; }
   // Or was something leaked that may be somebody's?
   bool was_at_risk() const { return first_->hidden || first_->looks_lost; }
