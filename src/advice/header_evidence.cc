@@ -134,10 +134,8 @@ std::optional<Evidence> HeaderFinder::features() {
   if (garbage()) values.insert(values.end(), {known ^ bit::extended_l2, known ^ bit::data_file});
   // Where unknown bits are set by accident, known ones may be, too.
   if (unknown != 0 && garbage()) {
-    for (const std::uint64_t more : {bit::extended_l2 | bit::data_file, bit::compression}) {
-      values.insert(values.end(), {known & ~more, known & ~more & ~bit::extended_l2, known & ~more & ~bit::data_file});
-    }
-    values.push_back(known & ~(bit::extended_l2 | bit::data_file | bit::compression));
+    constexpr std::uint64_t meaning = bit::extended_l2 | bit::data_file | bit::compression;
+    for (std::uint64_t clear = meaning; clear != 0; clear = (clear - 1) & meaning) values.push_back(known & ~clear);
     std::ranges::sort(values);
     values.erase(std::unique(values.begin(), values.end()), values.end());
   }

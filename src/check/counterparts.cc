@@ -137,7 +137,7 @@ void Looker::compare(const image::Group& group, std::size_t orphan, Part& into) 
   const auto match = [&](std::uint64_t i) {
     const std::uint64_t wanted = orphan_key(orphan, i);
     return wanted != 0 && std::ranges::any_of(group.tables, [&](const image::Table& table) {
-             return !table.l2.empty() && is_copied(table) && key(table.l2.raw(i), table.l2.bitmap(i)) == wanted;
+             return !table.l2.empty() && key(table.l2.raw(i), table.l2.bitmap(i)) == wanted && is_copied(table);
            });
   };
   const std::uint64_t first = first_[orphan];

@@ -321,6 +321,7 @@ for size in (0, 2, 4, 9, 40, 200, 4097, 65535):
     id_length(f"snapshot-id-length-{size}", SHARED, size)
     id_length(f"first-snapshot-id-length-{size}", SHARED + "snapshot two\nwrite 4M 4k pattern=0x14\n", size)
 
+
 # As programs wrote it that didn't record the disk's size: then nothing says how long a snapshot's L1 table is.
 OLD = """
 create size=8M cluster_size=4k compat=0.10
@@ -375,7 +376,7 @@ write 20M 8k pattern=0x12
 """)
 def stale_bitmap_given_back(image):
     """what bitmaps once had may be the guest's now"""
-    _, _, size, directory = image.bitmaps_header()
+    _, _, _, directory = image.bitmaps_header()
     bitmap, = image.bitmaps()
     data = [word for word in image.table(bitmap.table_offset, bitmap.table_size) if word & qcow2.OFFSET_MASK]
     for place in [directory, bitmap.table_offset, *data]:
@@ -388,6 +389,7 @@ def stale_bitmap_given_back(image):
         image.set_refcount(place // image.cluster_size, 1)
     yield "now"
     image.put(last.at + 8 * 3, 0)
+
 
 NARROW = """
 create size=6M cluster_size=4k refcount_bits=1
