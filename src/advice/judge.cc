@@ -221,12 +221,13 @@ void Judge::go_back(std::vector<Advice>& to) const {
   for (std::size_t state = result_.reports.size(); --state > 0;) {
     const auto number = static_cast<std::size_t>(result_.states[state].snapshot);
     if (result_.damaged(state) || image_.snapshots.entries[number].disk_size == 0) continue;
-    to.push_back({Kind::apply,
-                  fmt::format("If nothing else helps, go back: the tables of snapshot {} are whole. This drops what was "
-                              "written since; with --dry-run it shows the plan.",
-                              result_.snapshot_names[number]),
-                  {"qcow2-dump", "-A", fmt::format("snapshot[{}]", number), path_},
-                  fmt::format("what was written since snapshot {}", result_.snapshot_names[number])});
+    to.push_back(
+        {Kind::apply,
+         fmt::format("If nothing else helps, go back: the tables of snapshot {} are whole. This drops what was "
+                     "written since; with --dry-run it shows the plan.",
+                     result_.snapshot_names[number]),
+         {"qcow2-dump", "-A", fmt::format("snapshot[{}]", number), path_},
+         fmt::format("what was written since snapshot {}", result_.snapshot_names[number])});
     return;
   }
 }

@@ -91,8 +91,7 @@ bool CopyFinder::was_block(std::uint64_t offset) const {
   if (blocks_.contains(offset)) return true;
   if (g.offset_in_cluster(offset) != 0 || offset >= image_.size()) return false;
   std::vector<std::byte> block(g.cluster_size());
-  return image_.file().read(offset, block) &&
-         reads_as_block(g.cluster(HostOffset(offset)), block);
+  return image_.file().read(offset, block) && reads_as_block(g.cluster(HostOffset(offset)), block);
 }
 
 bool CopyFinder::is_refcount_table(std::span<const std::byte> bytes) const {

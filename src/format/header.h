@@ -88,7 +88,7 @@ struct Extensions {
   bool truncated = false;  // the last one says that it is longer than the space there is, or has none for its length
   std::optional<HostOffset> bad_end;  // the end marker, if its length goes past the space there is
   std::uint64_t end_length = 0;       // of the end marker
-  std::uint64_t end = 0;   // offset behind the last byte understood
+  std::uint64_t end = 0;              // offset behind the last byte understood
 };
 
 inline constexpr std::size_t max_backing_name_bytes = 1023;

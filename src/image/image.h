@@ -30,8 +30,8 @@ struct Stop {
 
 struct SnapshotTable {
   std::vector<format::Snapshot> entries;
-  std::uint64_t bytes = 0;      // of the table as far as it was read
-  std::uint64_t missing = 0;    // entries that lie wholly past the end of the file
+  std::uint64_t bytes = 0;    // of the table as far as it was read
+  std::uint64_t missing = 0;  // entries that lie wholly past the end of the file
   std::optional<Stop> stop;
 };
 

@@ -111,8 +111,8 @@ class RefcountMender {
   bool renew_table_ = false;
   HostOffset new_table_;
   std::uint64_t new_table_clusters_ = 0;
-  std::optional<NewBlocks> new_blocks_;             // not yet an action
-  std::set<std::uint64_t> fresh_;                   // clusters for new blocks and the new table
+  std::optional<NewBlocks> new_blocks_;  // not yet an action
+  std::set<std::uint64_t> fresh_;        // clusters for new blocks and the new table
   // cluster -> references that go: with what it held, or with an entry that may have been somebody else's
   std::map<std::uint64_t, std::uint64_t> retired_, dropped_;
 };
@@ -148,8 +148,8 @@ bool RefcountMender::reads_as_table(std::uint64_t cluster) const {
   return empty && w_.undisputed(refcounts_.table_offset() + (cluster << g_.cluster_bits));
 }
 
-// Where somebody else claims the place, too, the one whose content is there has it. Nobody's garbage is given way to, and
-// nothing is written into what may be somebody's table.
+// Where somebody else claims the place, too, the one whose content is there has it. Nobody's garbage is given way to,
+// and nothing is written into what may be somebody's table.
 bool RefcountMender::still_a_table(std::uint64_t cluster) {
   const HostOffset at = refcounts_.table_offset() + (cluster << g_.cluster_bits);
   return w_.undisputed(at) ? !reads_as_other(cluster) : !w_.contested(at) && reads_as_table(cluster);
@@ -376,8 +376,8 @@ std::uint64_t RefcountMender::mended(std::uint64_t cluster, std::uint64_t before
   if (wanted > before) return raise_ ? wanted : before;
   if (lower_ && !dropped_.contains(cluster)) return wanted;
   const auto retired = retired_.find(cluster);
-  const std::uint64_t gone = w_.released(cluster) + (retired == retired_.end() ? 0 : retired->second) +
-                             w_.let_go(ClusterIndex(cluster));
+  const std::uint64_t gone =
+      w_.released(cluster) + (retired == retired_.end() ? 0 : retired->second) + w_.let_go(ClusterIndex(cluster));
   return std::max(wanted, before - std::min(before, gone));
 }
 

@@ -54,8 +54,8 @@ void explain_kept_leaks(Work& w) {
   w.refuse(Code::refcount_leak, text + ". --force frees them.");
 }
 
-// The header's fields agree with each other, entries are right or garbage, and each cluster has one owner. What one step
-// mends lets another go on: an entry that was garbage says no more what its data was compressed by.
+// The header's fields agree with each other, entries are right or garbage, and each cluster has one owner. What one
+// step mends lets another go on: an entry that was garbage says no more what its data was compressed by.
 bool mend_mapping(Work& w) {
   constexpr int most = 64;  // without an end in sight, the rest is for another run
   bool any = false;

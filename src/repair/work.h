@@ -101,12 +101,12 @@ class Work {
   bool was_disputed(ClusterIndex cluster) const;
   // Did damage, other than compressed data in others' clusters, hide references then?
   bool was_hidden() const { return first_->hidden; }
-  // Are there refcounts that can't be read, so that they tell of nothing that is lost?
-  bool refcounts_hidden() const;
-  // Were some wrong, or missing, then?
-  bool refcounts_were_in_doubt() const { return first_->refcounts_in_doubt; }
   // Or was something leaked that may be somebody's?
   bool was_at_risk() const { return first_->hidden || first_->looks_lost; }
+  // Were refcounts wrong then, or not to be read?
+  bool refcounts_were_in_doubt() const { return first_->refcounts_in_doubt; }
+  // Are there refcounts that can't be read now, so that they tell of nothing that is lost?
+  bool refcounts_hidden() const;
   // Does, or did when the repair began, what lies there read as the refcount block that the refcount table's entry
   // makes of it? Only then its values count, and with the entry goes a reference that was there.
   bool reads_as_block(std::uint64_t b) const;
@@ -140,8 +140,8 @@ class Work {
   using Step = void (*)(Work&);
   void begin(Step step);  // null: what is refused now stays so
 
-  // Clusters of a structure that the plan has moved: their refcounts may fall by that one reference, whatever is thought of
-  // leaks.
+  // Clusters of a structure that the plan has moved: their refcounts may fall by that one reference, whatever is
+  // thought of leaks.
   void release(HostOffset at, std::uint64_t bytes);
   std::uint64_t released(std::uint64_t cluster) const {
     const auto found = released_.find(cluster);

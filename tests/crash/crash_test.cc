@@ -421,7 +421,8 @@ void Trial::repair_again(const std::string& image) {
   if (image == before_ || with_log_only_ || !repaired_.insert(hash(image)).second) return;
   Disk disk(image);
   Status status = repair_uncut(disk, wanted_);
-  if (status == Status::leak || status == Status::copied || status == Status::corrupt) status = free_leaks(disk, status);
+  if (status == Status::leak || status == Status::copied || status == Status::corrupt)
+    status = free_leaks(disk, status);
   if (status > status_) {
     fail(fmt::format("repaired again it is {}, uncut it would be {}", check::status_name(status),
                      check::status_name(status_)));
@@ -429,8 +430,8 @@ void Trial::repair_again(const std::string& image) {
   if (status == Status::good && repair_uncut(disk, wanted_, true) != status) fail("a third repair makes it worse");
 }
 
-// What a repair that lost power has left of its own structures, or of those that they replace. An L2 table with its data
-// among them is a lost one (l2.lost) for all that the file tells.
+// What a repair that lost power has left of its own structures, or of those that they replace. An L2 table with its
+// data among them is a lost one (l2.lost) for all that the file tells.
 Status Trial::free_leaks(Disk& disk, Status status) {
   Wanted all{.leak = true, .error = true, .reuse = true, .force = wanted_.force};
   if (status > status_) status = repair_uncut(disk, all);
