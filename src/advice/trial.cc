@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/checked.h"
 #include "check/check.h"
 #include "image/refcounts.h"
 
@@ -49,7 +50,9 @@ std::optional<Trial::Outcome> Trial::with(std::span<const Change> changes) {
   }
   Outcome outcome;
   outcome.plan = std::make_unique<Transaction>(image_.file());
+  const std::uint64_t end = round_up(image_.size(), image_.geometry ? image_.geometry->cluster_size() : 1);
   for (const Change& change : changes) {
+    if (change.bytes > end || change.at.value > end - change.bytes) return std::nullopt;  // a table cut off, or nowhere
     std::vector<std::byte> bytes(change.bytes);
     std::uint64_t value = change.value;
     for (std::size_t i = bytes.size(); i-- > 0; value >>= 8) bytes[i] = static_cast<std::byte>(value);

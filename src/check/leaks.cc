@@ -128,12 +128,12 @@ void LeakJudge::find_stale_bitmaps() {
   }
 }
 
-// Every entry makes sense; and if one leads to a cluster that has a reference too many, that is no accident. A bitmap's
-// table looks like a snapshot's L2 table, but never has COPIED or COMPRESSED.
-// `step`: 2 where every second word is a subcluster bitmap.
+// Its entries make sense, but for a few that were damaged themselves; and if one leads to a cluster that has a
+// reference too many, that is no accident. A bitmap's table looks like a snapshot's L2 table, but never has COPIED or
+// COMPRESSED. `step`: 2 where every second word is a subcluster bitmap.
 LeakJudge::Reading LeakJudge::read_as_table(std::span<const std::uint64_t> words, unsigned step) const {
   Reading reading;
-  std::uint64_t never_bitmap = 0, zeros = 0;
+  std::uint64_t never_bitmap = 0, zeros = 0, bad = 0;
   // A table that is really lost has left its own reference on what it leads to; a forgotten copy of one in use hasn't.
   const auto left = [&](HostOffset at) {
     const ClusterIndex cluster = g_.cluster(at);
@@ -150,21 +150,26 @@ LeakJudge::Reading LeakJudge::read_as_table(std::span<const std::uint64_t> words
     const std::uint64_t offset = word & format::offset_mask;
     if (word & format::compressed_flag) {
       const format::CompressedRange range = g_.compressed(word);
-      if (g_.data_file || (word & format::copied_flag) || image_.past_end(range.offset, range.bytes)) return {};
+      if (g_.data_file || (word & format::copied_flag) || image_.past_end(range.offset, range.bytes)) {
+        ++bad;
+        continue;
+      }
       reading.left += left(range.offset);
       ++never_bitmap;
       continue;
     }
     const bool copied = (word & format::copied_flag) != 0;
-    never_bitmap += copied;
     // What lies in the external data file has no refcount, and may lie past the end of this file.
     const bool elsewhere = g_.data_file && copied;
     if ((word & format::l2_reserved_mask) != 0 || g_.offset_in_cluster(offset) != 0 ||
         (!elsewhere && (offset == 0 || offset >= image_.size()))) {
-      return {};
+      ++bad;
+      continue;
     }
+    never_bitmap += copied;
     reading.left += elsewhere || left(HostOffset(offset));
   }
+  if (bad * 4 > reading.entries) return {};  // as image::TableLook has it
   // Zeros that the guest has written; or a block of the widest refcounts.
   const bool zeros_only = reading.entries == 0 && zeros > 1 && g_.refcount_order < 6;
   if (reading.entries == 0 && !zeros_only) return {};
@@ -229,16 +234,19 @@ void LeakJudge::look_into() {
   for (Stretch& stretch : orphans_) look_into(stretch, budget, copies);
 }
 
-// An L1 table is one whose entries lead to L2 tables, lost or in use.
+// An L1 table is one whose entries lead to L2 tables, lost or in use. (Those of an L2 table of a disk in an external
+// data file may seem to, a few of them: they are places in another file.)
 bool LeakJudge::leads_to_tables(ClusterIndex cluster) {
   std::vector<be64> words(g_.cluster_size() / sizeof(be64));
   if (!image_.file().read(g_.offset(cluster).value, std::as_writable_bytes(std::span(words)))) return false;
-  return std::ranges::any_of(words, [&](const be64& word) {
+  const auto leads = std::ranges::count_if(words, [&](const be64& word) {
     if (word.get() == 0 || (word.get() & format::l1_reserved_mask) != 0) return false;
     const ClusterIndex target = g_.cluster(HostOffset(word.get() & format::offset_mask));
     return tables_.contains(target) ||
            std::ranges::any_of(result_.owners_of(target), [](const Owner& o) { return o.kind == OwnerKind::l2_table; });
   });
+  const auto used = std::ranges::count_if(words, [](const be64& word) { return word.get() != 0; });
+  return leads > 0 && leads * 2 >= used;
 }
 
 void LeakJudge::suspect(std::string evidence) {

@@ -84,6 +84,7 @@ class RefcountMender {
 
   std::uint64_t references(std::uint64_t cluster) const;
   std::uint64_t mended(std::uint64_t cluster, std::uint64_t before) const;
+  std::uint64_t kept(std::uint64_t cluster, std::uint64_t before) const;
   void note(MendedBlock& into, std::uint64_t cluster, std::uint64_t before, std::uint64_t after) const;
   void mend_block(std::uint64_t b, MendedBlock& into) const;
   bool known(std::uint64_t cluster) const;
@@ -374,11 +375,15 @@ std::uint64_t RefcountMender::references(std::uint64_t cluster) const {
 std::uint64_t RefcountMender::mended(std::uint64_t cluster, std::uint64_t before) const {
   const std::uint64_t wanted = references(cluster);
   if (wanted > before) return raise_ ? wanted : before;
-  if (lower_ && !dropped_.contains(cluster)) return wanted;
+  return lower_ && !dropped_.contains(cluster) ? wanted : kept(cluster, before);
+}
+
+// All of `before` but what the plan has taken away.
+std::uint64_t RefcountMender::kept(std::uint64_t cluster, std::uint64_t before) const {
   const auto retired = retired_.find(cluster);
   const std::uint64_t gone =
       w_.released(cluster) + (retired == retired_.end() ? 0 : retired->second) + w_.let_go(ClusterIndex(cluster));
-  return std::max(wanted, before - std::min(before, gone));
+  return std::max(references(cluster), before - std::min(before, gone));
 }
 
 void RefcountMender::note(MendedBlock& into, std::uint64_t cluster, std::uint64_t before, std::uint64_t after) const {
@@ -436,15 +441,24 @@ bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data)
   return !check::reads_as_refcount_block(w_.image(), w_.result(), cluster / refcounts_.block_entries(), bytes);
 }
 
-// A block from what the old one says, if that is one; else from nothing but the references.
+// A block from what the old one says, if that is one. If not, from the references; but where it counts a few more of a
+// cluster in use than are known, as many as may be lost, it is believed: a part of it may be whole. Once it is a block
+// again, these are leaks like any others.
 void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
   const std::uint64_t entries = refcounts_.block_entries(), first = b * entries;
-  const image::RefcountBlock* old = w_.reads_as_block(b) ? refcounts_.entries()[b].block : nullptr;
+  const image::RefcountBlock* old = b < refcounts_.entries().size() ? refcounts_.entries()[b].block : nullptr;
+  const bool proven = w_.reads_as_block(b);
   std::uint64_t data = 0;
   into.index = b;
   into.final.resize(g_.cluster_size());
   for (std::uint64_t i = 0; i < entries; ++i) {
-    std::uint64_t value = old ? mended(first + i, old->get(i)) : references(first + i);
+    const std::uint64_t before = old ? old->get(i) : 0;
+    std::uint64_t value = references(first + i);
+    if (proven) {
+      value = mended(first + i, before);
+    } else if (value > 0 && before > value && before - value <= w_.references_lost_at_most()) {
+      value = kept(first + i, before);
+    }
     if (value == 0 && keep_orphans_ && !known(first + i)) value = holds_something(first + i, data);
     into.used += value != 0;
     image::set_refcount_entry(into.final, i, g_.refcount_order, value);

@@ -91,6 +91,7 @@ class Separator {
   std::string everybody(const std::map<Claim, Owners>& claims) const;
   void move(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
   std::optional<HostOffset> copy(HostOffset from, std::uint64_t bytes, bool data = false);
+  void lead(const std::vector<HostOffset>& entries, HostOffset to, Code reason, const std::string& text);
   void move_data(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
   void move_compressed(const Owners& owners, Code reason, const std::string& all);
   void move_l2_table(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
@@ -156,6 +157,13 @@ std::vector<HostOffset> Separator::entries_of(const Owners& owners) {
   return {entries.begin(), entries.end()};
 }
 
+// L1 or L2 entries, to a new place.
+void Separator::lead(const std::vector<HostOffset>& entries, HostOffset to, Code reason, const std::string& text) {
+  for (const HostOffset at : entries) {
+    w_.put64(Stage::point, at, (w_.read64(at) & ~format::offset_mask) | to.value, reason, text);
+  }
+}
+
 void Separator::move_data(const Owners& owners, HostOffset cluster, Code reason, const std::string& all) {
   if (luks_) {
     return w_.refuse(reason, fmt::format("cluster 0x{:x} stays with {}: encrypted data can't be read at another place",
@@ -167,9 +175,7 @@ void Separator::move_data(const Owners& owners, HostOffset cluster, Code reason,
   if (!to) return;
   const std::string text = fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}",
                                        name(owners.front()), to->value, cluster.value, all);
-  for (const HostOffset at : entries) {
-    w_.put64(Stage::point, at, (w_.read64(at) & ~format::offset_mask) | to->value, reason, text);
-  }
+  lead(entries, *to, reason, text);
 }
 
 void Separator::move_compressed(const Owners& owners, Code reason, const std::string& all) {
@@ -178,32 +184,35 @@ void Separator::move_compressed(const Owners& owners, Code reason, const std::st
   const format::CompressedRange range = g_.compressed(owners.front().raw);
   const std::uint64_t within = g_.offset_in_cluster(range.offset.value);
   const HostOffset first(range.offset.value - within);
-  const auto to = copy(first, within + range.bytes, true);
+  const auto to = w_.allocate(g_.clusters(within + range.bytes));
   if (!to) return;
   const std::uint64_t mask = (1ULL << g_.compressed_size_shift()) - 1, place = to->value + within;
   if (place > mask)
     return w_.refuse(reason, name(owners.front()) + " can't be moved: compressed data can't lie that far behind");
+  w_.copy(*to, first, g_.clusters(within + range.bytes) << g_.cluster_bits);
   const std::string text =
       fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}", name(owners.front()), place,
                   owners.front().cluster.value << g_.cluster_bits, all);
   for (const HostOffset at : entries) w_.put64(Stage::point, at, (w_.read64(at) & ~mask) | place, reason, text);
-  w_.release(range.offset, range.bytes);
+  // Its length may be what is garbled, and the count another's that is lost.
+  if (!w_.was_at_risk()) w_.release(range.offset, range.bytes);
 }
 
 void Separator::move_l2_table(const Owners& owners, HostOffset cluster, Code reason, const std::string& all) {
-  const auto to = copy(cluster, g_.cluster_size());
-  if (!to) return;
   const std::uint32_t index = owners.front().l1_index;
+  std::vector<HostOffset> entries;  // that name it, in tables that can be written to
   for (const image::State& s : w_.result().states) {
     const auto at = w_.l1_entry(s.snapshot, index);
     if (!w_.l1_look(s.snapshot).is_table()) continue;
     if (!at || at->value + sizeof(be64) > w_.image().size()) continue;
-    const std::uint64_t raw = w_.read64(*at);
-    if ((raw & format::offset_mask) != cluster.value) continue;
-    w_.put64(Stage::point, *at, (raw & ~format::offset_mask) | to->value, reason,
-             fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}", name(owners.front()),
-                         to->value, cluster.value, all));
+    if ((w_.read64(*at) & format::offset_mask) == cluster.value) entries.push_back(*at);
   }
+  if (entries.empty()) return;
+  const auto to = copy(cluster, g_.cluster_size());
+  if (!to) return;
+  const std::string text = fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}",
+                                       name(owners.front()), to->value, cluster.value, all);
+  lead(entries, *to, reason, text);
 }
 
 void Separator::move_l1_table(const Owner& owner, Code reason, const std::string& all) {

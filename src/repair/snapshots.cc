@@ -9,8 +9,7 @@
 //      is put right by trying those that programs write. What is known already, or leads to what was given back, is
 //      left over from an older table.
 //   4. A length that is too large swallows the entries behind it. An entry ends where the next one begins, and what
-//   lies
-//      between tells its lengths; but only if that gives as many as the header promises.
+//      lies between tells its lengths; but only if that gives as many as the header promises.
 //
 // What remains unreadable is left out, and said. Its clusters are not freed: they are all that is left of the snapshot.
 // Specification: "Snapshots".

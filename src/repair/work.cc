@@ -33,6 +33,11 @@ bool Work::look() {
                       check::hides(row.code) == check::Hidden::data;
   }
   first_->looks_lost = result_.leak_doubt.lost_table || result_.leak_doubt.misplaced;
+  // The header's two fields may have each other's place.
+  if (const image::State* active = state(check::active_state); active && l1_look(check::active_state).bad > 0) {
+    const bool snapshots = image::snapshot_entries_at(*image_, active->l1_offset.value).count > 0;
+    if (snapshots) first_->dubious.insert(check::active_state);
+  }
   remember_disputes();
   remember_blocks();
   return !failed();
@@ -138,17 +143,19 @@ void Work::remember_blocks() {
   }
 }
 
-// Each state may have lost its reference to a cluster; snapshots that the header doesn't count, or that can't be read,
-// as well.
-bool Work::reads_as_block(std::uint64_t b) const {
-  if (first_->blocks.contains(b)) return true;
+// Each state may have lost one; snapshots that the header doesn't count, or that can't be read, as well.
+std::uint64_t Work::references_lost_at_most() const {
   constexpr std::uint64_t uncounted = 64;
   const bool counted = image_->header.nb_snapshots > 0 || image_->header.snapshots_offset == 0;
   const bool all_known = counted && !check::snapshots_unread(result_);
-  const std::uint64_t lost = result_.states.size() + (all_known ? 0 : uncounted);
+  return result_.states.size() + (all_known ? 0 : uncounted);
+}
+
+bool Work::reads_as_block(std::uint64_t b) const {
+  if (first_->blocks.contains(b)) return true;
   const auto& entries = refcounts().entries();
   return b < entries.size() && entries[b].block &&
-         check::reads_as_refcount_block(*image_, result_, b, *entries[b].block, lost);
+         check::reads_as_refcount_block(*image_, result_, b, *entries[b].block, references_lost_at_most());
 }
 
 bool Work::was_disputed(ClusterIndex cluster) const {

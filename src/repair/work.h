@@ -110,6 +110,8 @@ class Work {
   // Does, or did when the repair began, what lies there read as the refcount block that the refcount table's entry
   // makes of it? Only then its values count, and with the entry goes a reference that was there.
   bool reads_as_block(std::uint64_t b) const;
+  // To a cluster.
+  std::uint64_t references_lost_at_most() const;
   // May the tables of a state be other data in truth? Then what its L1 table leads to is not to be written to.
   bool dubious(std::int32_t snapshot) const { return first_->dubious.contains(snapshot); }
   bool any_dubious() const { return !first_->dubious.empty(); }

@@ -49,6 +49,8 @@ class States:
     def __init__(self, original, damaged, repaired):
         self.original, self.damaged, self.repaired = original, damaged, repaired
         self.parts = 32 if original.wide else 1
+        self.metadata = {cluster for cluster, were in original.references().items()
+                         if not {r[0] for r in were} & {"l2", "data", "compressed"}}
 
     def at(self, reader, content, guest):
         known, unreadable = content
@@ -64,8 +66,13 @@ class States:
         guests = set(first[0]) | set(before[0]) | set(now[0])
         for index in now[1] - before[1]:
             guests.update(range(index * self.original.l2_entries, (index + 1) * self.original.l2_entries))
+        # What is read by a table of another kind is right by chance.
+        strange = {i for i, word in enumerate(self.damaged.l1(state))
+                   if (word & OFFSET) >> self.original.bits in self.metadata}
         found = []
         for guest in sorted(guests):
+            if guest // self.original.l2_entries in strange:
+                continue
             true, had, has = (self.at(r, c, guest) for r, c in
                               ((self.original, first), (self.damaged, before), (self.repaired, now)))
             if any(t == h and h is not False and h != n for t, h, n in zip(true, had, has)):
@@ -145,7 +152,11 @@ class Clusters:
         """The same bytes; or of a table that something names as one, or does again, entries that read the same."""
         old = self.damaged.bytes_of(cluster)
         new = self.repaired.bytes_of(cluster)[:len(old)]
-        if old == new or {r[0] for r in self.were[cluster]} != {"l2"} or \
+        kinds = {r[0] for r in self.were[cluster]}
+        if old != new and kinds == {"l1"} and any(r[0] == "l1" for r in self.now.get(cluster, ())):
+            return all(self.original.content(state) == self.repaired.content(state)
+                       for _, state, _ in self.were[cluster] if state in self.repaired.states)
+        if old == new or kinds != {"l2"} or \
                 all(r[0] != "l2" for names in (self.are, self.now) for r in names.get(cluster, ())):
             return old == new
         one, other = self.damaged.l2(cluster << self.damaged.bits), self.repaired.l2(cluster << self.damaged.bits)
@@ -202,7 +213,12 @@ class Clusters:
         kind = min(were)[0]
         if kind in ("l1", "l2") and all(self.accounted(t) for t in self.targets(cluster, kind)):
             return "copy"
-        return None
+        return "copy" if kind == "snapshot-table" and self.same_snapshots() else None
+
+    def same_snapshots(self):
+        """Are all that it had in the table that is in use now?"""
+        places = [{(s["id"], s["name"], s["l1-at"]) for s in r.snapshots} for r in (self.original, self.repaired)]
+        return places[0] <= places[1]
 
     def targets(self, cluster, kind):
         d = self.damaged

@@ -262,10 +262,14 @@ class Reader:
         return (found if at == end and len(found) == count else []), place
 
     def bitmap_contents(self):
-        return {name: (flags, granularity, tuple(
-            self.data[w & OFFSET:(w & OFFSET) + self.cluster] if w & OFFSET else w & 1
-            for w in cells(self.data, table, entries)))
-            for name, table, entries, flags, granularity in self.bitmaps()[0]}
+        """Of the bitmaps that QEMU loads: one whose table has an entry with reserved bits isn't."""
+        found = {}
+        for name, table, entries, flags, granularity in self.bitmaps()[0]:
+            words = cells(self.data, table, entries)
+            if not any(w & ~OFFSET & ~1 or w & OFFSET and w & 1 or (w & OFFSET) % self.cluster for w in words):
+                found[name] = flags, granularity, tuple(
+                    self.data[w & OFFSET:(w & OFFSET) + self.cluster] if w & OFFSET else w & 1 for w in words)
+        return found
 
     def _bitmap_references(self, refer):
         found, (at, size) = self.bitmaps()
