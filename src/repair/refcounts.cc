@@ -65,7 +65,6 @@ class RefcountMender {
 
  private:
   bool table_sound();
-  bool forgets_itself(std::uint64_t b) const;
   bool unproven(std::uint64_t b) const;
   bool block_sound(std::uint64_t b);
   std::pair<std::uint64_t, std::uint64_t> blocks_of_table(std::uint64_t cluster) const;
@@ -189,17 +188,6 @@ bool RefcountMender::table_sound() {
   return true;
 }
 
-// While references are hidden, much may be counted that nothing is seen to refer to; but a block knows of the header,
-// of the refcount table and of itself, where these lie in its range.
-bool RefcountMender::forgets_itself(std::uint64_t b) const {
-  const std::uint64_t entries = refcounts_.block_entries();
-  int forgotten = 0;
-  for (const ClusterIndex c : {ClusterIndex(0), g_.cluster(refcounts_.table_offset()), g_.cluster(old_block(b))}) {
-    forgotten += c.value / entries == b && refcounts_.entries()[b].block->get(c.value % entries) == 0;
-  }
-  return forgotten > 1;
-}
-
 // Whatever it says of clusters behind the end of the file is wrong, and so may be that it is a block: it is not written
 // to, unless something in use needs it.
 bool RefcountMender::unproven(std::uint64_t b) const {
@@ -213,7 +201,7 @@ bool RefcountMender::block_sound(std::uint64_t b) {
   if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
   if (renew_table_ && !w_.reads_as_block(b)) return false;
   const bool doubtful = w_.was_hidden() && w_.refcounts_were_in_doubt() && !entries[b].block->all_zero();
-  if (doubtful && forgets_itself(b) && !w_.reads_as_block(b)) return false;
+  if (doubtful && !w_.reads_as_block(b)) return false;
   if (block_needed(b) && unproven(b)) return false;
   return !entries[b].garbage && refcounts_.entry_in_order(b, w_.image().size()) && still_a_block(b) &&
          old_block(b).value + g_.cluster_size() <= w_.image().file().size();
