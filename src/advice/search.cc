@@ -47,7 +47,11 @@ std::vector<std::uint64_t> refcount_tables(const image::Image& image, const chec
   std::vector<std::uint64_t> found;
   for (std::uint64_t c = 1; c < std::min(image.clusters(), most_clusters) && found.size() < most; ++c) {
     if (result.claims->owned.test(c) && c != g.cluster(HostOffset(image.header.refcount_table_offset)).value) continue;
-    const std::uint64_t at = c << g.cluster_bits;
+    const std::uint64_t at = c << g.cluster_bits, data = image.file().next_data(at);
+    if (data >= at + g.cluster_size()) {  // there is a hole
+      c = (data >> g.cluster_bits) - 1;
+      continue;
+    }
     if (plausible_refcounts(image, {g.cluster_bits, g.refcount_order, at}, image.header.l1_table_offset)) {
       found.push_back(at);
     }

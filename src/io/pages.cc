@@ -27,6 +27,20 @@ std::optional<Progression> progression(const PageBytes& bytes) {
   return Progression{first, step};
 }
 
+std::optional<SparsePage> sparse(const PageBytes& bytes) {
+  constexpr std::size_t most = 32;  // words: less room than an eighth of the page
+  SparsePage page;
+  for (std::size_t i = 0; i < words; ++i) {
+    std::uint64_t raw = 0;
+    std::memcpy(&raw, bytes.data() + i * sizeof raw, sizeof raw);
+    if (raw == 0) continue;
+    if (page.words.size() == most) return std::nullopt;
+    page.words.push_back({static_cast<std::uint16_t>(i), raw});
+  }
+  page.words.shrink_to_fit();
+  return page;
+}
+
 void zero(PageBytes& page, std::uint64_t page_start, std::uint64_t start, std::uint64_t end) {
   std::memset(page.data() + (start - page_start), 0, end - start);
 }
@@ -34,6 +48,7 @@ void zero(PageBytes& page, std::uint64_t page_start, std::uint64_t start, std::u
 Page make_page(const PageBytes& bytes, const CopiedPage* copied) {
   if (const auto row = progression(bytes)) return *row;
   if (copied) return *copied;
+  if (auto few = sparse(bytes)) return std::move(*few);
   return std::make_unique<const PageBytes>(bytes);
 }
 
@@ -45,6 +60,9 @@ Result<void> fill(const Page& page, PageBytes& into) {
       const std::uint64_t raw = from_big_endian(row->first + i * row->step);
       std::memcpy(into.data() + i * sizeof raw, &raw, sizeof raw);
     }
+  } else if (const auto* few = std::get_if<SparsePage>(&page)) {
+    into.fill(std::byte{0});
+    for (const auto& [index, raw] : few->words) std::memcpy(into.data() + index * sizeof raw, &raw, sizeof raw);
   } else if (const auto* copied = std::get_if<CopiedPage>(&page)) {
     if (auto done = copied->source->read(copied->from, into); !done) return tl::unexpected(done.error());
   } else {

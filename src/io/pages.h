@@ -1,7 +1,8 @@
 // What a transaction plans: pages of 4 KiB, each in the stage that writes it, and the ranges that become zeros.
 //
 // A page holds what is there after its stage, so the page of the latest stage is what will be. It is kept as a row of
-// numbers or as the place of its bytes in another file where it is one, and as its bytes only where it is neither.
+// numbers, as the few of its words that aren't zero, or as the place of its bytes in another file where it is such a
+// one, and as its bytes only where it is none of these.
 //
 // Pages and punched ranges never overlap: a write into a punched range takes its whole page out of it. A page that is
 // as what lies below it isn't kept: a plan without pages changes nothing.
@@ -15,6 +16,7 @@
 #include <shared_mutex>
 #include <span>
 #include <variant>
+#include <vector>
 
 #include "base/ranges.h"
 #include "base/result.h"
@@ -33,12 +35,20 @@ struct Progression {
   std::uint64_t step;
 };
 
+struct SparsePage {
+  struct Word {
+    std::uint16_t index;  // in the page
+    std::uint64_t raw;    // as it lies in the file
+  };
+  std::vector<Word> words;
+};
+
 struct CopiedPage {
   const File* source;
   std::uint64_t from;
 };
 
-using Page = std::variant<Progression, CopiedPage, std::unique_ptr<const PageBytes>>;
+using Page = std::variant<Progression, SparsePage, CopiedPage, std::unique_ptr<const PageBytes>>;
 
 Result<void> fill(const Page& page, PageBytes& into);
 

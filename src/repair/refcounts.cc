@@ -1,7 +1,8 @@
 // Refcounts, and the blocks and the table that hold them.
 //
-//   1. Each refcount block is judged: sound ones are changed in place, the others, and those that are missing although
-//      their clusters are in use, are made anew; so is the table if it can't stay what and where it is.
+//   1. Each refcount block is judged (old_refcounts.h): sound ones are changed in place, the others, and those that
+//      are missing although their clusters are in use, are made anew; so is the table if it can't stay what and where
+//      it is.
 //   2. New blocks and a new table get room behind everything else. They need refcounts too, which may need another
 //      block, so this goes round until nothing is missing.
 //   3. All blocks are computed, in parallel, and planned in the order of the file. What rises is written before
@@ -9,8 +10,9 @@
 //
 // A refcount is raised to the number of references (error, reuse). It is lowered only where leaks may be freed, or
 // where the repair itself has made the cluster unused; and by as many references as an edit has taken away. A block
-// that is made anew, or reads as all zeros, has no values to keep: what the file holds there without a known owner is
-// marked as used, since a lost table's data looks like that. A later round frees it again if nothing speaks against it.
+// that is made anew, or reads as all zeros, can't tell of what nothing refers to: what the file holds there without a
+// known owner is marked as used, since a lost table's data looks like that. A later round frees it again if nothing
+// speaks against it.
 // Where nothing is wrong at all, data without a block is just old.
 #include <fmt/core.h>
 #include <oneapi/tbb/parallel_for.h>
@@ -26,6 +28,7 @@
 
 #include "base/checked.h"
 #include "check/copies.h"
+#include "repair/old_refcounts.h"
 #include "repair/steps.h"
 
 namespace qd::repair {
@@ -64,14 +67,6 @@ class RefcountMender {
   void mend();
 
  private:
-  bool table_sound();
-  bool unproven(std::uint64_t b) const;
-  bool block_sound(std::uint64_t b);
-  std::pair<std::uint64_t, std::uint64_t> blocks_of_table(std::uint64_t cluster) const;
-  bool reads_as_table(std::uint64_t cluster) const;
-  bool reads_as_other(std::uint64_t cluster) const;
-  bool still_a_table(std::uint64_t cluster);
-  bool still_a_block(std::uint64_t b);
   bool block_needed(std::uint64_t b) const;
   bool block_differs(std::uint64_t b) const;
   std::uint64_t next_block(std::uint64_t b) const;
@@ -89,6 +84,8 @@ class RefcountMender {
   bool known(std::uint64_t cluster) const;
   bool holds_something(std::uint64_t cluster, std::uint64_t& data) const;
   bool holds_orphans(std::uint64_t b) const;
+  std::uint64_t next_entry(std::uint64_t b, std::uint64_t from, const image::RefcountBlock* old,
+                           std::uint64_t& data) const;
   void make_block(std::uint64_t b, MendedBlock& into) const;
   Code reason_to_renew(std::uint64_t b);
   void note_new_block(const MendedBlock& block);
@@ -96,14 +93,11 @@ class RefcountMender {
   void plan_block(MendedBlock&& block);
   void plan_table();
 
-  HostOffset old_block(std::uint64_t b) const {
-    return HostOffset(refcounts_.entries()[b].raw & format::reftable_offset_mask);
-  }
-
   Work& w_;
   const format::Geometry& g_;
   const image::Refcounts& refcounts_;
   const check::Claims& claims_;
+  OldRefcounts old_;
   const bool raise_, lower_, keep_orphans_;
   std::uint64_t end_;                            // behind the last cluster that has a refcount to be looked at
   std::map<std::uint64_t, HostOffset> renewed_;  // block -> its new place
@@ -122,89 +116,12 @@ RefcountMender::RefcountMender(Work& w)
       g_(w.geometry()),
       refcounts_(w.refcounts()),
       claims_(w.claims()),
+      old_(w),
       raise_(w.wanted.error || w.wanted.reuse),
       lower_(w.may_free_leaks()),
       keep_orphans_(!w.wanted.force && w.result().status() != check::Status::good),
       end_(w.image().clusters()) {
   while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
-}
-
-// The entries in one of the refcount table's clusters, [first, end).
-std::pair<std::uint64_t, std::uint64_t> RefcountMender::blocks_of_table(std::uint64_t cluster) const {
-  const std::uint64_t each = g_.cluster_size() / sizeof(be64), all = refcounts_.entries().size();
-  return {std::min(cluster * each, all), std::min((cluster + 1) * each, all)};
-}
-
-// Of the refcount table's clusters: do its entries there lead to blocks? One is enough. Where it has none at all,
-// nobody else may claim the place. The header may have named somebody else's clusters, or more of them than the table
-// has.
-bool RefcountMender::reads_as_table(std::uint64_t cluster) const {
-  const auto [first, end] = blocks_of_table(cluster);
-  bool empty = refcounts_.table_error().empty();
-  for (std::uint64_t b = first; b < end; ++b) {
-    if (w_.reads_as_block(b)) return true;
-    empty &= refcounts_.entries()[b].raw == 0;
-  }
-  return empty && w_.undisputed(refcounts_.table_offset() + (cluster << g_.cluster_bits));
-}
-
-// Where somebody else claims the place, too, the one whose content is there has it. Nobody's garbage is given way to,
-// and nothing is written into what may be somebody's table.
-bool RefcountMender::still_a_table(std::uint64_t cluster) {
-  const HostOffset at = refcounts_.table_offset() + (cluster << g_.cluster_bits);
-  return w_.undisputed(at) ? !reads_as_other(cluster) : !w_.contested(at) && reads_as_table(cluster);
-}
-
-// No entry leads to a block, but one is as an L1 table has them, with COPIED; or it is none at all, while something
-// that is lost may have been what lies there; or most are none, as other bytes are.
-bool RefcountMender::reads_as_other(std::uint64_t cluster) const {
-  const auto [first, end] = blocks_of_table(cluster);
-  bool as_l1 = false;
-  image::TableLook look;
-  for (std::uint64_t b = first; b < end && !as_l1; ++b) {
-    const std::uint64_t raw = refcounts_.entries()[b].raw;
-    as_l1 =
-        (raw & format::copied_flag) && !(raw & format::l1_reserved_mask) && image::possible_l1_entry(w_.image(), raw);
-    look.used += raw != 0;
-    look.bad += raw != 0 && !refcounts_.entry_in_order(b, w_.image().size());
-  }
-  const bool other = as_l1 || !look.is_table() || (w_.was_hidden() && look.bad > 0);
-  return other && !reads_as_table(cluster);
-}
-
-bool RefcountMender::still_a_block(std::uint64_t b) {
-  const HostOffset at = old_block(b);
-  if (w_.undisputed(at)) return true;
-  return at.value < w_.image().size() && !w_.contested(at) && w_.reads_as_block(b);
-}
-
-bool RefcountMender::table_sound() {
-  const format::Header& h = w_.image().header;
-  const std::uint64_t clusters = h.refcount_table_clusters;
-  if (w_.count(Code::header_refcount_table) > 0 || !refcounts_.table_error().empty()) return false;
-  for (std::uint64_t c = 0; c < clusters; ++c) {
-    if (!still_a_table(c)) return false;
-  }
-  return true;
-}
-
-// Whatever it says of clusters behind the end of the file is wrong, and so may be that it is a block: it is not written
-// to, unless something in use needs it.
-bool RefcountMender::unproven(std::uint64_t b) const {
-  const bool behind = b * refcounts_.block_entries() >= w_.image().clusters();
-  return behind && w_.count(Code::refcount_past_end) > 0 && !w_.reads_as_block(b);
-}
-
-// Is there a block, and is it what its entry says it is, alone and whole? Of a table that is none nothing is believed.
-bool RefcountMender::block_sound(std::uint64_t b) {
-  const auto& entries = refcounts_.entries();
-  if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
-  if (renew_table_ && !w_.reads_as_block(b)) return false;
-  const bool doubtful = w_.was_hidden() && w_.refcounts_were_in_doubt() && !entries[b].block->all_zero();
-  if (doubtful && !w_.reads_as_block(b)) return false;
-  if (block_needed(b) && unproven(b)) return false;
-  return !entries[b].garbage && refcounts_.entry_in_order(b, w_.image().size()) && still_a_block(b) &&
-         old_block(b).value + g_.cluster_size() <= w_.image().file().size();
 }
 
 bool any_in_use(const check::Claims& claims, std::uint64_t first, std::uint64_t end) {
@@ -222,7 +139,7 @@ bool RefcountMender::block_needed(std::uint64_t b) const {
 
 // Can any refcount of the block change? A look at 64 clusters a step.
 bool RefcountMender::block_differs(std::uint64_t b) const {
-  if (unproven(b)) return false;
+  if (old_.unproven(b)) return false;
   const std::uint64_t first = b * refcounts_.block_entries();
   const image::RefcountBlock& block = *refcounts_.entries()[b].block;
   for (std::uint64_t word = 0; word * 64 < refcounts_.block_entries(); ++word) {
@@ -260,8 +177,8 @@ void RefcountMender::retire(HostOffset at, std::uint64_t bytes, bool proven) {
 void RefcountMender::retire_block(std::uint64_t b) {
   if (b >= refcounts_.entries().size() || !refcounts_.entry_in_order(b, w_.image().size())) return;
   const image::RefcountBlock* block = refcounts_.entries()[b].block;
-  retire(old_block(b), g_.cluster_size(),
-         w_.reads_as_block(b) || (block && block->all_zero() && w_.undisputed(old_block(b))));
+  retire(old_.block_at(b), g_.cluster_size(),
+         w_.reads_as_block(b) || (block && block->all_zero() && w_.undisputed(old_.block_at(b))));
 }
 
 void RefcountMender::replace(std::uint64_t b) {
@@ -285,9 +202,9 @@ std::uint64_t RefcountMender::next_block(std::uint64_t b) const {
 void RefcountMender::judge_blocks() {
   const auto& entries = refcounts_.entries();
   const std::uint64_t blocks = std::max<std::uint64_t>(entries.size(), divide_up(end_, refcounts_.block_entries()));
-  renew_table_ = raise_ && !table_sound();
+  renew_table_ = raise_ && !old_.table_sound();
   for (std::uint64_t b = next_block(0); b < blocks; b = next_block(b + 1)) {
-    if (block_sound(b)) {
+    if (old_.block_sound(b, !renew_table_, block_needed(b))) {
       in_place_.insert(b);
     } else if (raise_ && (block_needed(b) || (keep_orphans_ && holds_orphans(b)))) {
       replace(b);
@@ -429,6 +346,26 @@ bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data)
   return !check::reads_as_refcount_block(w_.image(), w_.result(), cluster / refcounts_.block_entries(), bytes);
 }
 
+// The next entry of the block, `from` it on, whose cluster may be counted: somebody has it, or it holds something, or
+// the old block counts it. One that is made anew for a vast file has few of these; so they are looked for 64 at a time.
+std::uint64_t RefcountMender::next_entry(std::uint64_t b, std::uint64_t from, const image::RefcountBlock* old,
+                                         std::uint64_t& data) const {
+  const std::uint64_t entries = refcounts_.block_entries(), first = b * entries, start = first + from;
+  std::uint64_t next = first + entries;
+  for (const BitSet* set : {&claims_.owned, &claims_.suspect, &claims_.compressed}) {
+    next = std::min(next, set->next(start).value_or(next));
+  }
+  if (const auto fresh = fresh_.lower_bound(start); fresh != fresh_.end()) next = std::min(next, *fresh);
+  if (keep_orphans_ && start < w_.image().clusters()) {
+    const std::uint64_t at = start << g_.cluster_bits;
+    if (data < at) data = w_.image().file().next_data(at);
+    next = std::min(next, data >> g_.cluster_bits);
+  }
+  std::uint64_t i = from;
+  while (old && i < entries && first + i < next && old->nonzero(i / 64) == 0) i = (i / 64 + 1) * 64;
+  return old && i < entries ? std::min(next - first, i) : next - first;
+}
+
 // A block from what the old one says, if that is one. If not, from the references; but where it counts a few more of a
 // cluster in use than are known, as many as may be lost, it is believed: a part of it may be whole. Once it is a block
 // again, these are leaks like any others.
@@ -439,7 +376,8 @@ void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
   std::uint64_t data = 0;
   into.index = b;
   into.final.resize(g_.cluster_size());
-  for (std::uint64_t i = 0; i < entries; ++i) {
+  for (std::uint64_t i = next_entry(b, 0, old, data); i < entries; ++i) {
+    if (i % 64 == 0 && (i = next_entry(b, i, old, data)) >= entries) break;
     const std::uint64_t before = old ? old->get(i) : 0;
     std::uint64_t value = references(first + i);
     if (proven) {
@@ -489,7 +427,7 @@ void RefcountMender::plan_block(MendedBlock&& block) {
     return note_new_block(block);
   }
   finish_new_blocks();
-  const HostOffset at = old_block(block.index);
+  const HostOffset at = old_.block_at(block.index);
   const auto falls = [](const Change& c) { return c.after < c.before; };
   const bool any_fall = std::ranges::any_of(block.changes, falls);
   if (!std::ranges::all_of(block.changes, falls)) w_.write(Stage::claim, at, block.risen);
@@ -516,9 +454,9 @@ Code RefcountMender::reason_to_renew(std::uint64_t b) {
   if (b >= entries.size() || entries[b].raw == 0) return Code::refcount_low;
   if (entries[b].raw & format::reftable_reserved_mask) return Code::reftable_reserved;
   if (entries[b].state == image::BlockState::unaligned) return Code::reftable_unaligned;
-  if (old_block(b).value >= w_.image().size()) return Code::reftable_past_end;
+  if (old_.block_at(b).value >= w_.image().size()) return Code::reftable_past_end;
   if (entries[b].garbage || (renew_table_ && !w_.reads_as_block(b))) return Code::refblock_garbage;
-  return still_a_block(b) ? Code::refblock_truncated : Code::reftable_shared;
+  return old_.still_a_block(b) ? Code::refblock_truncated : Code::reftable_shared;
 }
 
 void RefcountMender::plan_table() {
@@ -567,7 +505,7 @@ void RefcountMender::mend() {
   if (!make_room()) return;
   for (std::uint64_t c = 0;
        renew_table_ && refcounts_.table_in_order(w_.image()) && c < g_.clusters(refcounts_.table_bytes()); ++c) {
-    retire(refcounts_.table_offset() + (c << g_.cluster_bits), g_.cluster_size(), reads_as_table(c));
+    retire(refcounts_.table_offset() + (c << g_.cluster_bits), g_.cluster_size(), old_.reads_as_table(c));
   }
 
   std::vector<std::uint64_t> blocks(to_renew_.begin(), to_renew_.end());

@@ -9,6 +9,8 @@
 // LUKS data can't be copied: what it decrypts to depends on its place in the file. It keeps its place, and the metadata
 // on top of it moves; two guest clusters can't be separated there.
 //
+// Of very many that claim a cluster at most one is right, and copies for all would be longer than the image.
+//
 // A cluster that several states share at one guest offset is one claim, lawful, and moves as one: all their L2 entries
 // are changed. Metadata goes first; data is separated when the L2 tables stand by themselves, in another round.
 #include <fmt/core.h>
@@ -30,6 +32,7 @@ using check::Owner;
 using check::OwnerKind;
 
 constexpr HostOffset l1_field{40}, snapshots_field{64};
+constexpr std::size_t most_claims = 64;  // that all get copies, unless forced
 
 // Who stays: the smaller number.
 int rank(OwnerKind kind, bool luks) {
@@ -371,6 +374,13 @@ void Separator::separate(bool metadata) {
     const OwnerKind keeper = claims.begin()->second.front().kind;
     const Code reason = reason_of(claims);
     const std::string all = everybody(claims);
+    if (claims.size() > most_claims && !w_.wanted.force) {
+      w_.refuse(reason,
+                fmt::format("cluster 0x{:x} stays as it is: {} claim it ({}), and one of them at most is right. "
+                            "--force gives each a copy",
+                            g_.offset(cluster).value, claims.size(), all));
+      continue;
+    }
     if (different_metadata(claims)) {
       w_.refuse(reason,
                 fmt::format("cluster 0x{:x} stays as it is: it can't be {} at once, so one of them is lost, and a copy "

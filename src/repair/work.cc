@@ -133,7 +133,8 @@ void Work::remember_disputes() {
 
 // What the plan moves changes what a block should say. Where nobody doubts the table, content isn't asked for.
 void Work::remember_blocks() {
-  if (!result_.claims || (!first_->refcounts_in_doubt && claims().conflict.empty())) return;
+  const bool doubted = first_->refcounts_in_doubt || first_->hidden;
+  if (!result_.claims || (!doubted && claims().conflict.empty())) return;
   std::size_t left = 1024;  // entries, that a small file can't make for nothing
   const auto& entries = refcounts().entries();
   for (std::uint64_t b = 0; b < entries.size() && left > 0; ++b) {

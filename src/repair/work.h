@@ -35,7 +35,7 @@ struct RefcountSums {
 
 // What was doubtful before anything was changed stays so.
 struct FirstLook {
-  bool refcounts_in_doubt = false;
+  bool refcounts_in_doubt = false;              // wrong, or not to be read
   bool hidden = false;                          // references to data
   bool looks_lost = false;                      // what was leaked may be somebody's
   std::shared_ptr<const check::Claims> claims;  // if several claimed one cluster
@@ -103,8 +103,6 @@ class Work {
   bool was_hidden() const { return first_->hidden; }
   // Or was something leaked that may be somebody's?
   bool was_at_risk() const { return first_->hidden || first_->looks_lost; }
-  // Were refcounts wrong then, or not to be read?
-  bool refcounts_were_in_doubt() const { return first_->refcounts_in_doubt; }
   // Are there refcounts that can't be read now, so that they tell of nothing that is lost?
   bool refcounts_hidden() const;
   // Does, or did when the repair began, what lies there read as the refcount block that the refcount table's entry

@@ -5,7 +5,8 @@
 
 Seconds say little on a machine that has other things to do, so nothing here is timed. Held are, for every case:
 
-    memory         at most the bytes that the file stores and 64 MiB, as the system counts what was resident
+    memory         at most the bytes that the file stores (or will, by the plan) and 64 MiB, as the system counts what was
+                   resident
     address space  1 GiB (ulimit -v)
     work           what --stats counts: tables and runs of entries, reads and bytes, all in proportion to stored bytes
     output         at most 64 MiB
@@ -113,6 +114,22 @@ def scattered(path, length=LARGEST_EXT4, stored=MiB):
     f.end(length)
 
 
+def scattered_64k(path, length=15 << 40):
+    """The same with clusters of 64 KiB: a plan of refcount blocks for all of it is possible. Returns how long these are."""
+    cluster, tables = 65536, 8
+    entries = cluster // 8
+    f = Forged(path, 16, size=tables * entries * cluster, l1_size=tables)
+    f.refcounts(cluster, 2 * cluster, 3)
+    f.fields["l1"] = 3 * cluster
+    f.entries(3 * cluster, [COPIED | (4 + i) * cluster for i in range(tables)])
+    step = length // (tables * entries) // cluster * cluster
+    for i in range(tables):
+        f.entries((4 + i) * cluster, [COPIED | 32 * cluster + (k * tables + i) * step - step // 2 * (k > 0)
+                                      for k in range(entries)])
+    f.end(length)
+    return length // cluster * 2
+
+
 def vast(path):
     """Nothing but a header, and as long as a file can be named."""
     f = Forged(path, 9, size=1 << 20)
@@ -158,6 +175,16 @@ def one_table(path, entries=8192):
     f.entries(0x40000, [COMPRESSED | sectors << 54 | 0x50000] * 8192)
     f.put(0x50000, payload)
     f.end()
+
+
+def one_table_of_data(path, entries=4096):
+    """Every L1 entry names one L2 table, which is full of data: copies for all would be much longer than the image."""
+    f = Forged(path, size=entries << 29, l1_size=entries)
+    f.refcounts(0x10000, 0x20000, 6)
+    f.fields["l1"] = 0x30000
+    f.entries(0x30000, [COPIED | 0x40000] * entries)
+    f.entries(0x40000, [COPIED | 0x50000 + i * 65536 for i in range(8192)])
+    f.end(0x50000 + 8192 * 65536)
 
 
 def one_table_small(path):
@@ -260,6 +287,8 @@ CASES = [
     ("scattered", scattered, [], False),
     ("scattered-json", scattered, ["--json"], False),
     ("scattered-plan", scattered, ["-R", "all", "--dry-run"], False),
+    ("scattered-64k", scattered_64k, [], False),
+    ("scattered-64k-plan", scattered_64k, ["-R", "all", "--dry-run"], False),
     ("vast", vast, [], False),
     ("vast-plan", vast, ["-R", "all", "--dry-run"], False),
     ("vast-info", vast, ["-m", "info"], False),
@@ -272,6 +301,7 @@ CASES = [
     ("one-table", one_table, [], False),
     ("one-table-small", one_table_small, [], True),
     ("one-table-decompressed", one_table, ["-c"], False),
+    ("one-table-of-data-plan", one_table_of_data, ["-R", "all", "--dry-run"], False),
     ("snapshots-of-one-table", snapshots_of_one_table, [], False),
     ("snapshots-overlapping", snapshots_overlapping, [], False),
     ("snapshots-apart", snapshots_apart, [], False),
@@ -357,8 +387,8 @@ def main():
             if options.names and name not in options.names:
                 continue
             path = os.path.join(long_files if make in (vast, vast_and_scattered) else folder, "image.qcow2")
-            make(path)
-            stored = os.stat(path).st_blocks * 512
+            planned = make(path) or 0
+            stored = os.stat(path).st_blocks * 512 + (planned if "--dry-run" in arguments else 0)
             measured = Measured(options.program, path, arguments, folder)
             faults = list(measured.faults(stored))
             if oracle and not faults and shutil.which("qemu-img"):

@@ -494,6 +494,22 @@ def refcount_block_is_data_that_counts_what_is_known(image):
 
 
 @case("""
+create size=8M cluster_size=4k
+write 0 128k pattern=0x11
+write 4M 4k pattern=0x12
+bitmap one
+""")
+def refcount_block_is_text_and_l1_garbled(image):
+    """all counts are too high then, and none is too low"""
+    image.put(image.reftable_at(0), image.entries("normal")[4].host)
+    image.put(image.l1_at(0), COPIED | image.entries("normal")[6].host)
+    bitmaps = image.extension(qcow2.EXT_BITMAPS)
+    directory = image.get(bitmaps.at + 16)
+    image.put(directory, 0)  # the bitmap's table
+    image.put(directory + 8, 0, 4)
+
+
+@case("""
 create size=6M cluster_size=4k
 compressed-write 0 64k noise=1
 compressed-write 2M 16k noise=2

@@ -1,0 +1,93 @@
+#include "repair/old_refcounts.h"
+
+#include <algorithm>
+
+#include "image/classify.h"
+
+namespace qd::repair {
+
+OldRefcounts::OldRefcounts(Work& w) : w_(w), g_(w.geometry()), refcounts_(w.refcounts()) {}
+
+HostOffset OldRefcounts::block_at(std::uint64_t b) const {
+  return HostOffset(refcounts_.entries()[b].raw & format::reftable_offset_mask);
+}
+
+// The entries in one of the refcount table's clusters, [first, end).
+std::pair<std::uint64_t, std::uint64_t> OldRefcounts::blocks_of_table(std::uint64_t cluster) const {
+  const std::uint64_t each = g_.cluster_size() / sizeof(be64), all = refcounts_.entries().size();
+  return {std::min(cluster * each, all), std::min((cluster + 1) * each, all)};
+}
+
+// Of the refcount table's clusters: do its entries there lead to blocks? One is enough. Where it has none at all,
+// nobody else may claim the place. The header may have named somebody else's clusters, or more of them than the table
+// has.
+bool OldRefcounts::reads_as_table(std::uint64_t cluster) const {
+  const auto [first, end] = blocks_of_table(cluster);
+  bool empty = refcounts_.table_error().empty();
+  for (std::uint64_t b = first; b < end; ++b) {
+    if (w_.reads_as_block(b)) return true;
+    empty &= refcounts_.entries()[b].raw == 0;
+  }
+  return empty && w_.undisputed(refcounts_.table_offset() + (cluster << g_.cluster_bits));
+}
+
+// Where somebody else claims the place, too, the one whose content is there has it. Nobody's garbage is given way to,
+// and nothing is written into what may be somebody's table.
+bool OldRefcounts::still_a_table(std::uint64_t cluster) {
+  const HostOffset at = refcounts_.table_offset() + (cluster << g_.cluster_bits);
+  return w_.undisputed(at) ? !reads_as_other(cluster) : !w_.contested(at) && reads_as_table(cluster);
+}
+
+// No entry leads to a block, but one is as an L1 table has them, with COPIED; or it is none at all, while something
+// that is lost may have been what lies there; or most are none, as other bytes are.
+bool OldRefcounts::reads_as_other(std::uint64_t cluster) const {
+  const auto [first, end] = blocks_of_table(cluster);
+  bool as_l1 = false;
+  image::TableLook look;
+  for (std::uint64_t b = first; b < end && !as_l1; ++b) {
+    const std::uint64_t raw = refcounts_.entries()[b].raw;
+    as_l1 =
+        (raw & format::copied_flag) && !(raw & format::l1_reserved_mask) && image::possible_l1_entry(w_.image(), raw);
+    look.used += raw != 0;
+    look.bad += raw != 0 && !refcounts_.entry_in_order(b, w_.image().size());
+  }
+  const bool other = as_l1 || !look.is_table() || (w_.was_hidden() && look.bad > 0);
+  return other && !reads_as_table(cluster);
+}
+
+bool OldRefcounts::still_a_block(std::uint64_t b) {
+  const HostOffset at = block_at(b);
+  if (w_.undisputed(at)) return true;
+  return at.value < w_.image().size() && !w_.contested(at) && w_.reads_as_block(b);
+}
+
+bool OldRefcounts::table_sound() {
+  const format::Header& h = w_.image().header;
+  const std::uint64_t clusters = h.refcount_table_clusters;
+  if (w_.count(check::Code::header_refcount_table) > 0 || !refcounts_.table_error().empty()) return false;
+  for (std::uint64_t c = 0; c < clusters; ++c) {
+    if (!still_a_table(c)) return false;
+  }
+  return true;
+}
+
+// Whatever it says of clusters behind the end of the file is wrong, and so may be that it is a block: it is not written
+// to, unless something in use needs it.
+bool OldRefcounts::unproven(std::uint64_t b) const {
+  const bool behind = b * refcounts_.block_entries() >= w_.image().clusters();
+  return behind && w_.count(check::Code::refcount_past_end) > 0 && !w_.reads_as_block(b);
+}
+
+// Is there a block, and is it what its entry says it is, alone and whole? Of a table that is none nothing is believed.
+bool OldRefcounts::block_sound(std::uint64_t b, bool table_is_sound, bool needed) {
+  const auto& entries = refcounts_.entries();
+  if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
+  if (!table_is_sound && !w_.reads_as_block(b)) return false;
+  const bool doubtful = w_.was_hidden() && !entries[b].block->all_zero();
+  if (doubtful && !w_.reads_as_block(b)) return false;
+  if (needed && unproven(b)) return false;
+  return !entries[b].garbage && refcounts_.entry_in_order(b, w_.image().size()) && still_a_block(b) &&
+         block_at(b).value + g_.cluster_size() <= w_.image().file().size();
+}
+
+}  // namespace qd::repair
