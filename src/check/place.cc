@@ -140,6 +140,7 @@ std::vector<Place> places_of(const image::Image& image, const Result& result, st
   };
   const Looker looker(*image.geometry, stretches);
   Part all{std::vector<Neighbours>(stretches.size()), {}};
+  image::Repeats repeats(image.size(), image.geometry->cluster_bits, image.file().allocated_bytes());
   image::walk<Part>(
       image, std::span(result.states).first(1),
       [&](const image::Group& group, Part& part) {
@@ -154,7 +155,8 @@ std::vector<Place> places_of(const image::Image& image, const Result& result, st
       [&](Part&& part) {
         for (std::size_t i = 0; i < part.neighbours.size(); ++i) all.neighbours[i].add(part.neighbours[i]);
         all.used.insert(all.used.end(), part.used.begin(), part.used.end());
-      });
+      },
+      {.repeats = &repeats});
 
   std::vector<Place> places;
   for (std::size_t i = 0; i < stretches.size(); ++i) {

@@ -177,7 +177,7 @@ def one_table(path, entries=8192):
     f.end()
 
 
-def one_table_of_data(path, entries=4096):
+def one_table_of_data(path, entries=6000):
     """Every L1 entry names one L2 table, which is full of data: copies for all would be much longer than the image."""
     f = Forged(path, size=entries << 29, l1_size=entries)
     f.refcounts(0x10000, 0x20000, 6)
