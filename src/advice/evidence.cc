@@ -1,11 +1,29 @@
 #include "advice/evidence.h"
 
+#include <algorithm>
+
 namespace qd::advice {
 
 const Orphans& Clues::orphans() {
   if (!orphans_) orphans_ = find_orphans(image, result);
   return *orphans_;
 }
+
+namespace {
+
+// What is no snapshot table claims what isn't its own, and then right entries look wrong.
+bool claims_by_mistake(const check::Result& result) {
+  using enum check::Code;
+  const auto& findings = result.findings;
+  const bool doubtful = findings.count(snapshot_table) + findings.count(snapshot_entry) +
+                            findings.count(snapshot_extra_data) + findings.count(snapshot_incomplete) >
+                        0;
+  return doubtful && std::ranges::any_of(result.owners, [&](const check::Owner& o) {
+           return o.kind == check::OwnerKind::snapshot_table && result.claims->conflict.test(o.cluster.value);
+         });
+}
+
+}  // namespace
 
 // First what gives the rest its meaning, and then one thing at a time: the next check knows more.
 std::optional<Evidence> find_evidence(const image::Image& image, const check::Result& result) {
@@ -15,7 +33,9 @@ std::optional<Evidence> find_evidence(const image::Image& image, const check::Re
     auto found = header_evidence(clues);
     return clues.trial.exhausted() ? std::nullopt : found;
   }
+  const bool mistaken = claims_by_mistake(result);
   for (const auto finder : {header_evidence, snapshot_evidence, l1_evidence, l2_evidence}) {
+    if (mistaken && (finder == l1_evidence || finder == l2_evidence)) break;
     auto found = finder(clues);
     if (clues.trial.exhausted()) break;
     if (found) return found;

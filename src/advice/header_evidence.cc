@@ -88,6 +88,11 @@ std::optional<Evidence> HeaderFinder::magic() {
 }
 
 std::optional<Evidence> HeaderFinder::version() {
+  constexpr std::uint32_t order_of_version_2 = 4;  // 16 bits: what fits as version 3 may be that
+  if (h_.version == 3 && count(Code::header_length) > 0 && h_.refcount_order != order_of_version_2) {
+    return only("version", {2}, Code::header_length, Wanted::sound,
+                "Where version 3 has its fields nothing makes sense, and without them tables and refcounts fit.");
+  }
   if (count(Code::header_version) == 0) return std::nullopt;
   // Where version 3 has its fields, version 2 has a file name, extensions or zeros.
   const bool third = h_.refcount_order <= 6 && h_.header_length >= format::header_bytes_v3 && h_.header_length <= 512 &&
@@ -322,8 +327,10 @@ std::optional<Evidence> HeaderFinder::whole() {
       return Evidence{
           fmt::format("header.{}", field.name), change.value,
           "The header is gone, but tables and refcounts are there and fit each other: they tell its fields, "
-          "one after the other. A size that doesn't fit becomes what the L1 table maps; what it is too long reads "
-          "as zeros. A backing file, if there was one, is for you to name then, with -m rebase."};
+          "one after the other. A size that doesn't fit becomes what the L1 table's entries map: of a longer disk the "
+          "end is missing that was never written to. A backing file, if there was one, is for you to name then, with "
+          "-m "
+          "rebase."};
     }
   }
   return std::nullopt;

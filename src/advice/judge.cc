@@ -215,12 +215,16 @@ void Judge::rescue(std::vector<Advice>& to) const {
 // that may give entries another meaning, nobody knows which are.
 void Judge::go_back(std::vector<Advice>& to) const {
   if (result_.reports.empty() || (image_.geometry && image_.geometry->data_file)) return;
+  if (count(Code::image_truncated) > 0) return;  // what was cut off may be brought back, and most can be read
   const std::uint64_t lost_l1 = count(Code::header_l1_offset) + count(Code::header_l1_size);
   const bool disputed = result_.claims && !result_.claims->conflict.empty();
   if (disputed || count_of("header") > lost_l1 || (lost_l1 == 0 && !result_.damaged(0))) return;
   for (std::size_t state = result_.reports.size(); --state > 0;) {
     const auto number = static_cast<std::size_t>(result_.states[state].snapshot);
     if (result_.damaged(state) || image_.snapshots.entries[number].disk_size == 0) continue;
+    if (std::ranges::find(to, Kind::copy, &Advice::kind) == to.end()) {
+      to.push_back(copy("Copy the image first, and keep the copy."));
+    }
     to.push_back(
         {Kind::apply,
          fmt::format("If nothing else helps, go back: the tables of snapshot {} are whole. This drops what was "
@@ -293,7 +297,7 @@ bool Judge::repair(std::vector<Advice>& to, std::string_view mode, std::string t
   if (force) advice.command.push_back("--force");
   advice.command.push_back(path_);
   constexpr std::uint64_t most_work = 1 << 24;  // the tables of 1 TiB; a plan costs some checks
-  if (result_.claims && status_ > Status::corrupt_flag && work(result_) <= most_work) {
+  if (result_.claims && status_ != Status::good && work(result_) <= most_work) {
     const bool all = mode == "all";
     Transaction transaction(image_.file());
     const auto planned = repair::plan_repair(image_.file(), transaction,
@@ -325,7 +329,12 @@ void Judge::repair(std::vector<Advice>& to) const {
                                 : error                                     ? "error"
                                                                             : "leak";
   if (repair(to, mode, text) || (mode == "reuse" && error && repair(to, "error", text))) return;
-  if (count(Code::snapshot_table) > 0) {
+  // What was cut off may be brought back; then they are there again.
+  const bool cut_off = count(Code::image_truncated) + count(Code::header_l1_offset) + count(Code::l1_truncated) +
+                           count(Code::l1_past_end) + count(Code::l2_past_end) >
+                       0;
+  const bool found = image::snapshot_entries_at(image_, image_.header.snapshots_offset).count > 0;
+  if (count(Code::snapshot_table) > 0 && !cut_off && !found) {
     repair(to, "error",
            fmt::format("Nothing in the file leads to the snapshots any more.{}",
                        result_.damaged(0) ? "" : " The image can be used without them."),

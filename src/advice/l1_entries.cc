@@ -41,11 +41,17 @@ class SlotFinder {
   std::vector<Slot> wrong() const;
   // Of these, the ones that had a table together with another state.
   std::vector<std::pair<Slot, ClusterIndex>> missed() const;
+  // Does a table at another L1 index read the same? Then two entries may have named it, a repair made the copy, and of
+  // the two the one that still names it is as likely to be wrong.
+  bool has_twin(ClusterIndex table, std::uint64_t index) const;
+  // May the snapshot never have had a table there?
+  bool unused(const Slot& slot) const { return std::ranges::find(unused_, slot) != unused_.end(); }
   // Entries that lead into the midst of a cluster.
   std::vector<std::pair<Slot, ClusterIndex>> unaligned() const;
 
  private:
   void gather();
+  bool had_table(std::size_t state, std::uint64_t index) const;
   std::uint64_t table_of(std::size_t state, std::uint64_t index) const {
     const auto& l1 = l1_[state];
     return index < l1.size() ? l1[index] & format::offset_mask : 0;
@@ -54,13 +60,24 @@ class SlotFinder {
   bool shares(const OrphanTable& table, Slot slot) const;
   bool goes_on(const OrphanTable& table, Slot slot) const;
   std::uint64_t cluster_of(std::uint64_t word) const;
+  bool same_data(const std::vector<std::uint64_t>& one, const std::vector<std::uint64_t>& other) const;
 
   const image::Image& image_;
   const check::Result& result_;
   const format::Geometry& g_;
   std::vector<std::vector<std::uint64_t>> l1_;  // by state
-  std::vector<Slot> empty_, bad_, doubtful_;    // doubtful: named more often than is counted
+  // Empty though the disk has, or had, a table there; empty otherwise; doubtful: named more often than is counted.
+  std::vector<Slot> empty_, unused_, bad_, doubtful_;
 };
+
+// What a snapshot hasn't may have come later; but a disk that once had a table there keeps it.
+bool SlotFinder::had_table(std::size_t state, std::uint64_t index) const {
+  const bool active = result_.states[state].snapshot < 0;
+  for (std::size_t s = 1; s < state; ++s) {
+    if (table_of(s, index) != 0) return true;
+  }
+  return active;
+}
 
 void SlotFinder::gather() {
   std::set<std::pair<std::int32_t, std::uint64_t>> wrong;
@@ -79,7 +96,7 @@ void SlotFinder::gather() {
     const std::uint64_t needed = std::max<std::uint64_t>(1, g_.l1_entries_for(state.disk_size));
     for (std::uint64_t i = 0; i < l1_[s].size(); ++i) {
       if (l1_[s][i] == 0) {
-        if (i < needed) empty_.push_back({s, i});
+        if (i < needed) (had_table(s, i) ? empty_ : unused_).push_back({s, i});
       } else if (wrong.contains({state.snapshot, i})) {
         bad_.push_back({s, i});
       } else if (low.contains(table_of(s, i))) {
@@ -101,16 +118,21 @@ std::uint64_t SlotFinder::data_of(std::size_t state, std::uint64_t l1_index, std
   return words.empty() ? 0 : cluster_of(words[0]);
 }
 
+// An exact copy of another state's table is what a writer makes before the L1 entry leads there.
 bool SlotFinder::shares(const OrphanTable& table, Slot slot) const {
+  bool shared = false;
   for (std::size_t s = 0; s < l1_.size(); ++s) {
     const std::uint64_t other = table_of(s, slot.index);
     if (other == 0 || g_.offset_in_cluster(other) != 0 || g_.cluster(HostOffset(other)) == table.cluster) continue;
     const auto words = read_words(image_, HostOffset(other), table.words.size());
+    bool same = words.size() == table.words.size();
     for (std::size_t i = 0; i < words.size(); i += g_.l2_words()) {
-      if (cluster_of(words[i]) != 0 && cluster_of(words[i]) == cluster_of(table.words[i])) return true;
+      shared |= cluster_of(words[i]) != 0 && cluster_of(words[i]) == cluster_of(table.words[i]);
+      same &= ((words[i] ^ table.words[i]) & ~format::copied_flag) == 0;
     }
+    if (same && slot.state != 0) return false;
   }
-  return false;
+  return shared;
 }
 
 // Written in one go, data lies in a row, with no more than a few tables between. The same is true of data with gaps on
@@ -161,6 +183,42 @@ std::vector<std::pair<Slot, ClusterIndex>> SlotFinder::missed() const {
   return found;
 }
 
+// Of two tables with entries at the same places: a few clusters tell, if one byte doesn't fill them.
+bool SlotFinder::same_data(const std::vector<std::uint64_t>& one, const std::vector<std::uint64_t>& other) const {
+  if (one.empty() || one.size() != other.size()) return false;
+  for (std::size_t i = 0; i < one.size(); ++i) {
+    if ((one[i] == 0) != (other[i] == 0)) return false;
+  }
+  int left = 4;
+  bool same = false;
+  std::vector<std::byte> a(g_.cluster_size()), b(g_.cluster_size());
+  for (std::size_t i = 0; i < one.size() && left > 0; i += g_.l2_words()) {
+    const std::uint64_t first = cluster_of(one[i]), second = cluster_of(other[i]);
+    if (first == 0 || second == 0) continue;
+    --left;
+    if (!image_.file().read(first << g_.cluster_bits, a) || !image_.file().read(second << g_.cluster_bits, b))
+      return false;
+    if (a != b) return false;
+    same |= std::ranges::any_of(a, [&](std::byte byte) { return byte != a[0]; });
+  }
+  return same;
+}
+
+bool SlotFinder::has_twin(ClusterIndex table, std::uint64_t index) const {
+  constexpr std::size_t most = 256;
+  const std::uint64_t words = g_.cluster_size() / sizeof(std::uint64_t);
+  const auto here = read_words(image_, g_.offset(table), words);
+  std::set<std::uint64_t> looked_at{g_.offset(table).value};
+  for (std::size_t s = 0; s < l1_.size(); ++s) {
+    for (std::uint64_t i = 0; i < l1_[s].size() && looked_at.size() < most; ++i) {
+      const std::uint64_t other = table_of(s, i);
+      if (i == index || other == 0 || g_.offset_in_cluster(other) != 0 || other >= image_.size()) continue;
+      if (looked_at.insert(other).second && same_data(here, read_words(image_, HostOffset(other), words))) return true;
+    }
+  }
+  return false;
+}
+
 std::optional<Slot> SlotFinder::slot(const OrphanTable& table, bool alone, std::string& why) const {
   const std::vector<Slot> all = wrong();
   const auto only = [&](const std::vector<Slot>& from, auto&& fits) -> std::optional<Slot> {
@@ -180,6 +238,7 @@ std::optional<Slot> SlotFinder::slot(const OrphanTable& table, bool alone, std::
   }
   std::vector<Slot> more = all;
   more.insert(more.end(), doubtful_.begin(), doubtful_.end());
+  more.insert(more.end(), unused_.begin(), unused_.end());
   why = "it has clusters in common with another state's table there";
   if (const auto found = only(more, [&](Slot slot) { return shares(table, slot); })) return found;
   why = "the data goes on there, in the file as on the guest's disk";
@@ -216,15 +275,21 @@ std::optional<Evidence> try_entry(Clues& clues, Slot slot, HostOffset now, Clust
                               slot.index, active ? "" : fmt::format(" of snapshot[{}]", state.snapshot), why)};
 }
 
+bool has_orphan_l1_table(Clues& clues) {
+  return !orphan_l1_tables(clues.image, clues.result, clues.orphans(), format::max_l1_bytes / 8).empty();
+}
+
 std::optional<Evidence> lost_table(Clues& clues, const SlotFinder& finder) {
   constexpr std::size_t most = 8;  // tables that are tried
   constexpr std::string_view what = "reads as an L2 table that nothing names";
   const Orphans& orphans = clues.orphans();
+  // A deleted snapshot's table isn't another one's.
+  const bool deleted = has_orphan_l1_table(clues);
   for (std::size_t i = 0; i < std::min(orphans.tables.size(), most); ++i) {
     const OrphanTable& table = orphans.tables[i];
     std::string why;
     const auto slot = finder.slot(table, orphans.complete && orphans.tables.size() == 1, why);
-    if (!slot) continue;
+    if (!slot || (deleted && finder.unused(*slot))) continue;
     if (auto found = try_entry(clues, *slot, finder.now(*slot), table.cluster, what, why)) return found;
   }
   for (const auto& [slot, cluster] : finder.unaligned()) {
@@ -237,12 +302,11 @@ std::optional<Evidence> lost_table(Clues& clues, const SlotFinder& finder) {
 // A table that counts more references than there are, and as many states without a table at its place. An L1 table that
 // was lost, or is about to be given back, would explain that as well.
 std::optional<Evidence> shared_table(Clues& clues, const SlotFinder& finder) {
-  if (!orphan_l1_tables(clues.image, clues.result, clues.orphans(), format::max_l1_bytes / 8).empty()) {
-    return std::nullopt;
-  }
+  if (has_orphan_l1_table(clues)) return std::nullopt;
   constexpr std::size_t most = 8;  // that are tried
   const auto missed = finder.missed();
   for (const auto& [slot, table] : std::span(missed).first(std::min(missed.size(), most))) {
+    if (finder.has_twin(table, slot.index)) continue;
     if (auto found = try_entry(clues, slot, finder.now(slot), table, "is an L2 table that counts a reference too many",
                                "another state has it there")) {
       return found;

@@ -1,9 +1,14 @@
-// A ruined L2 entry between others. Neighbours on the guest's disk are usually neighbours in the file: where X-1 and
-// X+1 stand left and right of it and nothing names X, X was there. The same goes for a few entries in a row.
+// A ruined L2 entry, from what the file holds around it:
+//   Neighbours on the guest's disk are usually neighbours in the file: where X-1 and X+1 stand left and right of it and
+//   nothing names X, X was there. The same goes for a few entries in a row.
+//   States share clusters at one guest offset: where one that another state has there counts a reference too many, this
+//   was it.
+//   An entry may lead into the midst of a cluster, or be right but for the flag that makes it compressed.
 #include <fmt/core.h>
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <tuple>
 #include <vector>
 
@@ -47,12 +52,12 @@ class Neighbours {
   const std::vector<Run>& runs() const { return runs_; }
   // The only entry that is wrong.
   std::optional<Start> only_bad() const;
+  enum class Value { sound, empty, bad };
+  Value value(const Start& start, std::uint64_t index) const;
 
  private:
   void gather_bad();
   void look_around();
-  enum class Value { sound, empty, bad };
-  Value value(const Start& start, std::uint64_t index) const;
   bool all(const Start& start, std::uint64_t count, bool may_be_empty) const;
 
   const image::Image& image_;
@@ -133,8 +138,9 @@ Neighbours::Value Neighbours::value(const Start& start, std::uint64_t index) con
   const std::uint64_t offset = words[0] & format::offset_mask;
   if (words[0] == 0) return words.back() == 0 ? Value::empty : Value::bad;
   // It names what is somebody else's.
-  const bool taken = (words[0] & format::compressed_flag) == 0 && offset != 0 && offset < image_.size() &&
-                     result_.claims->conflict.test(g_.cluster(HostOffset(offset)).value);
+  const HostOffset place = words[0] & format::compressed_flag ? g_.compressed(words[0]).offset : HostOffset(offset);
+  const bool taken =
+      place.value != 0 && place.value < image_.size() && result_.claims->conflict.test(g_.cluster(place).value);
   return taken ? Value::bad : Value::sound;
 }
 
@@ -188,8 +194,9 @@ std::optional<Start> Neighbours::only_bad() const {
   return start_at(image_, result_, number, l1_index, l2_index);
 }
 
-// Is the image better with that entry?
-std::optional<Evidence> try_entry(Clues& clues, const Start& start, ClusterIndex cluster, const std::string& why) {
+// Is the image better with that entry? `what`: of the cluster.
+std::optional<Evidence> try_entry(Clues& clues, const Start& start, ClusterIndex cluster, std::string_view why,
+                                  std::string_view what = "nothing names it") {
   const format::Geometry& g = *clues.image.geometry;
   const auto& [state, l1_index, table, l2_index] = start;
   const bool copied = clues.result.disk_refcounts->get(cluster) == 1;
@@ -205,12 +212,11 @@ std::optional<Evidence> try_entry(Clues& clues, const Start& start, ClusterIndex
   const std::int32_t number = clues.result.states[state].snapshot;
   return Evidence{
       fmt::format("{}l2[{},{}]", number < 0 ? "" : fmt::format("snapshot[{}].", number), l1_index, l2_index), value,
-      fmt::format("Nothing names the cluster at 0x{:x}, and it belongs to L2 entry {} of L1 entry {}{}: {}.",
-                  g.offset(cluster).value, l2_index, l1_index,
-                  number < 0 ? "" : fmt::format(" of snapshot[{}]", number), why)};
+      fmt::format("The cluster at 0x{:x} belongs to L2 entry {} of L1 entry {}{}: {}, and {}.", g.offset(cluster).value,
+                  l2_index, l1_index, number < 0 ? "" : fmt::format(" of snapshot[{}]", number), what, why)};
 }
 
-// An entry that leads into the midst of a cluster that no other entry names.
+// An entry that leads into the midst of a cluster that no other entry names, or another state's at the same place.
 std::optional<Evidence> unaligned(Clues& clues) {
   const image::Image& image = clues.image;
   const check::Result& result = clues.result;
@@ -221,12 +227,121 @@ std::optional<Evidence> unaligned(Clues& clues) {
     const HostOffset at(*f.found & format::offset_mask);
     if (at.value >= image.size() || ++tried > most) continue;
     const ClusterIndex cluster = image.geometry->cluster(at);
-    if (image.clusters() <= cluster.value || result.claims->owned.test(cluster.value) ||
-        result.disk_refcounts->get(cluster) == 0)
-      continue;
+    if (image.clusters() <= cluster.value || result.disk_refcounts->get(cluster) == 0) continue;
     const auto start = start_at(image, result, f.state, *f.l1_index, *f.l2_index);
     if (!start) continue;
-    if (auto found = try_entry(clues, *start, cluster, "the entry leads into the midst of it")) return found;
+    const bool owned = result.claims->owned.test(cluster.value);
+    const std::string_view what = owned ? "another state has it there" : "nothing names it";
+    if (auto found = try_entry(clues, *start, cluster, "the entry leads into the midst of it", what)) return found;
+  }
+  return std::nullopt;
+}
+
+// The cluster that a compressed entry would name without the flag, if no bit speaks against that.
+std::optional<ClusterIndex> without_flag(const image::Image& image, std::uint64_t entry) {
+  const std::uint64_t offset = entry & ~(format::compressed_flag | format::copied_flag);
+  if (offset == 0 || image.geometry->offset_in_cluster(offset) != 0 || offset >= image.size()) return std::nullopt;
+  return image.geometry->cluster(HostOffset(offset));
+}
+
+// A compressed cluster never has COPIED, and no other state has the same cluster at that place, uncompressed.
+std::optional<Evidence> uncompressed(Clues& clues) {
+  constexpr std::string_view what = "the entry names it but for the flag that makes it compressed";
+  const check::Result& result = clues.result;
+  const auto attempt = [&](std::int32_t state, std::uint32_t l1_index, std::uint32_t l2_index, ClusterIndex cluster,
+                           std::string_view why) -> std::optional<Evidence> {
+    const auto start = start_at(clues.image, result, state, l1_index, l2_index);
+    return start ? try_entry(clues, *start, cluster, why, what) : std::nullopt;
+  };
+  for (const check::Finding& f : result.findings.list()) {
+    if (f.code != Code::compressed_copied || f.count != 1 || !f.l1_index || !f.l2_index || !f.found) continue;
+    const auto cluster = without_flag(clues.image, *f.found);
+    if (!cluster || result.disk_refcounts->get(*cluster) != 1 || result.references(*cluster) != 1) continue;
+    constexpr std::string_view why = "it has COPIED, as compressed ones never have";
+    if (auto found = attempt(f.state, *f.l1_index, *f.l2_index, *cluster, why)) return found;
+  }
+  for (const check::Owner& o : result.owners) {
+    if (o.kind != check::OwnerKind::compressed || without_flag(clues.image, o.raw) != o.cluster) continue;
+    const auto others = result.owners_of(o.cluster);
+    const bool shared = std::ranges::any_of(others, [&](const check::Owner& other) {
+      return other.kind == check::OwnerKind::data && other.l1_index == o.l1_index && other.l2_index == o.l2_index;
+    });
+    if (!shared) continue;
+    if (auto found = attempt(o.state, o.l1_index, o.l2_index, o.cluster, "another state has it there")) return found;
+  }
+  return std::nullopt;
+}
+
+// A cluster that counts more references than there are, where it is on the guest's disk, and who has it there.
+struct Shared {
+  std::uint64_t missing = 0;
+  std::set<std::pair<std::uint32_t, std::uint64_t>> places;  // L1 and L2 index
+  std::set<std::size_t> states;
+};
+using AllShared = std::map<ClusterIndex, Shared>;
+
+// Few: each takes a command of its own.
+AllShared counted_too_often(const check::Result& result) {
+  constexpr std::size_t most = 16;
+  AllShared found;
+  for (const check::Finding& f : result.findings.list()) {
+    if (f.code != Code::refcount_leak || f.expected == 0 || !f.index) continue;
+    if (found.size() + f.count > most) return {};
+    for (std::uint64_t c = *f.index; c < *f.index + f.count; ++c) {
+      found[ClusterIndex(c)].missing = result.disk_refcounts->get(ClusterIndex(c)) - result.references(ClusterIndex(c));
+    }
+  }
+  return found;
+}
+
+void find_places(const Clues& clues, AllShared& all) {
+  const format::Geometry& g = *clues.image.geometry;
+  image::walk<AllShared>(
+      clues.image, clues.result.states,
+      [&](const image::Group& group, AllShared& part) {
+        for (const image::Table& table : group.tables) {
+          if (table.l2.empty() || table.offset.value == 0 || g.offset_in_cluster(table.offset.value) != 0) continue;
+          image::for_runs(g, table.l2, group.begin, group.end, [&](std::uint64_t first, std::uint64_t n) {
+            const std::uint64_t raw = table.l2.raw(first);
+            if (raw & format::compressed_flag || (raw & format::offset_mask) == 0) return;
+            const ClusterIndex cluster = g.cluster(HostOffset(raw & format::offset_mask));
+            for (auto at = all.lower_bound(cluster); at != all.end() && at->first < cluster + n; ++at) {
+              Shared& here = part[at->first];
+              here.places.emplace(group.l1_index, first + (at->first.value - cluster.value));
+              for (const image::L1Entry& e : table.entries) here.states.insert(e.state);
+            }
+          });
+        }
+      },
+      [&](AllShared&& part) {
+        for (auto& [cluster, here] : part) {
+          all[cluster].places.merge(here.places);
+          all[cluster].states.merge(here.states);
+        }
+      },
+      {.most_entries = image::as_fits});
+}
+
+std::optional<Evidence> shared_cluster(Clues& clues, const Neighbours& neighbours) {
+  AllShared all = counted_too_often(clues.result);
+  if (all.empty()) return std::nullopt;
+  find_places(clues, all);
+  const bool may_be_empty = clues.image.header.version >= 3;
+  for (const auto& [cluster, shared] : all) {
+    if (shared.places.size() != 1) continue;
+    const auto [l1_index, l2_index] = *shared.places.begin();
+    std::vector<Start> wrong;
+    for (std::size_t s = 0; s < clues.result.states.size(); ++s) {
+      if (shared.states.contains(s)) continue;
+      const auto start = start_at(clues.image, clues.result, clues.result.states[s].snapshot, l1_index, l2_index);
+      if (!start || start->table.value == 0 || clues.image.geometry->offset_in_cluster(start->table.value) != 0)
+        continue;
+      const Neighbours::Value is = neighbours.value(*start, l2_index);
+      if (is == Neighbours::Value::bad || (is == Neighbours::Value::empty && may_be_empty)) wrong.push_back(*start);
+    }
+    if (wrong.size() != shared.missing) continue;
+    constexpr std::string_view what = "it counts a reference too many";
+    if (auto found = try_entry(clues, wrong.front(), cluster, "another state has it there", what)) return found;
   }
   return std::nullopt;
 }
@@ -241,9 +356,10 @@ std::optional<Evidence> l2_evidence(Clues& clues) {
     return std::nullopt;
   }
   if (auto found = unaligned(clues)) return found;
+  if (auto found = uncompressed(clues)) return found;
   const Orphans& orphans = clues.orphans();
-  if (orphans.others.empty()) return std::nullopt;
   const Neighbours neighbours(image, result, orphans);
+  if (auto found = shared_cluster(clues, neighbours)) return found;
   const bool alone = orphans.complete && orphans.tables.empty() && orphans.others.size() == 1;
   for (std::size_t i = 0; i < neighbours.runs().size(); ++i) {
     auto place = neighbours.place(i);

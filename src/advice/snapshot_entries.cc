@@ -1,7 +1,9 @@
-// A snapshot's entry that doesn't lead to its L1 table any more, and the L1 table that nothing names.
+// A snapshot's entry that doesn't lead to its L1 table any more, and the L1 table that nothing names; or that tells a
+// wrong length of it, and the disk's size.
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <set>
 
 #include "advice/evidence.h"
 #include "advice/search.h"
@@ -38,6 +40,28 @@ std::optional<Evidence> l1_table(Clues& clues, std::size_t number) {
                               clues.result.snapshot_names[number])};
 }
 
+// As long as the disk takes, or as the active table is; a VM state takes more.
+std::optional<Evidence> l1_size(Clues& clues, std::size_t number) {
+  const format::Snapshot& snapshot = clues.image.snapshots.entries[number];
+  if (snapshot.extra_data_size < 16 || snapshot.disk_size == 0) return std::nullopt;
+  Fewest<std::uint64_t> best;
+  const std::uint64_t needed = clues.image.geometry->l1_entries_for(snapshot.disk_size);
+  for (const std::uint64_t value : std::set{needed, std::uint64_t{clues.image.header.l1_size}}) {
+    if (value < needed || value == snapshot.l1_size || (snapshot.vm_state_size > 0 && value < snapshot.l1_size))
+      continue;
+    const Change change{snapshot.at + 8, 4, value};
+    const auto then = clues.trial.with(std::span(&change, 1));
+    if (then && clues.trial.better(then->result)) best.add(value, errors(then->result) + then->leaks());
+  }
+  const auto alone = best.alone();
+  if (!alone) return std::nullopt;
+  return Evidence{
+      fmt::format("snapshot[{}].l1_size", number), *alone,
+      fmt::format("So many L1 entries a disk of {} bytes has, as that of snapshot {} was, and then its table "
+                  "fits.",
+                  snapshot.disk_size, clues.result.snapshot_names[number])};
+}
+
 }  // namespace
 
 std::optional<Evidence> snapshot_evidence(Clues& clues) {
@@ -45,12 +69,17 @@ std::optional<Evidence> snapshot_evidence(Clues& clues) {
   if (!clues.image.geometry || !clues.image.refcounts_readable || !result.claims || !result.disk_refcounts) {
     return std::nullopt;
   }
-  if (result.findings.count(Code::refcount_leak) == 0) return std::nullopt;
-  constexpr std::size_t most = 8;  // snapshots that tables are tried for
+  const bool leaks = result.findings.count(Code::refcount_leak) > 0;
+  if (!leaks && errors(result) == 0) return std::nullopt;
+  constexpr std::size_t most = 8;  // snapshots that are tried
   std::size_t tried = 0;
   for (std::size_t i = 0; i < std::min(clues.image.snapshots.entries.size(), result.snapshot_names.size()); ++i) {
-    if (!misled(clues.image, result, i)) continue;
-    if (auto found = l1_table(clues, i)) return found;
+    const format::Snapshot& snapshot = clues.image.snapshots.entries[i];
+    const bool shorter = snapshot.l1_size < clues.image.geometry->l1_entries_for(snapshot.disk_size);
+    const bool wrong = misled(clues.image, result, i);
+    if (!wrong && !shorter) continue;
+    if (auto found = l1_size(clues, i)) return found;
+    if (auto found = wrong && leaks ? l1_table(clues, i) : std::nullopt) return found;
     if (++tried == most) break;
   }
   return std::nullopt;

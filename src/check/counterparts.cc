@@ -2,8 +2,9 @@
 //   a gap: the entry names a cluster whose refcount is too high, and not every state whose L1 table reaches there names
 //   it. Any of the others may have, once. A table reaches as far as there is something in its last cluster: its length
 //   may be what is wrong.
-//   a copy: each entry of the orphan has the same cluster as some shared table's entry with that index, all of them
-//   with one L1 index. It is counted piece by piece, since tables may come in pieces.
+//   a copy: each entry of the orphan is as that of some shared table with that index, the empty ones and zeros as well,
+//   all of them with one L1 index. A writer changes its copy only once the L1 entry leads there. It is counted piece by
+//   piece, since tables may come in pieces.
 #include "check/counterparts.h"
 
 #include <fmt/core.h>
@@ -31,7 +32,7 @@ class Looker {
   Looker(const image::Image& image, const Result& result, std::span<const OrphanTable> orphans);
 
   void look(const image::Group& group, Part& into) const;
-  std::uint64_t entries(std::size_t orphan) const { return entries_[orphan]; }
+  std::uint64_t entries() const { return g_.l2_entries(); }
 
  private:
   bool too_high(std::uint64_t raw) const;
@@ -50,17 +51,15 @@ class Looker {
   const Result& result_;
   const format::Geometry& g_;
   const std::span<const OrphanTable> orphans_;
-  std::vector<std::uint64_t> first_, entries_;  // of each orphan: its first entry with a cluster, their number
-  std::vector<std::uint64_t> reach_;            // of each state: L1 entries
+  std::vector<std::uint64_t> first_;  // of each orphan: its first entry with a cluster
+  std::vector<std::uint64_t> reach_;  // of each state: L1 entries
 };
 
 Looker::Looker(const image::Image& image, const Result& result, std::span<const OrphanTable> orphans)
-    : result_(result), g_(*image.geometry), orphans_(orphans), first_(orphans.size()), entries_(orphans.size()) {
+    : result_(result), g_(*image.geometry), orphans_(orphans), first_(orphans.size()) {
   for (std::size_t o = 0; o < orphans.size(); ++o) {
     for (std::uint64_t i = g_.l2_entries(); i-- > 0;) {
-      if (orphan_key(o, i) == 0) continue;
-      first_[o] = i;
-      ++entries_[o];
+      if (orphan_key(o, i) != 0) first_[o] = i;
     }
   }
   std::map<HostOffset, std::uint64_t> known;  // snapshots may share a table
@@ -136,14 +135,14 @@ bool Looker::is_copied(const image::Table& table) const {
 void Looker::compare(const image::Group& group, std::size_t orphan, Part& into) const {
   const auto match = [&](std::uint64_t i) {
     const std::uint64_t wanted = orphan_key(orphan, i);
-    return wanted != 0 && std::ranges::any_of(group.tables, [&](const image::Table& table) {
-             return !table.l2.empty() && key(table.l2.raw(i), table.l2.bitmap(i)) == wanted && is_copied(table);
-           });
+    return std::ranges::any_of(group.tables, [&](const image::Table& table) {
+      return !table.l2.empty() && key(table.l2.raw(i), table.l2.bitmap(i)) == wanted && is_copied(table);
+    });
   };
   const std::uint64_t first = first_[orphan];
   if (first >= group.begin && first < group.end && !match(first)) return;
   std::uint64_t matches = 0;
-  for (std::uint64_t i = std::max(first, group.begin); i < group.end; ++i) matches += match(i);
+  for (std::uint64_t i = group.begin; i < group.end; ++i) matches += match(i);
   if (matches > 0) into.matches[{orphan, group.l1_index}] += matches;
 }
 
@@ -182,7 +181,7 @@ Counterparts counterparts_of(const image::Image& image, const Result& result, st
       {.most_entries = image::as_fits});
   answer.gap = all.gap;
   for (const auto& [place, matches] : all.matches) {
-    if (matches == looker.entries(place.first)) answer.copies[place.first] = true;
+    if (matches == looker.entries()) answer.copies[place.first] = true;
   }
   return answer;
 }

@@ -114,7 +114,9 @@ void check_extensions(Context& c) {
 
 void check_names(Context& c) {
   const Header& h = c.image.header;
-  if (h.backing_file_offset != 0 && !c.image.backing_file) {
+  // Without a backing file nothing of one is left: its name's length, its format.
+  const bool left = h.backing_file_size != 0 || c.image.find_extension(format::extension::backing_format);
+  if (h.backing_file_offset != 0 ? !c.image.backing_file : left) {
     c.report(value(Code::header_backing_name, h.backing_file_offset, h.backing_file_size));
   }
   const bool data_file = (h.incompatible_features & format::incompatible::data_file) != 0;

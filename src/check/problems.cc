@@ -29,12 +29,14 @@ constexpr std::array<Problem, code_count> table{{
      "header field cluster_bits (offset 20) is {found_n}; allowed are 9 to 21",
      "Without the cluster size no table can be read. New images have 16 (64 KiB)."},
     {header_length, "header.length", error, Status::corrupt, nowhere, Repair::edit,
-     "header field header_length (offset 100) is {found_n}; a version 3 header has at least 104 bytes, a multiple of 8, "
+     "header field header_length (offset 100) is {found_n}; a version 3 header has at least 104 bytes, a multiple of "
+     "8, "
      "and ends within the first cluster",
      "The header extensions can't be found; the tables are read all the same."},
     {header_refcount_order, "header.refcount-order", error, Status::corrupt, nowhere, Repair::edit,
      "header field refcount_order (offset 96) is {found_n}; allowed are 0 to 6",
-     "Refcounts can't be read, so neither leaks nor refcount errors can be found. The mapping is checked all the same."},
+     "Refcounts can't be read, so neither leaks nor refcount errors can be found. The mapping is checked all the "
+     "same."},
     {header_incompatible, "header.incompatible", error, Status::corrupt, nowhere, Repair::user,
      "incompatible feature bit {index} is set{detail}; no program that doesn't know it may open the image",
      "A damaged header, or an image that needs a newer program. What is reported below supposes that the bit changes "
@@ -49,14 +51,13 @@ constexpr std::array<Problem, code_count> table{{
      "extended L2 entries (incompatible feature bit 4) need clusters of 16384 bytes at least, these have {found_n}",
      "Either the bit or the cluster size is damaged."},
     {header_extension, "header.extension", error, Status::corrupt, nowhere, Repair::user,
-     "header extension {found} at {host}: {detail}",
-     "Extensions behind it are not read. The tables are not affected."},
+     "header extension {found} at {host}: {detail}", "Extensions behind it are not read. The tables are not affected."},
     {header_extension_end, "header.extension-end", error, Status::corrupt, nowhere, Repair::error,
      "the end marker of the header extensions at {host} claims {found_n} bytes, more than there is room for",
      "QEMU refuses such an image. The marker has no content: its length is set to 0, and nothing else changes."},
     {header_backing_name, "header.backing-name", error, Status::corrupt, nowhere, Repair::user,
-     "the backing file name (offset {found}, {expected_n} bytes) does not lie within the first cluster or is longer "
-     "than 1023 bytes",
+     "the backing file name (offset {found}, {expected_n} bytes) does not lie within the first cluster, behind the "
+     "header, with 1023 bytes at most",
      "Unallocated clusters read from the backing file: without its name the disk is incomplete."},
     {header_virtual_size, "header.virtual-size", error, Status::corrupt, nowhere, Repair::user,
      "header field size (offset 24) is {found_n}: {detail}",
@@ -72,8 +73,7 @@ constexpr std::array<Problem, code_count> table{{
      "Refcounts can be rebuilt completely from the mapping; no guest data depends on them."},
     {header_data_file, "header.data-file", error, Status::corrupt, nowhere, Repair::user,
      "external data file: {detail}", "The guest's data lies in another file; the header must name it consistently."},
-    {header_crypt, "header.crypt", error, Status::corrupt, nowhere, Repair::user,
-     "encryption: {detail}",
+    {header_crypt, "header.crypt", error, Status::corrupt, nowhere, Repair::user, "encryption: {detail}",
      "Without its key material an encrypted disk is lost. Restore the LUKS header from a backup if there is one."},
     {header_dirty, "header.dirty", warning, Status::good, nowhere, Repair::error,
      "the dirty bit is set: the image was not closed cleanly, or is open now",
@@ -95,15 +95,13 @@ constexpr std::array<Problem, code_count> table{{
      "the backing chain comes back to {detail}",
      "No program can open such a chain. One of the names is wrong: set it right with -m rebase. -b checks the image "
      "without a look at it."},
-    {backing_elsewhere, "backing.elsewhere", warning, Status::good, nowhere, Repair::user,
-     "backing file {detail}",
+    {backing_elsewhere, "backing.elsewhere", warning, Status::good, nowhere, Repair::user, "backing file {detail}",
      "A guest with this image reads that file, too. If you don't know who made the image, make sure that it may: the "
      "name can lead to any file of this machine. -b keeps this program from opening it."},
     {backing_size, "backing.size", warning, Status::good, nowhere, Repair::none,
      "backing file {detail} is larger ({found_n} bytes) than this disk ({expected_n} bytes)",
      "What lies behind the end of this disk is not visible through it."},
-    {backing_format, "backing.format", warning, Status::good, nowhere, Repair::user,
-     "backing file {detail}",
+    {backing_format, "backing.format", warning, Status::good, nowhere, Repair::user, "backing file {detail}",
      "Record the right format with -m rebase: a guessed format is a security risk."},
     {data_file_missing, "data-file.missing", error, Status::corrupt, nowhere, Repair::user,
      "external data file {detail}",
@@ -137,7 +135,8 @@ constexpr std::array<Problem, code_count> table{{
      "{where} points at an L2 table at {found}, past the end of the file ({expected})",
      "The file was truncated, or the entry overwritten; the guest clusters behind it can't be reached."},
     {l1_no_offset, "l1.no-offset", error, Status::corrupt, nowhere, Repair::error,
-     "{where} is {found}: it has flags but no offset", "The entry names the header as its L2 table. Zero it if no L2 "
+     "{where} is {found}: it has flags but no offset",
+     "The entry names the header as its L2 table. Zero it if no L2 "
      "table was lost here."},
     {l1_no_table, "l1.no-table", error, Status::corrupt, nowhere, Repair::edit,
      "{where} names {host}, which holds {detail}, no L2 table",
@@ -178,7 +177,8 @@ constexpr std::array<Problem, code_count> table{{
      "{where} is {found}: COPIED is {detail} but the cluster at {host} has refcount {expected_n}",
      "With COPIED wrongly set, a write would change snapshots too; wrongly clear it costs a copy."},
     {l2_lost, "l2.lost", error, Status::corrupt, nowhere, Repair::user,
-     "the L2 table at {host} belongs to no L1 entry, and {found_n} of the {expected_n} clusters that it maps are mapped "
+     "the L2 table at {host} belongs to no L1 entry, and {found_n} of the {expected_n} clusters that it maps are "
+     "mapped "
      "by nothing else",
      "An L1 entry that named it was zeroed or garbled, and the part of the disk behind it can't be read. The table and "
      "its data are still in the file: don't let anything free leaked clusters."},
@@ -240,7 +240,8 @@ constexpr std::array<Problem, code_count> table{{
      "A write by the guest would destroy the metadata: don't start it before the image is repaired."},
     {cluster_compressed_overlap, "cluster.compressed-overlap", error, Status::refcount, nowhere, Repair::reuse,
      "cluster {index} at {host} holds compressed data and something else at once: {detail}",
-     "QEMU itself makes this: it goes on filling a cluster with compressed data when that was freed meanwhile and given "
+     "QEMU itself makes this: it goes on filling a cluster with compressed data when that was freed meanwhile and "
+     "given "
      "to somebody else, data or VM state. So the compressed data is usually whole (-c tells), the other has lost the "
      "bytes where it lies, and the refcount covers both: `qemu-img check` finds nothing, unless COPIED is set. Where "
      "the refcount is too low, an entry was garbled instead. A write to the one destroys the other."},
@@ -289,13 +290,12 @@ constexpr std::array<Problem, code_count> table{{
      "the image",
      "The bitmaps' clusters are leaked. The next backup must be a full one."},
     {bitmaps_extension, "bitmaps.extension", error, Status::snapshot, nowhere, Repair::error,
-     "bitmaps extension: {detail}",
-     "QEMU refuses to open the image. The guest's data is not concerned."},
+     "bitmaps extension: {detail}", "QEMU refuses to open the image. The guest's data is not concerned."},
     {bitmaps_directory, "bitmaps.directory", error, Status::snapshot, nowhere, Repair::error,
      "bitmap directory at {host} ({found_n} bytes): {detail}",
      "QEMU refuses to open the image. The guest's data is not concerned."},
-    {bitmap_entry, "bitmap.entry", error, Status::snapshot, nowhere, Repair::error,
-     "bitmap {detail}", "QEMU refuses to open the image. The guest's data is not concerned."},
+    {bitmap_entry, "bitmap.entry", error, Status::snapshot, nowhere, Repair::error, "bitmap {detail}",
+     "QEMU refuses to open the image. The guest's data is not concerned."},
     {bitmap_table, "bitmap.table", error, Status::snapshot, nowhere, Repair::error,
      "bitmap {detail} has its table at {found}, past the end of the file ({expected})",
      "The bitmap is lost; the next backup must be a full one."},

@@ -119,7 +119,7 @@ RefcountMender::RefcountMender(Work& w)
       old_(w),
       raise_(w.wanted.error || w.wanted.reuse),
       lower_(w.may_free_leaks()),
-      keep_orphans_(!w.wanted.force && w.result().status() != check::Status::good),
+      keep_orphans_(!(w.wanted.force && w.wanted.leak) && w.result().status() != check::Status::good),
       end_(w.image().clusters()) {
   while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
 }

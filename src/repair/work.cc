@@ -263,7 +263,9 @@ bool Work::unused(std::uint64_t cluster) const {
 // them, nothing tells any more that there was data once: a check would call the image good.
 void Work::grow_over_lost_data() {
   using enum check::Code;
-  if (wanted.force || count(l2_past_end) + count(compressed_past_end) + count(l1_past_end) == 0) return;
+  const std::uint64_t cut_off = count(l2_past_end) + count(compressed_past_end) + count(l1_past_end) +
+                                count(header_l1_offset) + count(l1_truncated) + count(snapshot_l1_past_end);
+  if (wanted.force || cut_off == 0) return;
   growth_refused_ = true;
   fail({EFBIG, "the file must not grow beyond what was cut off"});
 }

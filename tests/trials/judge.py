@@ -68,7 +68,7 @@ class States:
             guests.update(range(index * self.original.l2_entries, (index + 1) * self.original.l2_entries))
         # What is read by a table of another kind is right by chance.
         strange = {i for i, word in enumerate(self.damaged.l1(state))
-                   if (word & OFFSET) >> self.original.bits in self.metadata}
+                   if word & OFFSET and (word & OFFSET) >> self.original.bits in self.metadata}
         found = []
         for guest in sorted(guests):
             if guest // self.original.l2_entries in strange:
