@@ -78,10 +78,8 @@ bool is_no_table(const Context& c, const image::Table& table) {
   return none;
 }
 
-bool is_no_refcount_block(const image::Image& image, const image::RefcountBlock& block, HostOffset at) {
+bool most_values_impossible(const image::Image& image, const image::RefcountBlock& block, std::uint64_t at_least) {
   const format::Geometry& g = *image.geometry;
-  if (!block.many_values()) return false;
-  if (g.refcount_order != 3 && reads_as(image, at) == "text") return true;
   // As many pieces of compressed data as a cluster may hold, of each state.
   const std::uint64_t states = image.snapshots.entries.size() + 1;
   const std::uint64_t most = std::max<std::uint64_t>(g.cluster_size() / 32, 16) * states;
@@ -91,7 +89,13 @@ bool is_no_refcount_block(const image::Image& image, const image::RefcountBlock&
     used += value != 0;
     bad += value > most;
   }
-  return bad >= least && bad * 2 > used;
+  return bad >= at_least && bad * 2 > used;
+}
+
+bool is_no_refcount_block(const image::Image& image, const image::RefcountBlock& block, HostOffset at) {
+  if (!block.many_values()) return false;
+  if (image.geometry->refcount_order != 3 && reads_as(image, at) == "text") return true;
+  return most_values_impossible(image, block, least);
 }
 
 std::string reads_as(const image::Image& image, HostOffset cluster) {

@@ -17,6 +17,9 @@ bool is_no_table(const Context& c, const image::Table& table);
 // Is the refcount block at that place none? Most of its values are more than there can be references.
 bool is_no_refcount_block(const image::Image& image, const image::RefcountBlock& block, HostOffset at);
 
+// The same of few values, which prove less.
+bool most_values_impossible(const image::Image& image, const image::RefcountBlock& block, std::uint64_t at_least = 1);
+
 // "text", "0x11 throughout", …
 std::string reads_as(const image::Image& image, HostOffset cluster);
 // The same, or what ought to be there. Text is somebody's text, whatever ought to be.

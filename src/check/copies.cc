@@ -51,8 +51,10 @@ bool reads_as_refcount_block(const image::Image& image, const Result& result, st
   std::uint64_t used = 0, same = 0, impossible = 0;
   const auto look_at = [&](std::uint64_t i) {
     const std::uint64_t n = std::min(result.references(ClusterIndex(first + i)), g.refcount_max()), says = block.get(i);
+    // Of those that claim one cluster some are garbage, and were never counted.
+    const std::uint64_t least = lost > 0 && result.claims->conflict.test(first + i) ? 1 : n;
     used += n != 0;
-    same += n != 0 && says >= n && says - n <= lost;
+    same += n != 0 && says >= least && says <= n + lost;
     impossible += says != 0 && first + i >= image.clusters();
   };
   constexpr std::uint64_t most_words = 64, step = 8;  // of more than so many, each eighth tells enough

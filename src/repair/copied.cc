@@ -79,6 +79,9 @@ std::uint64_t CopiedMender::right(std::uint64_t entry) const {
 void CopiedMender::mend_l1(const image::Group& group, const image::Table& table, Mended& into) const {
   const ClusterIndex cluster = g_.cluster(table.offset);
   if (table.offset.value == 0 || !refcounts_.readable(cluster)) return;
+  // Behind the disk's end a wrong l1_size may have made an L1 table of somebody else's words.
+  const bool beyond = group.l1_index >= g_.l1_entries_for(w_.image().header.size);
+  if (beyond && !w_.undisputed(table.offset)) return;
   for (const image::L1Entry& e : table.entries) {
     if (e.state != 0) continue;
     if ((e.raw & format::l1_reserved_mask) != 0) continue;

@@ -545,3 +545,26 @@ def l1_and_snapshot_table_exchanged(image):
     """each reads as the other"""
     tables = image["l1_table_offset"], image["snapshots_offset"]
     image["snapshots_offset"], image["l1_table_offset"] = tables
+
+
+@case("""
+create size=1M cluster_size=1k refcount_bits=64
+write 0 64k pattern=0x11
+write 256k 3k pattern=0x12
+""")
+def refcount_block_is_a_lost_l2_table(image):
+    """its few values are no refcounts, though nothing else is amiss"""
+    index, table = image.l2_tables()[-1]
+    image.put(image.reftable_at(0), table)
+    image.put(image.l1_at(index), 0)
+
+
+@case("""
+create size=6M cluster_size=4k data_file=data.raw
+write 0 6M pattern=0x11
+""")
+def l1_size_over_a_lost_l2_table(image):
+    """COPIED isn't cleared in what seems to be L1 entries behind the disk's end"""
+    image.put(image.l1_at(0), 0)
+    image.set_refcount(5, 257)
+    image["l1_size"] = 512 + 3

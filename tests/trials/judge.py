@@ -5,7 +5,7 @@ This is asked for:
   kept      a cluster that only lost references named still has its bytes, and a refcount
   counted   a cluster that has lost one of several references isn't left to the others: the refcount hasn't fallen
   written   nothing is written into what was no table when the image was whole, whatever names it as one
-  known     a damage that is still there isn't called good
+  known     a damage that is still there isn't called good, nor a mere leak without a word that data looks lost
   sound     what is called good has refcounts that count the references, and COPIED where there is only one
 
 What nothing in the file can decide is explained and no loss; EXPLAINED says why.
@@ -280,8 +280,9 @@ def listed(numbers):
     return ", ".join(map(str, numbers[:6])) + (f" and {len(numbers) - 6} more" if len(numbers) > 6 else "")
 
 
-def losses(original, damaged, repaired, code=6, later=False):
-    """([loss], [(explanation, text)]) of three readers. `code`: the exit code of the repair; `later`: not the first one."""
+def losses(original, damaged, repaired, code=6, later=False, suspected=False):
+    """([loss], [(explanation, text)]) of three readers. `code`: the exit code of the repair; `later`: not the first one;
+    `suspected`: it says that data looks lost."""
     if repaired is None or damaged and damaged.bits != original.bits:
         damaged = None
     if repaired is None or repaired.bits != original.bits:
@@ -291,7 +292,7 @@ def losses(original, damaged, repaired, code=6, later=False):
         found += States(original, damaged, repaired).losses()
         clusters = Clusters(original, damaged, repaired)
         found += clusters.written()
-        if code < 4:
+        if code < (1 if suspected else 4):
             found += [f"known: L1 entry {index} of {state} still leads to cluster {cluster}, no table, but exit code {code}"
                       for state, index, cluster in clusters.strange_tables()]
         for text, why in clusters.losses(later):

@@ -93,7 +93,7 @@ class Reader:
             at += 8 + -(-size // 8) * 8
 
     def _snapshots(self):
-        """Those that can be read, up to the first that can't."""
+        """Those whose tables can be read, up to the first entry whose end can't be found."""
         found, at = [], self.snapshots_at
         if at % self.cluster or not at:
             return found
@@ -103,15 +103,19 @@ class Reader:
             l1_at, l1_size, id_size, name_size, sec, nsec, clock, vm, extra = \
                 struct.unpack(">QIHHIIQII", self.data[at:at + 40])
             end = at + 40 + extra + id_size + name_size
+            whole = extra <= 1024 and end <= len(self.data)
             if l1_size > MOST or l1_at % self.cluster or not 0 < l1_at < len(self.data):
-                break
+                if not whole or not l1_at:
+                    break
+                at = end + -end % 8
+                continue
             more = self.data[at + 40:at + 40 + extra]
             text = self.data[at + 40 + extra:end]
             found.append({"at": at, "end": end, "l1-at": l1_at, "l1-size": l1_size, "id": text[:id_size],
                           "name": text[id_size:], "date": (sec, nsec), "clock": clock,
                           "vm-size": struct.unpack(">Q", more[:8])[0] if extra >= 8 else vm,
                           "disk": struct.unpack(">Q", more[8:16])[0] if extra >= 16 else self.size})
-            if extra > 1024 or end > len(self.data):
+            if not whole:
                 break  # what it maps can be read, but not where the next one is
             at = end + -end % 8
         return found

@@ -155,7 +155,8 @@ class Trial:
             elif runs[i - 1] == what:
                 self.second(real, code, states)
             code = real["exit-code"]
-            lost, why = judge.losses(self.case.original, damaged, judge.read(states[-1], self.outside()), code, i > 0)
+            lost, why = judge.losses(self.case.original, damaged, judge.read(states[-1], self.outside()), code, i > 0,
+                                     "lost-data-suspected" in real)
             self.wrong += [f"after -R {', -R '.join(runs[:i + 1])}: {loss}" for loss in lost]
             self.explained += why
             if lost:
