@@ -359,8 +359,9 @@ void LeakJudge::judge() {
   const bool many = !lazy_dirty() && (full >= handful || full > active.data_clusters + active.compressed);
   if (doubt_.maybe_bitmap && count(Code::bitmaps_stale) > 0) doubt_.lost_table = false;
   if (many && !doubt_.bitmaps_hidden) {
-    suspect(orphans > 0 ? fmt::format("{} clusters that hold something are mapped nowhere", orphans)
-                        : fmt::format("{} clusters were used by more than is known", full));
+    suspect(orphans == 1  ? std::string("a cluster that holds something is mapped nowhere")
+            : orphans > 0 ? fmt::format("{} clusters that hold something are mapped nowhere", orphans)
+                          : fmt::format("{} clusters were used by more than is known", full));
   }
   place();
   if (unexplained_ && !doubt_.bitmaps_hidden) {

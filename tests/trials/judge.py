@@ -70,8 +70,9 @@ class States:
         strange = {i for i, word in enumerate(self.damaged.l1(state))
                    if word & OFFSET and (word & OFFSET) >> self.original.bits in self.metadata}
         found = []
+        entries = self.original.states[state][1]  # what lies behind is no part of this disk
         for guest in sorted(guests):
-            if guest // self.original.l2_entries in strange:
+            if guest // self.original.l2_entries in strange or guest // self.original.l2_entries >= entries:
                 continue
             true, had, has = (self.at(r, c, guest) for r, c in
                               ((self.original, first), (self.damaged, before), (self.repaired, now)))
@@ -154,7 +155,7 @@ class Clusters:
         new = self.repaired.bytes_of(cluster)[:len(old)]
         kinds = {r[0] for r in self.were[cluster]}
         if old != new and kinds == {"l1"} and any(r[0] == "l1" for r in self.now.get(cluster, ())):
-            return all(self.original.content(state) == self.repaired.content(state)
+            return all(self.damaged.content_at(state, *self.original.states[state]) == self.repaired.content(state)
                        for _, state, _ in self.were[cluster] if state in self.repaired.states)
         if old == new or kinds != {"l2"} or \
                 all(r[0] != "l2" for names in (self.are, self.now) for r in names.get(cluster, ())):

@@ -211,6 +211,15 @@ class Reader:
             self._contents[state] = known, lost
         return self._contents[state]
 
+    def content_at(self, state, l1_at, l1_size):
+        """The same of a state that nothing leads to."""
+        if state in self.states:
+            return self.content(state)
+        self.states[state] = l1_at, l1_size
+        found = self.content(state)
+        del self.states[state], self._contents[state]
+        return found
+
     # ---- who refers to what
 
     def references(self):
