@@ -24,6 +24,10 @@ bool Work::look() {
   l1_looks_.clear();
   l2_looks_.clear();
   contested_.clear();
+  empty_l1_.clear();
+  for (const format::Snapshot& s : image_->snapshots.entries) {
+    if (s.l1_size == 0 && image_->geometry) empty_l1_.insert(geometry().cluster(s.l1_offset).value);
+  }
   if (first_) return true;
   first_.emplace();
   using enum check::Code;
@@ -243,7 +247,7 @@ bool Work::contested(HostOffset cluster) {
 
 bool Work::undisputed(HostOffset offset) const {
   const std::uint64_t cluster = geometry().cluster(offset).value;
-  return offset.value < image_->size() && !claims().conflict.test(cluster);
+  return offset.value < image_->size() && !claims().conflict.test(cluster) && !empty_l1_.contains(cluster);
 }
 
 // Referred to by nothing, and with no refcount that says otherwise.

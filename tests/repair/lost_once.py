@@ -568,3 +568,12 @@ def l1_size_over_a_lost_l2_table(image):
     image.put(image.l1_at(0), 0)
     image.set_refcount(5, 257)
     image["l1_size"] = 512 + 3
+
+
+@case(SHARED)
+def empty_snapshot_l1_as_l2_table(image):
+    """a snapshot that says it has no L1 entries still has its table: nothing is written there as into an L2 table"""
+    at, _ = image.l1_place(0)
+    image.put_snapshot_field(0, "l1_size", 0)
+    image.put(at + 128, COPIED | image.entries("normal")[3].host)
+    image.put(image.l1_at(1), at)

@@ -142,12 +142,17 @@ class Clusters:
             name = f"cluster {cluster} ({told(were)})"
             if not left:
                 if not self.same(cluster):
-                    yield f"kept: {name}, lost, was written over", None
+                    yield f"kept: {name}, lost, was written over", \
+                        "bitmap" if self.of_bitmap(were) and not self.repaired.bitmaps()[0] else None
                 elif before != 0 and not now and before != now:
                     yield f"kept: {name}, lost, was freed: refcount {before} -> {now}", self.explanation(cluster, were)
             elif before is not None and (now or 0) < min(before, len(were)):
                 text = f"counted: {name} is left to {told(left)}: refcount {before} -> {now}"
                 yield text, self.miscount(cluster, were - left, later)
+
+    @staticmethod
+    def of_bitmap(were):
+        return all(r[0].startswith("bitmap") for r in were)
 
     def same(self, cluster):
         """The same bytes; or of a table that something names as one, or does again, entries that read the same."""
@@ -163,6 +168,8 @@ class Clusters:
         one, other = self.damaged.l2(cluster << self.damaged.bits), self.repaired.l2(cluster << self.damaged.bits)
         step = self.damaged.step
         for k in range(0, len(one), step):
+            if {r[0] for r in self.were.get((one[k] & OFFSET) >> self.damaged.bits, ())} & set(RECOUNTED):
+                continue  # what is read there was never the guest's
             before, after = (r.pieces(w[k], w[k + 1] if step == 2 else 0)
                              for r, w in ((self.damaged, one), (self.repaired, other)))
             if any(b is not False and a != b for a, b in zip(after, before)):
@@ -209,7 +216,7 @@ class Clusters:
     def explanation(self, cluster, were):
         if cluster > self.last:
             return "behind"
-        if all(r[0].startswith("bitmap") for r in were):
+        if self.of_bitmap(were):
             return "bitmap"
         kind = min(were)[0]
         if kind in ("l1", "l2") and all(self.accounted(t) for t in self.targets(cluster, kind)):
