@@ -10,6 +10,7 @@
 #include <map>
 #include <set>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #include "advice/evidence.h"
@@ -322,8 +323,7 @@ void find_places(const Clues& clues, AllShared& all) {
       {.most_entries = image::as_fits});
 }
 
-std::optional<Evidence> shared_cluster(Clues& clues, const Neighbours& neighbours) {
-  AllShared all = counted_too_often(clues.result);
+std::optional<Evidence> shared_cluster(Clues& clues, const Neighbours& neighbours, AllShared all) {
   if (all.empty()) return std::nullopt;
   find_places(clues, all);
   const bool may_be_empty = clues.image.header.version >= 3;
@@ -358,8 +358,10 @@ std::optional<Evidence> l2_evidence(Clues& clues) {
   if (auto found = unaligned(clues)) return found;
   if (auto found = uncompressed(clues)) return found;
   const Orphans& orphans = clues.orphans();
+  AllShared shared = counted_too_often(result);
+  if (orphans.others.empty() && shared.empty()) return std::nullopt;
   const Neighbours neighbours(image, result, orphans);
-  if (auto found = shared_cluster(clues, neighbours)) return found;
+  if (auto found = shared_cluster(clues, neighbours, std::move(shared))) return found;
   const bool alone = orphans.complete && orphans.tables.empty() && orphans.others.size() == 1;
   for (std::size_t i = 0; i < neighbours.runs().size(); ++i) {
     auto place = neighbours.place(i);

@@ -43,19 +43,28 @@ bool one_byte_fills(const image::RefcountBlock& block, const format::Geometry& g
 
 }  // namespace
 
-bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
-                             const image::RefcountBlock& block, std::uint64_t lost) {
+namespace {
+
+// What a block says, of clusters that have references and of those behind the end of the file.
+struct Agreement {
+  std::uint64_t used = 0, same = 0, impossible = 0;
+  // Of a damaged block, half tells enough: values of a byte and more are seldom right by chance.
+  bool holds(const format::Geometry& g, std::uint64_t lost) const {
+    const std::uint64_t quarters = lost > 0 && g.refcount_order >= 3 ? 2 : 3;
+    return same * 4 >= (used + impossible) * quarters;
+  }
+};
+
+Agreement compare(const image::Image& image, const Result& result, std::uint64_t number,
+                  const image::RefcountBlock& block, std::uint64_t lost) {
   const format::Geometry& g = *image.geometry;
   const std::uint64_t entries = result.disk_refcounts->block_entries(), first = number * entries;
-  if (first >= image.clusters() || one_byte_fills(block, g)) return false;
-  std::uint64_t used = 0, same = 0, impossible = 0;
+  Agreement found;
   const auto look_at = [&](std::uint64_t i) {
     const std::uint64_t n = std::min(result.references(ClusterIndex(first + i)), g.refcount_max()), says = block.get(i);
-    // Of those that claim one cluster some are garbage, and were never counted.
-    const std::uint64_t least = lost > 0 && result.claims->conflict.test(first + i) ? 1 : n;
-    used += n != 0;
-    same += n != 0 && says >= least && says <= n + lost;
-    impossible += says != 0 && first + i >= image.clusters();
+    found.used += n != 0;
+    found.same += n != 0 && says >= n && says - n <= lost;
+    found.impossible += says != 0 && first + i >= image.clusters();
   };
   constexpr std::uint64_t most_words = 64, step = 8;  // of more than so many, each eighth tells enough
   std::uint64_t words = 0;
@@ -64,9 +73,22 @@ bool reads_as_refcount_block(const image::Image& image, const Result& result, st
     if (++words > most_words && words % step != 0) continue;
     for (std::uint64_t i = word * 64; i < (word + 1) * 64; ++i) look_at(i);
   }
-  // Of a damaged one, half tells enough: values of a byte and more are seldom right by chance.
-  const std::uint64_t quarters = lost > 0 && g.refcount_order >= 3 ? 2 : 3;
-  return same > 0 && same * 4 >= (used + impossible) * quarters;
+  return found;
+}
+
+}  // namespace
+
+bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
+                             const image::RefcountBlock& block, std::uint64_t lost) {
+  const format::Geometry& g = *image.geometry;
+  if (number * result.disk_refcounts->block_entries() >= image.clusters() || one_byte_fills(block, g)) return false;
+  const Agreement found = compare(image, result, number, block, lost);
+  return found.same > 0 && found.holds(g, lost);
+}
+
+bool reads_as_none(const image::Image& image, const Result& result, std::uint64_t number,
+                   const image::RefcountBlock& block, std::uint64_t lost) {
+  return !compare(image, result, number, block, lost).holds(*image.geometry, lost);
 }
 
 bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,

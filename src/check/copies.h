@@ -21,6 +21,9 @@ struct Result;
 // such data can be says no more than no block. `lost`: references a cluster that may be missing.
 bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
                              const image::RefcountBlock& block, std::uint64_t lost);
+// And does it tell otherwise? One that tells of nothing that is known is neither.
+bool reads_as_none(const image::Image& image, const Result& result, std::uint64_t number,
+                   const image::RefcountBlock& block, std::uint64_t lost);
 bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
                              std::span<const std::byte> bytes);
 

@@ -50,7 +50,9 @@ void mend_l1_entry(Work& w, const check::Finding& f, std::uint32_t index) {
   const std::string name = fmt::format("L1 entry {}{}", index, whose(f.state));
   if (table.value == 0) {
     // Its flags are all that tells of a table that was here, unless every reference is accounted for.
-    if (w.count(Code::refcount_leak) > 0 || w.refcounts_hidden()) {
+    // And behind the disk's end a wrong l1_size may have made an L1 table of somebody else's words.
+    const bool behind = index >= w.geometry().l1_entries_for(state.disk_size);
+    if (w.count(Code::refcount_leak) > 0 || w.refcounts_hidden() || behind) {
       return w.refuse(f.code, fmt::format("{} (0x{:016x}) stays as it is: the L2 table that it has named may be among "
                                           "the leaked clusters",
                                           name, raw));

@@ -85,7 +85,7 @@ bool OldRefcounts::block_sound(std::uint64_t b, bool table_is_sound, bool needed
   if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
   if (!table_is_sound && !w_.reads_as_block(b)) return false;
   const bool doubtful = w_.was_hidden() || check::most_values_impossible(w_.image(), *entries[b].block);
-  if (doubtful && !entries[b].block->all_zero() && !w_.reads_as_block(b)) return false;
+  if (doubtful && !entries[b].block->all_zero() && w_.reads_as_none(b)) return false;
   if (needed && unproven(b)) return false;
   return !entries[b].garbage && refcounts_.entry_in_order(b, w_.image().size()) && still_a_block(b) &&
          block_at(b).value + g_.cluster_size() <= w_.image().file().size();

@@ -163,6 +163,11 @@ bool Work::reads_as_block(std::uint64_t b) const {
          check::reads_as_refcount_block(*image_, result_, b, *entries[b].block, references_lost_at_most());
 }
 
+bool Work::reads_as_none(std::uint64_t b) const {
+  return !first_->blocks.contains(b) &&
+         check::reads_as_none(*image_, result_, b, *refcounts().entries()[b].block, references_lost_at_most());
+}
+
 bool Work::was_disputed(ClusterIndex cluster) const {
   return first_->claims && cluster.value < first_->claims->clusters() && first_->claims->conflict.test(cluster.value);
 }

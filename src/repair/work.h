@@ -109,6 +109,8 @@ class Work {
   // Does, or did when the repair began, what lies there read as the refcount block that the refcount table's entry
   // makes of it? Only then its values count, and with the entry goes a reference that was there.
   bool reads_as_block(std::uint64_t b) const;
+  // Or does what is known speak against that?
+  bool reads_as_none(std::uint64_t b) const;
   // To a cluster.
   std::uint64_t references_lost_at_most() const;
   // May the tables of a state be other data in truth? Then what its L1 table leads to is not to be written to.

@@ -69,12 +69,17 @@ TEST(Pages, AreKeptAsWhatTheyAre) {
   EXPECT_EQ(put(0, row(0x80000000'00050000, 0x10000)), 0u);
   EXPECT_EQ(put(1, row(0x00010001'00010001, 0)), 0u);
   EXPECT_EQ(put(2, row(5, ~std::uint64_t{0})), 0u);  // backwards, through zero
-  EXPECT_EQ(put(3, random, &place), 1u);
-  EXPECT_EQ(put(4, random), 2u);
+  EXPECT_EQ(put(3, random, &place), 2u);
+  EXPECT_EQ(put(4, random), 3u);
   std::string nearly = row(1, 1);
   nearly.back() = 'x';
-  EXPECT_EQ(put(5, nearly), 2u);
+  EXPECT_EQ(put(5, nearly), 3u);
   EXPECT_EQ(put(6, std::string(page_bytes, 'a'), &place), 0u);
+  std::string few(page_bytes, '\0');
+  few[17] = few[18] = few.back() = 'x';
+  EXPECT_EQ(put(7, few), 1u);
+  for (std::size_t word = 0; word < 33; ++word) few[word * 8] = static_cast<char>(word + 1);
+  EXPECT_EQ(put(8, few), 3u);
 }
 
 TEST(Transaction, AnEmptyOneTouchesNothing) {
