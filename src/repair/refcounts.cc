@@ -356,7 +356,7 @@ std::uint64_t RefcountMender::next_entry(std::uint64_t b, std::uint64_t from, co
     next = std::min(next, set->next(start).value_or(next));
   }
   if (const auto fresh = fresh_.lower_bound(start); fresh != fresh_.end()) next = std::min(next, *fresh);
-  if (keep_orphans_ && start < w_.image().clusters()) {
+  if (keep_orphans_ && start < next && start < w_.image().clusters()) {
     const std::uint64_t at = start << g_.cluster_bits;
     if (data < at) data = w_.image().file().next_data(at);
     next = std::min(next, data >> g_.cluster_bits);
