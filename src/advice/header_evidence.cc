@@ -329,8 +329,7 @@ std::optional<Evidence> HeaderFinder::whole() {
           "The header is gone, but tables and refcounts are there and fit each other: they tell its fields, "
           "one after the other. A size that doesn't fit becomes what the L1 table's entries map: of a longer disk the "
           "end is missing that was never written to. A backing file, if there was one, is for you to name then, with "
-          "-m "
-          "rebase."};
+          "-m rebase."};
     }
   }
   return std::nullopt;

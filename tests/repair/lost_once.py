@@ -43,6 +43,14 @@ create size=16M cluster_size=16k extended_l2=on
 write 0 1M pattern=0x11
 write 2M 64k pattern=0x12
 """
+WITH_PACKED = """
+create size=6M cluster_size=4k
+compressed-write 0 64k noise=1
+compressed-write 2M 16k {}
+write 4M 12k {}
+snapshot one
+write 8k 8k pattern=0x12
+"""
 DATA_FILE = """
 create size=32M cluster_size=4k data_file=data.raw {raw}
 write 0 20M pattern=0x11
@@ -424,14 +432,7 @@ def snapshots_unread_and_refcount_table(image):
     image.put(image.reftable_at(2), 1 << 40)
 
 
-@case("""
-create size=6M cluster_size=4k
-compressed-write 0 64k noise=1
-compressed-write 2M 16k pattern=0x11
-write 4M 12k noise=2
-snapshot one
-write 8k 8k pattern=0x12
-""")
+@case(WITH_PACKED.format("pattern=0x11", "noise=2"))
 def compressed_overlap_and_l1_zeroed(image):
     """of packed data the count is believed only if nothing else looks lost"""
     packed = image.entries("compressed", state=0)[-1].host
@@ -509,14 +510,7 @@ def refcount_block_is_text_and_l1_garbled(image):
     image.put(directory + 8, 0, 4)
 
 
-@case("""
-create size=6M cluster_size=4k
-compressed-write 0 64k noise=1
-compressed-write 2M 16k noise=2
-write 4M 12k pattern=0x11
-snapshot one
-write 8k 8k pattern=0x12
-""")
+@case(WITH_PACKED.format("noise=2", "pattern=0x11"))
 def compressed_length_and_l1_garbled(image):
     """data that was packed doesn't take along the reference of a table that its wrong length reaches"""
     table = image.l2_tables(0)[1][1]
