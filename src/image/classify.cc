@@ -1,5 +1,7 @@
 #include "image/classify.h"
 
+#include <optional>
+
 namespace qd::image {
 
 bool possible_l1_entry(const Image& image, std::uint64_t entry) {
@@ -39,6 +41,36 @@ TableLook look_at_l2(const Image& image, std::span<const std::uint64_t> words) {
     look.bad += reserved || !possible_l2_entry(image, entry);
   }
   return look;
+}
+
+Result<bool> leads_to_tables(const Image& image, HostOffset table) {
+  constexpr int enough = 8;
+  const std::uint64_t words_each = image.geometry->cluster_size() / sizeof(std::uint64_t);
+  int used = 0, tables = 0;
+  std::optional<Error> error;
+  const auto reads_as_l2 = [&](HostOffset at) {
+    TableLook sum;
+    auto done = for_words(image.file(), at, words_each, [&](auto, auto words) {
+      const TableLook look = look_at_l2(image, words);
+      sum.used += look.used, sum.bad += look.bad, sum.copied += look.copied;
+      return true;
+    });
+    if (!done) error = done.error();
+    return sum.speaks_for_itself();
+  };
+  auto done = for_words(image.file(), table, words_each, [&](auto, auto words) {
+    for (const std::uint64_t entry : words) {
+      if (entry == 0) continue;
+      const HostOffset target(entry & format::offset_mask);
+      const bool possible = (entry & format::l1_reserved_mask) == 0 && target.value != 0 && target != table;
+      tables += possible && possible_l1_entry(image, entry) && reads_as_l2(target);
+      if (++used == enough || used - tables > enough / 2 || error) return false;
+    }
+    return true;
+  });
+  if (!done) error = done.error();
+  if (error) return tl::unexpected(*error);
+  return tables > 0 && tables * 2 >= used;
 }
 
 }  // namespace qd::image

@@ -24,10 +24,7 @@ bool Work::look() {
   l1_looks_.clear();
   l2_looks_.clear();
   contested_.clear();
-  empty_l1_.clear();
-  for (const format::Snapshot& s : image_->snapshots.entries) {
-    if (s.l1_size == 0 && image_->geometry) empty_l1_.insert(geometry().cluster(s.l1_offset).value);
-  }
+  find_stray_l1_tables();
   if (first_) return true;
   first_.emplace();
   using enum check::Code;
@@ -57,6 +54,31 @@ bool Work::refcounts_hidden() const {
 bool Work::unreadable() const {
   using enum check::Code;
   return count(l1_unreadable) + count(l2_unreadable) + count(reftable_unreadable) + count(refblock_unreadable) > 0;
+}
+
+// An L1 entry can lead to them without a conflict, since they are counted as nobody's: the L1 tables of snapshots that
+// say they have none, and, while snapshots can't be read, what reads as such a table. (So may an L2 table, if the guest
+// keeps an image in its image: it waits for the snapshots then.)
+void Work::find_stray_l1_tables() {
+  stray_l1_.clear();
+  if (!image_->geometry) return;
+  for (const format::Snapshot& s : image_->snapshots.entries) {
+    if (s.l1_size == 0) stray_l1_.insert(geometry().cluster(s.l1_offset).value);
+  }
+  const image::State* active = state(check::active_state);
+  if (!active || all_snapshots_known()) return;
+  std::unordered_set<std::uint64_t> seen;
+  auto looked = image::for_words(image_->file(), active->l1_offset, active->l1_size, [&](auto, auto words) {
+    for (const std::uint64_t entry : words) {
+      const HostOffset table(entry & format::offset_mask);
+      if (table.value == 0 || !image::possible_l1_entry(*image_, entry) || !seen.insert(table.value).second) continue;
+      const auto leads = image::leads_to_tables(*image_, table);
+      if (!leads) return fail(leads.error()), false;
+      if (*leads) stray_l1_.insert(geometry().cluster(table).value);
+    }
+    return true;
+  });
+  if (!looked) fail(looked.error());
 }
 
 std::optional<check::Code> Work::questions_everything() const {
@@ -148,12 +170,15 @@ void Work::remember_blocks() {
   }
 }
 
+bool Work::all_snapshots_known() const {
+  const bool counted = image_->header.nb_snapshots > 0 || image_->header.snapshots_offset == 0;
+  return counted && !check::snapshots_unread(result_);
+}
+
 // Each state may have lost one; snapshots that the header doesn't count, or that can't be read, as well.
 std::uint64_t Work::references_lost_at_most() const {
   constexpr std::uint64_t uncounted = 64;
-  const bool counted = image_->header.nb_snapshots > 0 || image_->header.snapshots_offset == 0;
-  const bool all_known = counted && !check::snapshots_unread(result_);
-  return result_.states.size() + (all_known ? 0 : uncounted);
+  return result_.states.size() + (all_snapshots_known() ? 0 : uncounted);
 }
 
 bool Work::reads_as_block(std::uint64_t b) const {
@@ -252,7 +277,7 @@ bool Work::contested(HostOffset cluster) {
 
 bool Work::undisputed(HostOffset offset) const {
   const std::uint64_t cluster = geometry().cluster(offset).value;
-  return offset.value < image_->size() && !claims().conflict.test(cluster) && !empty_l1_.contains(cluster);
+  return offset.value < image_->size() && !claims().conflict.test(cluster) && !stray_l1_.contains(cluster);
 }
 
 // Referred to by nothing, and with no refcount that says otherwise.

@@ -95,8 +95,8 @@ class Work {
   bool credible(const check::Owner& owner);
   // Do several owners claim the cluster, all of them credible but for one at most?
   bool contested(HostOffset cluster);
-  // Is the cluster held by one owner, and within the file? An L1 table whose snapshot says that it has no entries is
-  // counted as nobody's, and still is one.
+  // Is the cluster held by one owner, and within the file? A snapshot's L1 table that is counted as nobody's still is
+  // one.
   bool undisputed(HostOffset cluster) const;
   // Was it held by several when the repair began? A table there may hold somebody else's bytes.
   bool was_disputed(ClusterIndex cluster) const;
@@ -175,6 +175,8 @@ class Work {
  private:
   class Others;
   bool unused(std::uint64_t cluster) const;
+  void find_stray_l1_tables();
+  bool all_snapshots_known() const;
   void remember_disputes();
   void remember_blocks();
   std::vector<std::uint64_t> read_words(HostOffset at, std::uint64_t bytes);
@@ -190,7 +192,7 @@ class Work {
   bool growth_refused_ = false, free_leaks_ = false;
   std::map<std::int32_t, image::TableLook> l1_looks_;
   std::map<HostOffset, image::TableLook> l2_looks_;
-  std::unordered_set<std::uint64_t> empty_l1_;         // clusters of snapshots' L1 tables without entries
+  std::unordered_set<std::uint64_t> stray_l1_;         // clusters: see find_stray_l1_tables()
   std::unordered_map<std::uint64_t, bool> contested_;  // clusters: thousands of entries may name one
   Step step_ = nullptr;
   std::vector<Step> refused_by_;  // as plan.refusals

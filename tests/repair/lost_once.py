@@ -571,3 +571,11 @@ def empty_snapshot_l1_as_l2_table(image):
     image.put_snapshot_field(0, "l1_size", 0)
     image.put(at + 128, COPIED | image.entries("normal")[3].host)
     image.put(image.l1_at(1), at)
+
+
+@case(SHARED)
+def lost_snapshot_l1_as_l2_table(image):
+    """nor into one whose snapshot has its place wrong"""
+    at, _ = image.l1_place(0)
+    image.put_snapshot_field(0, "l1_table_offset", 1 << 60)
+    image.put(image.l1_at(1), COPIED | at)
