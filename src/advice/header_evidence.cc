@@ -50,7 +50,10 @@ class HeaderFinder {
   std::optional<Evidence> size();
   std::optional<Evidence> l1_size();
   std::optional<Evidence> snapshots();
+  std::optional<Evidence> before_growth();
+  std::optional<Evidence> cut_by_size();
   std::optional<Evidence> whole();
+  std::optional<Evidence> first_of(const Fewest<std::vector<Change>>& best, std::string why) const;
 
   Clues& clues_;
   const image::Image& image_;
@@ -321,18 +324,71 @@ std::optional<Evidence> HeaderFinder::whole() {
     if (!then || !Trial::sound(then->result, check::Result())) continue;
     best.add(changes, then->leaks());
   }
+  return first_of(
+      best,
+      "The header is gone, but tables and refcounts are there and fit each other: they tell its fields, one "
+      "after the other. A size that doesn't fit becomes what the L1 table's entries map: of a longer disk "
+      "the end is missing that was never written to. A backing file, if there was one, is for you to name "
+      "then, with -m rebase.");
+}
+
+// The first that isn't so yet.
+std::optional<Evidence> HeaderFinder::first_of(const Fewest<std::vector<Change>>& best, std::string why) const {
   for (const Change& change : best.alone().value_or(std::vector<Change>())) {
     for (const format::HeaderField& field : format::header_fields()) {
       if (field.offset != change.at.value || field.value(h_) == change.value) continue;
-      return Evidence{
-          fmt::format("header.{}", field.name), change.value,
-          "The header is gone, but tables and refcounts are there and fit each other: they tell its fields, "
-          "one after the other. A size that doesn't fit becomes what the L1 table's entries map: of a longer disk the "
-          "end is missing that was never written to. A backing file, if there was one, is for you to name then, with "
-          "-m rebase."};
+      return Evidence{fmt::format("header.{}", field.name), change.value, std::move(why)};
     }
   }
   return std::nullopt;
+}
+
+// A header of an earlier time, when the disk was smaller: the L1 table goes on behind the end that it tells. Its place
+// comes first, then its length.
+std::optional<Evidence> HeaderFinder::before_growth() {
+  if (!result_.claims || !image_.refcounts_readable || !garbage()) return std::nullopt;
+  constexpr std::uint64_t any = format::max_l1_bytes;
+  std::vector<std::uint64_t> places = orphan_l1_tables(image_, result_, clues_.orphans(), any);
+  places.push_back(h_.l1_table_offset);
+  Fewest<std::vector<Change>> best;
+  for (const std::uint64_t place : places) {
+    for (const std::uint64_t entries : l1_sizes(image_, result_, place)) {
+      if (entries <= h_.l1_size || entries <= image_.geometry->l1_entries_for(h_.size)) continue;
+      const std::vector<Change> changes{header_field("l1_table_offset", place), header_field("l1_size", entries),
+                                        header_field("size", entries * image_.geometry->bytes_per_l2())};
+      const auto then = trial_.with(changes);
+      if (!then || !trial_.better(then->result) || then->result.leak_doubt.data_at_risk()) continue;
+      if (place != h_.l1_table_offset && then->abandons(HostOffset(h_.l1_table_offset))) continue;
+      best.add(changes, errors(then->result) + then->leaks());
+    }
+  }
+  return first_of(
+      best,
+      "Behind the end that the header tells, the L1 table goes on and leads to what nothing else names: the "
+      "header is of a time when the disk was smaller.");
+}
+
+// The same where only the size is left to be told. A VM state begins at the first place behind the disk that an L1
+// entry of its own can map: what lies there may be one whose snapshot was never finished.
+std::optional<Evidence> HeaderFinder::cut_by_size() {
+  if (damaged_ || count(Code::l2_beyond_end) == 0 || !result_.claims) return std::nullopt;
+  const format::Geometry& g = *image_.geometry;
+  const auto& list = result_.findings.list();
+  const auto first = std::ranges::find(list, Code::l2_beyond_end, &check::Finding::code);
+  if (first == list.end() || (first->l1_index == g.l1_entries_for(h_.size) && first->l2_index == 0u)) {
+    return std::nullopt;
+  }
+  Fewest<std::uint64_t> best;
+  for (const std::uint64_t entries : l1_sizes(image_, result_, h_.l1_table_offset)) {
+    if (entries > h_.l1_size) break;
+    const auto then = trial_.with(std::array{header_field("size", entries * g.bytes_per_l2())});
+    const bool fits = then && errors(then->result) == 0 && then->result.findings.count(Code::l2_beyond_end) == 0;
+    if (fits) best.add(entries * g.bytes_per_l2(), then->leaks());
+  }
+  if (!best.alone()) return std::nullopt;
+  return Evidence{"header.size", *best.alone(),
+                  "Data lies behind the disk's end, and no shrinking leaves it there: the disk was larger, at least as "
+                  "large as what the L1 table's entries map. What it is too long then reads as zeros."};
 }
 
 std::optional<Evidence> HeaderFinder::find() {
@@ -350,7 +406,8 @@ std::optional<Evidence> HeaderFinder::find() {
   for (const Finder finder :
        {&HeaderFinder::cluster_bits, &HeaderFinder::version, &HeaderFinder::features, &HeaderFinder::refcount_order,
         &HeaderFinder::length, &HeaderFinder::crypt_method, &HeaderFinder::backing_name, &HeaderFinder::size,
-        &HeaderFinder::l1_size, &HeaderFinder::l1_offset, &HeaderFinder::refcount_table, &HeaderFinder::snapshots}) {
+        &HeaderFinder::l1_size, &HeaderFinder::l1_offset, &HeaderFinder::before_growth, &HeaderFinder::cut_by_size,
+        &HeaderFinder::refcount_table, &HeaderFinder::snapshots}) {
     if (auto found = (this->*finder)()) return found;
   }
   return std::nullopt;

@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <array>
 #include <atomic>
+#include <optional>
 #include <span>
 
+#include "image/classify.h"
 #include "image/refcounts.h"
 #include "image/walk.h"
 
@@ -59,14 +61,16 @@ std::vector<std::uint64_t> refcount_tables(const image::Image& image, const chec
   return found;
 }
 
-std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Result& result,
-                                            const Orphans& orphans, std::uint64_t entries) {
-  constexpr std::size_t most = 8;
+namespace {
+
+// Of a cluster that may be a part of an L1 table: the number behind its last entry; nothing if it reads as no such
+// part. The first `known` entries aren't judged.
+std::optional<std::uint64_t> l1_entries_in(const image::Image& image, const check::Result& result, ClusterIndex cluster,
+                                           std::uint64_t known = 0) {
   const format::Geometry& g = *image.geometry;
   const std::uint64_t words_each = g.cluster_size() / sizeof(std::uint64_t);
   const auto is_table = [&](std::uint64_t offset) {
-    const ClusterIndex cluster = g.cluster(HostOffset(offset));
-    const auto owners = result.owners_of(cluster);
+    const auto owners = result.owners_of(g.cluster(HostOffset(offset)));
     if (std::ranges::any_of(owners, [](const check::Owner& o) { return o.kind == check::OwnerKind::l2_table; })) {
       return true;
     }
@@ -76,25 +80,54 @@ std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const che
     }
     return reads_as_l2_table(image, result, read_words(image, HostOffset(offset), words_each));
   };
+  const auto words = read_words(image, g.offset(cluster), words_each);
+  constexpr std::uint64_t a_few = 4;  // tell enough
+  std::uint64_t named = 0, end = std::min(known, words.size());
+  if (words.empty()) return std::nullopt;
+  for (std::uint64_t i = end; i < words.size(); ++i) {
+    if (words[i] == 0) continue;
+    const std::uint64_t offset = words[i] & format::offset_mask;
+    if ((words[i] & format::l1_reserved_mask) != 0 || offset == 0 || !image::possible_l1_entry(image, words[i]) ||
+        (named++ < a_few && !is_table(offset))) {
+      return std::nullopt;
+    }
+    end = i + 1;
+  }
+  return end;
+}
+
+}  // namespace
+
+std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Result& result,
+                                            const Orphans& orphans, std::uint64_t entries) {
+  constexpr std::size_t most = 8;
   std::vector<std::uint64_t> found;
   std::vector<ClusterIndex> clusters = orphans.others;
   for (const OrphanTable& table : orphans.tables) clusters.push_back(table.cluster);
   for (const ClusterIndex cluster : clusters) {
-    const auto words = read_words(image, g.offset(cluster), words_each);
-    constexpr std::uint64_t a_few = 4;  // tell enough
-    std::uint64_t named = 0, tables = 0;
-    bool sound = !words.empty();
-    for (std::uint64_t i = 0; i < words.size() && sound; ++i) {
-      if (words[i] == 0) continue;
-      const std::uint64_t offset = words[i] & format::offset_mask;
-      sound = i < entries && (words[i] & format::l1_reserved_mask) == 0 && offset != 0 &&
-              g.offset_in_cluster(offset) == 0 && offset < image.size();
-      if (sound && named++ < a_few) tables += is_table(offset);
-    }
-    if (sound && tables > 0 && tables == std::min(named, a_few)) found.push_back(g.offset(cluster).value);
+    const std::uint64_t there = l1_entries_in(image, result, cluster).value_or(0);
+    if (there > 0 && there <= entries) found.push_back(image.geometry->offset(cluster).value);
     if (found.size() == most) break;
   }
   return found;
+}
+
+std::vector<std::uint64_t> l1_sizes(const image::Image& image, const check::Result& result, std::uint64_t at) {
+  constexpr std::size_t most = 8;
+  const format::Geometry& g = *image.geometry;
+  const std::uint64_t words_each = g.cluster_size() / sizeof(std::uint64_t), first = at >> g.cluster_bits;
+  std::vector<std::uint64_t> sizes;
+  if (g.offset_in_cluster(at) != 0) return sizes;
+  for (std::uint64_t i = 0; i * g.cluster_size() < format::max_l1_bytes && sizes.size() < most; ++i) {
+    const ClusterIndex cluster(first + i);
+    const bool nobodys = result.disk_refcounts->get(cluster) > 0 && result.references(cluster) == 0;
+    const std::uint64_t here = i * words_each, l1_size = at == image.header.l1_table_offset ? image.header.l1_size : 0;
+    if (cluster.value >= image.clusters() || (i > 0 && here >= l1_size && !nobodys)) break;
+    const auto entries = l1_entries_in(image, result, cluster, l1_size - std::min(l1_size, here));
+    if (!entries) break;
+    if (*entries > 0) sizes.push_back(here + *entries);
+  }
+  return sizes;
 }
 
 namespace {

@@ -30,6 +30,10 @@ bool plainly_readable(const image::Image& image, const check::Result& result);
 // How many entries of the active L1 table there is room for, before something else begins.
 std::uint64_t l1_room(const image::Image& image, const check::Result& result);
 
+// How many entries an L1 table there may have, to its last one, by how many of the clusters behind it that nothing
+// names are taken for its own. None if it reads as no such table.
+std::vector<std::uint64_t> l1_sizes(const image::Image& image, const check::Result& result, std::uint64_t at);
+
 // What a header that is gone may have said: as many answers as there are L1 tables to be found.
 struct LostHeader {
   unsigned cluster_bits = 0, refcount_order = 0;
