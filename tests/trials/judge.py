@@ -216,6 +216,8 @@ class Clusters:
     def explanation(self, cluster, were):
         if cluster > self.last:
             return "behind"
+        if self.damaged and self.damaged.refcount(cluster, self.original.refcount_block(cluster)) == 0:
+            return "uncounted"  # whatever the refcount table says, or doesn't
         if self.of_bitmap(were):
             return "bitmap"
         kind = min(were)[0]

@@ -312,9 +312,9 @@ class Reader:
     def block_entries(self):
         return self.cluster * 8 >> self.refcount_order
 
-    def refcount(self, cluster):
-        """None if no refcount block tells."""
-        at = self.refcount_block(cluster)
+    def refcount(self, cluster, block=None):
+        """None if no refcount block tells. `block`: its offset, if the refcount table doesn't matter."""
+        at = block or self.refcount_block(cluster)
         if at is None:
             return None
         width = 1 << self.refcount_order
