@@ -341,15 +341,24 @@ bool different_metadata(const std::map<Claim, std::vector<Owner>>& claims) {
 }
 
 void Separator::refuse_garbage(const Owner& o) {
-  const bool l1_entry = o.kind == OwnerKind::l2_table;
-  w_.refuse(l1_entry ? Code::metadata_overlap : Code::cluster_on_metadata,
-            l1_entry ? fmt::format("cluster 0x{:x} stays as it is: L1 entry {}{} (0x{:016x}) names it as its L2 table, "
-                                   "but it holds none",
-                                   g_.offset(o.cluster).value, o.l1_index,
-                                   o.state >= 0 ? fmt::format(" of snapshot[{}]", o.state) : "", o.raw)
-                     : fmt::format("cluster 0x{:x} stays as it is: entries that lead to it are garbage, or lie in an "
-                                   "L2 table that something else lies on, so they may be anything",
-                                   g_.offset(o.cluster).value));
+  const std::uint64_t at = g_.offset(o.cluster).value;
+  const auto is_data = [](const Owner& other) { return other.kind == OwnerKind::data; };
+  if (o.kind == OwnerKind::l2_table) {
+    w_.refuse(Code::metadata_overlap,
+              fmt::format("cluster 0x{:x} stays as it is: L1 entry {}{} (0x{:016x}) names it as its L2 table, but it "
+                          "holds none",
+                          at, o.l1_index, o.state >= 0 ? fmt::format(" of snapshot[{}]", o.state) : "", o.raw));
+  } else if (std::ranges::all_of(w_.result().owners_of(o.cluster), is_data)) {
+    w_.refuse(Code::cluster_reuse,
+              fmt::format("cluster 0x{:x} stays as it is: the refcount counts all that name it, and one of their L2 "
+                          "tables may be a snapshot's, or something else lies on it. --force gives each a copy",
+                          at));
+  } else {
+    w_.refuse(Code::cluster_on_metadata,
+              fmt::format("cluster 0x{:x} stays as it is: entries that lead to it are garbage, or lie in an L2 table "
+                          "that something else lies on, so they may be anything",
+                          at));
+  }
 }
 
 // `metadata`: only what is metadata moves in this round.

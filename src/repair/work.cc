@@ -40,6 +40,7 @@ bool Work::look() {
     if (snapshots) first_->dubious.insert(check::active_state);
   }
   remember_disputes();
+  remember_versions();
   remember_blocks();
   return !failed();
 }
@@ -154,6 +155,27 @@ void Work::remember_disputes() {
       known->second = here.metadata > 0 || ((here.other > 0 || unknown) && l1_look(s.snapshot).bad > 0);
     }
     if (known->second || (lost_table && s.snapshot >= 0)) first_->dubious.insert(s.snapshot);
+  }
+}
+
+// Two L2 tables of one disk name a cluster at the same place within them, and its refcount, if it is known, counts
+// both: one of them is another state's version of the other, and a garbled or exchanged L1 entry names it. Which one,
+// nothing tells.
+void Work::remember_versions() {
+  const bool others = result_.states.size() > 1 || !all_snapshots_known();
+  if (!others || wanted.force || !result_.disk_refcounts) return;
+  std::unordered_map<std::uint32_t, const check::Owner*> places;  // in tables, of one cluster
+  for (std::size_t i = 0; i < result_.owners.size(); ++i) {
+    const check::Owner& o = result_.owners[i];
+    if (i > 0 && result_.owners[i - 1].cluster != o.cluster) places.clear();
+    const bool known = refcounts().readable(o.cluster) && !refcounts_hidden();
+    if (o.kind != check::OwnerKind::data) continue;
+    if (known && refcounts().get(o.cluster) < result_.references(o.cluster)) continue;
+    const check::Owner& other = *places.emplace(o.l2_index, &o).first->second;
+    if (other.l1_index == o.l1_index) continue;
+    const auto table = l2_table(o.state, o.l1_index), version = l2_table(other.state, other.l1_index);
+    if (!table || !version || *table == *version) continue;
+    for (const HostOffset each : {*table, *version}) first_->versions.insert(geometry().cluster(each).value);
   }
 }
 
@@ -277,7 +299,8 @@ bool Work::contested(HostOffset cluster) {
 
 bool Work::undisputed(HostOffset offset) const {
   const std::uint64_t cluster = geometry().cluster(offset).value;
-  return offset.value < image_->size() && !claims().conflict.test(cluster) && !stray_l1_.contains(cluster);
+  return offset.value < image_->size() && !claims().conflict.test(cluster) && !stray_l1_.contains(cluster) &&
+         !first_->versions.contains(cluster);
 }
 
 // Referred to by nothing, and with no refcount that says otherwise.

@@ -41,6 +41,7 @@ struct FirstLook {
   std::shared_ptr<const check::Claims> claims;  // if several claimed one cluster
   std::unordered_set<std::int32_t> dubious;     // states
   std::unordered_set<std::uint64_t> blocks;     // refcount blocks
+  std::unordered_set<std::uint64_t> versions;   // clusters of L2 tables: see remember_versions()
 };
 
 class Work {
@@ -96,7 +97,7 @@ class Work {
   // Do several owners claim the cluster, all of them credible but for one at most?
   bool contested(HostOffset cluster);
   // Is the cluster held by one owner, and within the file? A snapshot's L1 table that is counted as nobody's still is
-  // one.
+  // one. Nor may it be an L2 table that a state has only by mistake.
   bool undisputed(HostOffset cluster) const;
   // Was it held by several when the repair began? A table there may hold somebody else's bytes.
   bool was_disputed(ClusterIndex cluster) const;
@@ -178,6 +179,7 @@ class Work {
   void find_stray_l1_tables();
   bool all_snapshots_known() const;
   void remember_disputes();
+  void remember_versions();
   void remember_blocks();
   std::vector<std::uint64_t> read_words(HostOffset at, std::uint64_t bytes);
   void grow_over_lost_data();

@@ -579,3 +579,14 @@ def lost_snapshot_l1_as_l2_table(image):
     at, _ = image.l1_place(0)
     image.put_snapshot_field(0, "l1_table_offset", 1 << 60)
     image.put(image.l1_at(1), COPIED | at)
+
+
+@case(SHARED)
+def l1_entries_of_two_states_exchanged(image):
+    """an L2 table whose data another one names at the same places may be a snapshot's, if no refcount speaks against it"""
+    ours, theirs = image.l1_at(3), image.l1_at(0, 0)
+    entries = image.get(ours), image.get(theirs)
+    image.put(theirs, entries[0])
+    image.put(ours, entries[1])
+    image["refcount_table_offset"] = image.entries("normal")[5].host
+    image["crypt_method"] = 1 << 28
