@@ -15,6 +15,7 @@
 
 #include "advice/evidence.h"
 #include "advice/search.h"
+#include "base/checked.h"
 
 namespace qd::advice {
 namespace {
@@ -315,6 +316,14 @@ std::optional<Evidence> shared_table(Clues& clues, const SlotFinder& finder) {
   return std::nullopt;
 }
 
+// Is the rest of its last cluster empty? Else something else may lie where the header says that the L1 table is.
+bool ends_as_told(const image::Image& image, const image::State& active) {
+  const std::uint64_t words_each = image.geometry->cluster_size() / sizeof(std::uint64_t), size = active.l1_size;
+  const auto rest =
+      read_words(image, active.l1_offset + size * sizeof(std::uint64_t), round_up(size, words_each) - size);
+  return std::ranges::all_of(rest, [](std::uint64_t word) { return word == 0; });
+}
+
 }  // namespace
 
 std::optional<Evidence> l1_evidence(Clues& clues) {
@@ -330,6 +339,7 @@ std::optional<Evidence> l1_evidence(Clues& clues) {
   if (result.findings.count(Code::refcount_leak) == 0 && result.findings.count(Code::l1_unaligned) == 0) {
     return std::nullopt;
   }
+  if (!ends_as_told(image, result.states[0])) return std::nullopt;
   const SlotFinder finder(image, result);
   auto found = lost_table(clues, finder);
   return found ? found : shared_table(clues, finder);
