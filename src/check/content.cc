@@ -78,13 +78,20 @@ bool is_no_table(const Context& c, const image::Table& table) {
   return none;
 }
 
-bool most_values_impossible(const image::Image& image, const image::RefcountBlock& block, std::uint64_t at_least) {
-  const format::Geometry& g = *image.geometry;
-  // As many pieces of compressed data as a cluster may hold, of each state.
+namespace {
+
+// As many pieces of compressed data as a cluster may hold, of each state.
+std::uint64_t most_references(const image::Image& image) {
   const std::uint64_t states = image.snapshots.entries.size() + 1;
-  const std::uint64_t most = std::max<std::uint64_t>(g.cluster_size() / 32, 16) * states;
+  return std::max<std::uint64_t>(image.geometry->cluster_size() / 32, 16) * states;
+}
+
+}  // namespace
+
+bool most_values_impossible(const image::Image& image, const image::RefcountBlock& block, std::uint64_t at_least) {
+  const std::uint64_t most = most_references(image);
   std::uint64_t used = 0, bad = 0;
-  for (std::uint64_t i = 0; i < g.refcount_block_entries(); ++i) {
+  for (std::uint64_t i = 0; i < image.geometry->refcount_block_entries(); ++i) {
     const std::uint64_t value = block.get(i);
     used += value != 0;
     bad += value > most;
@@ -93,7 +100,7 @@ bool most_values_impossible(const image::Image& image, const image::RefcountBloc
 }
 
 bool is_no_refcount_block(const image::Image& image, const image::RefcountBlock& block, HostOffset at) {
-  if (!block.many_values()) return false;
+  if (!block.may_exceed(most_references(image))) return false;
   if (image.geometry->refcount_order != 3 && reads_as(image, at) == "text") return true;
   return most_values_impossible(image, block, least);
 }

@@ -5,6 +5,7 @@
 // Specification: "Host cluster management".
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -52,7 +53,10 @@ class RefcountBlock {
   // Which of the 64 clusters from 64 * `word` on have a refcount other than zero, as bits.
   std::uint64_t nonzero(std::uint64_t word) const;
   bool all_zero() const { return kind_ == Kind::uniform && palette_[0] == 0; }
-  bool many_values() const { return kind_ > Kind::palette; }
+  // Does it, as far as can be told without a look at each, have a value above that?
+  bool may_exceed(std::uint64_t value) const {
+    return kind_ > Kind::palette || std::ranges::any_of(palette_, [&](std::uint64_t has) { return has > value; });
+  }
 
  private:
   std::uint64_t look_up(std::uint64_t i) const;

@@ -27,7 +27,8 @@ BEYOND_QEMU = ("healthy-many-clusters",)
 DAMAGES = {
     "mapped": """l1-reserved l1-past-end l1-no-offset l1-entry-zeroed l1-zeroed l1-entry-garbage l1-garbage
         l1-copied-flip l2-table-garbage l2-table-text refcount-zero refcount-zero=7 refcount-leak reftable-reserved reftable-past-end
-        reftable-empty-past-end reftable-zeroed reftable-dup reftable-garbage refblock-zeroed refblock-garbage refblock-text
+        reftable-empty-past-end reftable-zeroed reftable-dup reftable-garbage refblock-zeroed refblock-garbage
+        refblock-text refblock-ones
         truncate-cluster truncate-mid truncate-last truncate-l2 truncate-refblock garbage garbage=4000 zeros
         l1-on-metadata""",
     "data": """l2-reserved l2-past-end l2-entry-zeroed l2-table-zeroed l2-copied-flip l2-copied-flip=9""",
