@@ -275,11 +275,12 @@ class Reader:
         return (found if at == end and len(found) == count else []), place
 
     def bitmap_contents(self):
-        """Of the bitmaps that QEMU loads: one whose table has an entry with reserved bits isn't."""
+        """Of the bitmaps that QEMU loads: not one whose table isn't aligned, or has an entry with reserved bits."""
         found = {}
         for name, table, entries, flags, granularity in self.bitmaps()[0]:
             words = cells(self.data, table, entries)
-            if not any(w & ~OFFSET & ~1 or w & OFFSET and w & 1 or (w & OFFSET) % self.cluster for w in words):
+            if table % self.cluster == 0 and not any(w & ~OFFSET & ~1 or w & OFFSET and w & 1 or (w & OFFSET) % self.cluster
+                                                     for w in words):
                 found[name] = flags, granularity, tuple(
                     self.data[w & OFFSET:(w & OFFSET) + self.cluster] if w & OFFSET else w & 1 for w in words)
         return found
