@@ -120,9 +120,10 @@ std::vector<std::uint64_t> l1_sizes(const image::Image& image, const check::Resu
   if (g.offset_in_cluster(at) != 0) return sizes;
   for (std::uint64_t i = 0; i * g.cluster_size() < format::max_l1_bytes && sizes.size() < most; ++i) {
     const ClusterIndex cluster(first + i);
+    if (cluster.value >= image.clusters()) break;
     const bool nobodys = result.disk_refcounts->get(cluster) > 0 && result.references(cluster) == 0;
     const std::uint64_t here = i * words_each, l1_size = at == image.header.l1_table_offset ? image.header.l1_size : 0;
-    if (cluster.value >= image.clusters() || (i > 0 && here >= l1_size && !nobodys)) break;
+    if (i > 0 && here >= l1_size && !nobodys) break;
     const auto entries = l1_entries_in(image, result, cluster, l1_size - std::min(l1_size, here));
     if (!entries) break;
     if (*entries > 0) sizes.push_back(here + *entries);

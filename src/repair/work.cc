@@ -162,18 +162,24 @@ void Work::remember_disputes() {
 // both: one of them is another state's version of the other, and a garbled or exchanged L1 entry names it. Which one,
 // nothing tells.
 void Work::remember_versions() {
-  const bool others = result_.states.size() > 1 || !all_snapshots_known();
+  const bool others = result_.states.size() > 1 || !all_snapshots_known(), hidden = refcounts_hidden();
   if (!others || wanted.force || !result_.disk_refcounts) return;
+  std::map<std::pair<std::int32_t, std::uint32_t>, std::optional<HostOffset>> tables;  // by state and L1 index
+  const auto table_of = [&](const check::Owner& o) {
+    const auto [known, fresh] = tables.try_emplace({o.state, o.l1_index});
+    if (fresh) known->second = l2_table(o.state, o.l1_index);
+    return known->second;
+  };
   std::unordered_map<std::uint32_t, const check::Owner*> places;  // in tables, of one cluster
   for (std::size_t i = 0; i < result_.owners.size(); ++i) {
     const check::Owner& o = result_.owners[i];
     if (i > 0 && result_.owners[i - 1].cluster != o.cluster) places.clear();
-    const bool known = refcounts().readable(o.cluster) && !refcounts_hidden();
     if (o.kind != check::OwnerKind::data) continue;
+    const bool known = refcounts().readable(o.cluster) && !hidden;
     if (known && refcounts().get(o.cluster) < result_.references(o.cluster)) continue;
     const check::Owner& other = *places.emplace(o.l2_index, &o).first->second;
     if (other.l1_index == o.l1_index) continue;
-    const auto table = l2_table(o.state, o.l1_index), version = l2_table(other.state, other.l1_index);
+    const auto table = table_of(o), version = table_of(other);
     if (!table || !version || *table == *version) continue;
     for (const HostOffset each : {*table, *version}) first_->versions.insert(geometry().cluster(each).value);
   }
