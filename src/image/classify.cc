@@ -1,5 +1,6 @@
 #include "image/classify.h"
 
+#include <algorithm>
 #include <optional>
 
 namespace qd::image {
@@ -48,14 +49,19 @@ Result<bool> leads_to_tables(const Image& image, HostOffset table) {
   const std::uint64_t words_each = image.geometry->cluster_size() / sizeof(std::uint64_t);
   int used = 0, tables = 0;
   std::optional<Error> error;
+  // Most clusters of data show in their first page that they are none.
   const auto reads_as_l2 = [&](HostOffset at) {
     TableLook sum;
-    auto done = for_words(image.file(), at, words_each, [&](auto, auto words) {
-      const TableLook look = look_at_l2(image, words);
-      sum.used += look.used, sum.bad += look.bad, sum.copied += look.copied;
-      return true;
-    });
-    if (!done) error = done.error();
+    for (const std::uint64_t words : {std::min<std::uint64_t>(words_each, 512), words_each}) {
+      sum = {};
+      auto done = for_words(image.file(), at, words, [&](auto, auto piece) {
+        const TableLook look = look_at_l2(image, piece);
+        sum.used += look.used, sum.bad += look.bad, sum.copied += look.copied;
+        return true;
+      });
+      if (!done) error = done.error();
+      if (sum.used > 0 && !sum.speaks_for_itself()) return false;
+    }
     return sum.speaks_for_itself();
   };
   auto done = for_words(image.file(), table, words_each, [&](auto, auto words) {
