@@ -63,8 +63,12 @@ class HeaderFinder {
   const bool damaged_;
 };
 
-// May the tables be read by a wrong measure?
-bool HeaderFinder::garbage() const { return damaged_ || result_.leak_doubt.data_at_risk(); }
+// May the tables be read by a wrong measure? Then there is more wrong than flags, and data of two owners.
+bool HeaderFinder::garbage() const {
+  using enum Code;
+  const std::uint64_t sound = count(l1_copied) + count(l2_copied) + count(compressed_copied) + count(cluster_reuse);
+  return errors(result_) > sound || (sound == 0 && result_.leak_doubt.data_at_risk());
+}
 
 std::optional<Evidence> HeaderFinder::only(std::string_view name, const Values& values, Code gone, Wanted wanted,
                                            std::string why) {
@@ -263,7 +267,8 @@ std::optional<Evidence> HeaderFinder::l1_size() {
   const std::uint64_t needed = image_.geometry->l1_entries_for(h_.size);
   if (needed > l1_room(image_, result_)) return std::nullopt;
   const bool possible = count(Code::header_l1_size) + count(Code::header_l1_offset) + count(Code::l1_truncated) == 0;
-  if (possible && h_.l1_size <= needed) return std::nullopt;
+  if (possible && (h_.l1_size <= needed || l1_goes_on(image_, HostOffset(h_.l1_table_offset), h_.l1_size, needed)))
+    return std::nullopt;
   return only("l1_size", {needed}, Code::header_l1_size, Wanted::better,
               fmt::format("A disk of {} bytes needs so many entries, and there is room for them.", h_.size));
 }
@@ -344,18 +349,22 @@ std::optional<Evidence> HeaderFinder::first_of(const Fewest<std::vector<Change>>
 }
 
 // A header of an earlier time, when the disk was smaller: the L1 table goes on behind the end that it tells. Its place
-// comes first, then its length.
+// comes first, then its length. The size may be right all the same.
 std::optional<Evidence> HeaderFinder::before_growth() {
-  if (!result_.claims || !image_.refcounts_readable || !garbage()) return std::nullopt;
+  if (!image_.geometry || !result_.claims || !image_.refcounts_readable || !garbage()) return std::nullopt;
+  if (count(Code::header_virtual_size) > 0) return std::nullopt;
   constexpr std::uint64_t any = format::max_l1_bytes;
+  const format::Geometry& g = *image_.geometry;
+  const std::uint64_t needed = g.l1_entries_for(h_.size);
   std::vector<std::uint64_t> places = orphan_l1_tables(image_, result_, clues_.orphans(), any);
   places.push_back(h_.l1_table_offset);
   Fewest<std::vector<Change>> best;
   for (const std::uint64_t place : places) {
     for (const std::uint64_t entries : l1_sizes(image_, result_, place)) {
-      if (entries <= h_.l1_size || entries <= image_.geometry->l1_entries_for(h_.size)) continue;
-      const std::vector<Change> changes{header_field("l1_table_offset", place), header_field("l1_size", entries),
-                                        header_field("size", entries * image_.geometry->bytes_per_l2())};
+      if (entries <= h_.l1_size || (place == h_.l1_table_offset && entries <= needed)) continue;
+      const std::vector<Change> changes{header_field("l1_table_offset", place),
+                                        header_field("l1_size", std::max(entries, needed)),
+                                        header_field("size", entries > needed ? entries * g.bytes_per_l2() : h_.size)};
       const auto then = trial_.with(changes);
       if (!then || !trial_.better(then->result) || then->result.leak_doubt.data_at_risk()) continue;
       if (place != h_.l1_table_offset && then->abandons(HostOffset(h_.l1_table_offset))) continue;
@@ -368,16 +377,20 @@ std::optional<Evidence> HeaderFinder::before_growth() {
       "header is of a time when the disk was smaller.");
 }
 
-// The same where only the size is left to be told. A VM state begins at the first place behind the disk that an L1
-// entry of its own can map: what lies there may be one whose snapshot was never finished.
+// The same where only the size is left to be told. Clusters in a row, or from the first place behind the disk on that
+// an L1 entry of its own can map, may be a VM state whose snapshot was never finished.
 std::optional<Evidence> HeaderFinder::cut_by_size() {
   if (damaged_ || count(Code::l2_beyond_end) == 0 || !result_.claims) return std::nullopt;
   const format::Geometry& g = *image_.geometry;
-  const auto& list = result_.findings.list();
-  const auto first = std::ranges::find(list, Code::l2_beyond_end, &check::Finding::code);
-  if (first == list.end() || (first->l1_index == g.l1_entries_for(h_.size) && first->l2_index == 0u)) {
-    return std::nullopt;
+  std::optional<GuestOffset> end;
+  bool gap = false;
+  for (const check::Finding& f : result_.findings.list()) {
+    if (f.code != Code::l2_beyond_end || !f.guest) continue;
+    if (!end && f.l1_index == g.l1_entries_for(h_.size) && f.l2_index == 0u) return std::nullopt;
+    gap |= end && *end != *f.guest;
+    end = GuestOffset(f.guest->value + (f.count << g.cluster_bits));
   }
+  if (!gap) return std::nullopt;
   Fewest<std::uint64_t> best;
   for (const std::uint64_t entries : l1_sizes(image_, result_, h_.l1_table_offset)) {
     if (entries > h_.l1_size) break;
@@ -405,8 +418,8 @@ std::optional<Evidence> HeaderFinder::find() {
   // First what gives all the rest its meaning.
   for (const Finder finder :
        {&HeaderFinder::cluster_bits, &HeaderFinder::version, &HeaderFinder::features, &HeaderFinder::refcount_order,
-        &HeaderFinder::length, &HeaderFinder::crypt_method, &HeaderFinder::backing_name, &HeaderFinder::size,
-        &HeaderFinder::l1_size, &HeaderFinder::l1_offset, &HeaderFinder::before_growth, &HeaderFinder::cut_by_size,
+        &HeaderFinder::length, &HeaderFinder::crypt_method, &HeaderFinder::backing_name, &HeaderFinder::before_growth,
+        &HeaderFinder::size, &HeaderFinder::l1_size, &HeaderFinder::l1_offset, &HeaderFinder::cut_by_size,
         &HeaderFinder::refcount_table, &HeaderFinder::snapshots}) {
     if (auto found = (this->*finder)()) return found;
   }

@@ -16,6 +16,7 @@
 #include "advice/evidence.h"
 #include "advice/search.h"
 #include "base/checked.h"
+#include "image/classify.h"
 
 namespace qd::advice {
 namespace {
@@ -69,6 +70,7 @@ class SlotFinder {
   std::vector<std::vector<std::uint64_t>> l1_;  // by state
   // Empty though the disk has, or had, a table there; empty otherwise; doubtful: named more often than is counted.
   std::vector<Slot> empty_, unused_, bad_, doubtful_;
+  bool longer_ = false;  // an L1 table goes on behind its disk's end: a VM state may have lost one there
 };
 
 // What a snapshot hasn't may have come later; but a disk that once had a table there keeps it.
@@ -95,6 +97,7 @@ void SlotFinder::gather() {
     const image::State& state = result_.states[s];
     l1_.push_back(read_words(image_, state.l1_offset, std::min<std::uint64_t>(state.l1_size, most_slots)));
     const std::uint64_t needed = std::max<std::uint64_t>(1, g_.l1_entries_for(state.disk_size));
+    longer_ |= state.l1_size > needed;
     for (std::uint64_t i = 0; i < l1_[s].size(); ++i) {
       if (l1_[s][i] == 0) {
         if (i < needed) (had_table(s, i) ? empty_ : unused_).push_back({s, i});
@@ -244,7 +247,7 @@ std::optional<Slot> SlotFinder::slot(const OrphanTable& table, bool alone, std::
   if (const auto found = only(more, [&](Slot slot) { return shares(table, slot); })) return found;
   why = "the data goes on there, in the file as on the guest's disk";
   if (const auto found = only(more, [&](Slot slot) { return goes_on(table, slot); })) return found;
-  if (!alone) return std::nullopt;
+  if (!alone || (bad_.empty() && longer_)) return std::nullopt;
   why = bad_.empty() ? "it is the only one without a table" : "it is the only one that is wrong";
   return only(bad_.empty() ? empty_ : bad_, [](Slot) { return true; });
 }
@@ -288,6 +291,7 @@ std::optional<Evidence> lost_table(Clues& clues, const SlotFinder& finder) {
   const bool deleted = has_orphan_l1_table(clues);
   for (std::size_t i = 0; i < std::min(orphans.tables.size(), most); ++i) {
     const OrphanTable& table = orphans.tables[i];
+    if (image::leads_to_tables(clues.image, clues.image.geometry->offset(table.cluster)).value_or(true)) continue;
     std::string why;
     const auto slot = finder.slot(table, orphans.complete && orphans.tables.size() == 1, why);
     if (!slot || (deleted && finder.unused(*slot))) continue;
@@ -301,9 +305,9 @@ std::optional<Evidence> lost_table(Clues& clues, const SlotFinder& finder) {
 }
 
 // A table that counts more references than there are, and as many states without a table at its place. An L1 table that
-// was lost, or is about to be given back, would explain that as well.
+// was lost, or is about to be given back, would explain that as well, and so do lazy refcounts.
 std::optional<Evidence> shared_table(Clues& clues, const SlotFinder& finder) {
-  if (has_orphan_l1_table(clues)) return std::nullopt;
+  if (has_orphan_l1_table(clues) || clues.result.findings.count(Code::header_dirty) > 0) return std::nullopt;
   constexpr std::size_t most = 8;  // that are tried
   const auto missed = finder.missed();
   for (const auto& [slot, table] : std::span(missed).first(std::min(missed.size(), most))) {

@@ -112,6 +112,19 @@ std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const che
   return found;
 }
 
+bool l1_goes_on(const image::Image& image, HostOffset l1_table, std::uint64_t size, std::uint64_t from) {
+  constexpr std::uint64_t most = 1024, a_page = 512;  // words
+  const HostOffset at = l1_table + from * sizeof(std::uint64_t);
+  const auto words = read_words(image, at, std::min(most, size - std::min(size, from)));
+  if (!image::look_at_l1(image, words).is_table()) return false;
+  for (const std::uint64_t word : words) {
+    const HostOffset table(word & format::offset_mask);
+    if (table.value == 0 || (word & format::l1_reserved_mask) != 0 || !image::possible_l1_entry(image, word)) continue;
+    if (image::look_at_l2(image, read_words(image, table, a_page)).speaks_for_itself()) return true;
+  }
+  return false;
+}
+
 std::vector<std::uint64_t> l1_sizes(const image::Image& image, const check::Result& result, std::uint64_t at) {
   constexpr std::size_t most = 8;
   const format::Geometry& g = *image.geometry;

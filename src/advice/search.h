@@ -30,6 +30,10 @@ bool plainly_readable(const image::Image& image, const check::Result& result);
 // How many entries of the active L1 table there is room for, before something else begins.
 std::uint64_t l1_room(const image::Image& image, const check::Result& result);
 
+// Do an L1 table's entries from this one on read as such, and does one of the first lead to what reads as an L2 table?
+// `size`: of the table.
+bool l1_goes_on(const image::Image& image, HostOffset l1_table, std::uint64_t size, std::uint64_t from);
+
 // How many entries an L1 table there may have, to its last one, by how many of the clusters behind it that nothing
 // names are taken for its own. None if it reads as no such table.
 std::vector<std::uint64_t> l1_sizes(const image::Image& image, const check::Result& result, std::uint64_t at);

@@ -47,8 +47,9 @@ std::optional<Evidence> l1_size(Clues& clues, std::size_t number) {
   Fewest<std::uint64_t> best;
   const std::uint64_t needed = clues.image.geometry->l1_entries_for(snapshot.disk_size);
   for (const std::uint64_t value : std::set{needed, std::uint64_t{clues.image.header.l1_size}}) {
-    if (value < needed || value == snapshot.l1_size || (snapshot.vm_state_size > 0 && value < snapshot.l1_size))
-      continue;
+    const bool shorter = value < snapshot.l1_size;
+    if (value < needed || value == snapshot.l1_size || (snapshot.vm_state_size > 0 && shorter)) continue;
+    if (shorter && l1_goes_on(clues.image, snapshot.l1_offset, snapshot.l1_size, value)) continue;
     const Change change{snapshot.at + 8, 4, value};
     const auto then = clues.trial.with(std::span(&change, 1));
     if (then && clues.trial.better(then->result)) best.add(value, errors(then->result) + then->leaks());
