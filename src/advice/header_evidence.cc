@@ -385,7 +385,7 @@ std::optional<Evidence> HeaderFinder::cut_by_size() {
   std::optional<GuestOffset> end;
   bool gap = false;
   for (const check::Finding& f : result_.findings.list()) {
-    if (f.code != Code::l2_beyond_end || !f.guest) continue;
+    if (f.code != Code::l2_beyond_end || !f.guest || f.state != check::active_state) continue;
     if (!end && f.l1_index == g.l1_entries_for(h_.size) && f.l2_index == 0u) return std::nullopt;
     gap |= end && *end != *f.guest;
     end = GuestOffset(f.guest->value + (f.count << g.cluster_bits));

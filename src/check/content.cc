@@ -80,10 +80,10 @@ bool is_no_table(const Context& c, const image::Table& table) {
 
 namespace {
 
-// As many pieces of compressed data as a cluster may hold, of each state.
+// As many pieces of compressed data as a cluster may hold, of each state: one byte throughout takes some ten bytes.
 std::uint64_t most_references(const image::Image& image) {
-  const std::uint64_t states = image.snapshots.entries.size() + 1;
-  return std::max<std::uint64_t>(image.geometry->cluster_size() / 32, 16) * states;
+  constexpr std::uint64_t a_piece = 8;  // bytes, at least
+  return image.geometry->cluster_size() / a_piece * (image.snapshots.entries.size() + 1);
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 #include "image/classify.h"
 
 #include <algorithm>
-#include <optional>
 
 namespace qd::image {
 
@@ -48,7 +47,7 @@ Result<bool> leads_to_tables(const Image& image, HostOffset table) {
   constexpr int enough = 8;
   const std::uint64_t words_each = image.geometry->cluster_size() / sizeof(std::uint64_t);
   int used = 0, tables = 0;
-  std::optional<Error> error;
+  if (image.geometry->data_file) return false;  // an L2 table's entries are places in another file
   // Most clusters of data show in their first page that they are none.
   const auto reads_as_l2 = [&](HostOffset at) {
     TableLook sum;
@@ -59,7 +58,7 @@ Result<bool> leads_to_tables(const Image& image, HostOffset table) {
         sum.used += look.used, sum.bad += look.bad, sum.copied += look.copied;
         return true;
       });
-      if (!done) error = done.error();
+      if (!done) return false;  // a part of the guest's data, perhaps
       if (sum.used > 0 && !sum.speaks_for_itself()) return false;
     }
     return sum.speaks_for_itself();
@@ -70,12 +69,11 @@ Result<bool> leads_to_tables(const Image& image, HostOffset table) {
       const HostOffset target(entry & format::offset_mask);
       const bool possible = (entry & format::l1_reserved_mask) == 0 && target.value != 0 && target != table;
       tables += possible && possible_l1_entry(image, entry) && reads_as_l2(target);
-      if (++used == enough || used - tables > enough / 2 || error) return false;
+      if (++used == enough || used - tables > enough / 2) return false;
     }
     return true;
   });
-  if (!done) error = done.error();
-  if (error) return tl::unexpected(*error);
+  if (!done) return tl::unexpected(done.error());
   return tables > 0 && tables * 2 >= used;
 }
 

@@ -342,16 +342,19 @@ bool different_metadata(const std::map<Claim, std::vector<Owner>>& claims) {
 
 void Separator::refuse_garbage(const Owner& o) {
   const std::uint64_t at = g_.offset(o.cluster).value;
-  const auto is_data = [](const Owner& other) { return other.kind == OwnerKind::data; };
+  const auto has_version = [&](const Owner& other) {
+    const auto table = other.kind == OwnerKind::data ? w_.l2_table(other.state, other.l1_index) : std::nullopt;
+    return table && w_.may_be_anothers(*table);
+  };
   if (o.kind == OwnerKind::l2_table) {
     w_.refuse(Code::metadata_overlap,
               fmt::format("cluster 0x{:x} stays as it is: L1 entry {}{} (0x{:016x}) names it as its L2 table, but it "
                           "holds none",
                           at, o.l1_index, o.state >= 0 ? fmt::format(" of snapshot[{}]", o.state) : "", o.raw));
-  } else if (std::ranges::all_of(w_.result().owners_of(o.cluster), is_data)) {
+  } else if (std::ranges::any_of(w_.result().owners_of(o.cluster), has_version)) {
     w_.refuse(Code::cluster_reuse,
-              fmt::format("cluster 0x{:x} stays as it is: the refcount counts all that name it, and one of their L2 "
-                          "tables may be a snapshot's, or something else lies on it. --force gives each a copy",
+              fmt::format("cluster 0x{:x} stays as it is: one of the L2 tables that name it may be a snapshot's. "
+                          "--force gives each a copy",
                           at));
   } else {
     w_.refuse(Code::cluster_on_metadata,

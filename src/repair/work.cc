@@ -306,7 +306,7 @@ bool Work::contested(HostOffset cluster) {
 bool Work::undisputed(HostOffset offset) const {
   const std::uint64_t cluster = geometry().cluster(offset).value;
   return offset.value < image_->size() && !claims().conflict.test(cluster) && !stray_l1_.contains(cluster) &&
-         !first_->versions.contains(cluster);
+         !may_be_anothers(offset);
 }
 
 // Referred to by nothing, and with no refcount that says otherwise.

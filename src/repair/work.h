@@ -99,6 +99,8 @@ class Work {
   // Is the cluster held by one owner, and within the file? A snapshot's L1 table that is counted as nobody's still is
   // one. Nor may it be an L2 table that a state has only by mistake.
   bool undisputed(HostOffset cluster) const;
+  // Is it an L2 table that may be another state's?
+  bool may_be_anothers(HostOffset table) const { return first_->versions.contains(geometry().cluster(table).value); }
   // Was it held by several when the repair began? A table there may hold somebody else's bytes.
   bool was_disputed(ClusterIndex cluster) const;
   // Did damage, other than compressed data in others' clusters, hide references then?

@@ -178,7 +178,7 @@ def refblock_ones(image, rng, arg):
     """overwrite the first three quarters of a refcount block with 0xff"""
     _, entry = used_reftable(image, rng)
     image.write(entry & REFTABLE_MASK, b"\xff" * (image.cluster_size * 3 // 4))
-    pieces = max(image.cluster_size // 32, 16)  # of compressed data, at most, that a state has in one cluster
+    pieces = image.cluster_size // 8  # of compressed data, at most, that a state has in one cluster
     return ["refblock.garbage"] if 1 << image.refcount_bits > pieces * (image["nb_snapshots"] + 1) + 1 else []
 
 
