@@ -9,6 +9,7 @@ One step a line; sizes and offsets as in `64k`; `#` begins a comment:
     write OFFSET LENGTH pattern=0x11 | noise=SEED     (noise compresses to about a half)
     compressed-write OFFSET LENGTH pattern=… | noise=…
     zero OFFSET LENGTH [unmap]         write zeros; unmap: free the clusters
+    recompress                         all data, in one go: clusters of compressed data share host clusters
     discard OFFSET LENGTH
     crash-write OFFSET LENGTH pattern=…   write, flush, and die without closing
     vm-state OFFSET LENGTH pattern=…   write behind the end of the disk, where VM states live
@@ -165,6 +166,12 @@ class Builder:
         for at in range(start, start + size, step):
             own = {key: f"{value}/{at}" if key == "noise" else value for key, value in content.items()}
             self.do_write(str(at), str(min(step, start + size - at)), flags="-c", **own)
+
+    def do_recompress(self):
+        with Image(self.path) as image:
+            size = image.cluster_size
+        self.run("qemu-img", "convert", "-q", "-c", "-m", "1", "-O", "qcow2", "-o", f"cluster_size={size}", self.name, "packed")
+        os.replace(os.path.join(self.folder, "packed"), self.path)
 
     def do_vm_state(self, offset, length, pattern):
         self.do_write(offset, length, pattern, flags="-b")
