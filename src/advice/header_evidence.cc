@@ -353,10 +353,9 @@ std::optional<Evidence> HeaderFinder::first_of(const Fewest<std::vector<Change>>
 std::optional<Evidence> HeaderFinder::before_growth() {
   if (!image_.geometry || !result_.claims || !image_.refcounts_readable || !garbage()) return std::nullopt;
   if (count(Code::header_virtual_size) > 0) return std::nullopt;
-  constexpr std::uint64_t any = format::max_l1_bytes;
   const format::Geometry& g = *image_.geometry;
   const std::uint64_t needed = g.l1_entries_for(h_.size);
-  std::vector<std::uint64_t> places = orphan_l1_tables(image_, result_, clues_.orphans(), any);
+  std::vector<std::uint64_t> places = orphan_l1_tables(image_, result_, clues_.orphans());
   places.push_back(h_.l1_table_offset);
   Fewest<std::vector<Change>> best;
   for (const std::uint64_t place : places) {

@@ -279,9 +279,7 @@ std::optional<Evidence> try_entry(Clues& clues, Slot slot, HostOffset now, Clust
                               slot.index, active ? "" : fmt::format(" of snapshot[{}]", state.snapshot), why)};
 }
 
-bool has_orphan_l1_table(Clues& clues) {
-  return !orphan_l1_tables(clues.image, clues.result, clues.orphans(), format::max_l1_bytes / 8).empty();
-}
+bool has_orphan_l1_table(Clues& clues) { return !orphan_l1_tables(clues.image, clues.result, clues.orphans()).empty(); }
 
 std::optional<Evidence> lost_table(Clues& clues, const SlotFinder& finder) {
   constexpr std::size_t most = 8;  // tables that are tried

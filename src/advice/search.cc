@@ -113,14 +113,14 @@ std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const che
 }
 
 bool l1_goes_on(const image::Image& image, HostOffset l1_table, std::uint64_t size, std::uint64_t from) {
-  constexpr std::uint64_t most = 1024, a_page = 512;  // words
+  constexpr std::uint64_t most = 1024;  // entries that are looked at
   const HostOffset at = l1_table + from * sizeof(std::uint64_t);
   const auto words = read_words(image, at, std::min(most, size - std::min(size, from)));
   if (!image::look_at_l1(image, words).is_table()) return false;
   for (const std::uint64_t word : words) {
     const HostOffset table(word & format::offset_mask);
     if (table.value == 0 || (word & format::l1_reserved_mask) != 0 || !image::possible_l1_entry(image, word)) continue;
-    if (image::look_at_l2(image, read_words(image, table, a_page)).speaks_for_itself()) return true;
+    if (image::reads_as_l2_table(image, table)) return true;
   }
   return false;
 }
@@ -190,12 +190,12 @@ bool plainly_readable(const image::Image& image, const check::Result& result) {
 std::uint64_t l1_room(const image::Image& image, const check::Result& result) {
   const format::Geometry& g = *image.geometry;
   const std::uint64_t at = image.header.l1_table_offset, words_each = g.cluster_size() / sizeof(std::uint64_t);
-  if (at >= image.size() || g.offset_in_cluster(at) != 0) return format::max_l1_bytes / sizeof(std::uint64_t);
+  if (at >= image.size() || g.offset_in_cluster(at) != 0) return format::max_l1_entries;
   std::uint64_t clusters = 1;
   const std::uint64_t first = g.cluster(HostOffset(at)).value;
   // Whatever is claimed once and counted once behind it is somebody else's, unless the table is as long as the header
   // says.
-  while (clusters * words_each < format::max_l1_bytes / sizeof(std::uint64_t) && first + clusters < image.clusters()) {
+  while (clusters * words_each < format::max_l1_entries && first + clusters < image.clusters()) {
     const ClusterIndex next(first + clusters);
     const auto words = read_words(image, g.offset(next), 1);
     const bool other = result.claims->owned.test(next.value) && !result.claims->conflict.test(next.value) &&

@@ -22,7 +22,7 @@ bool plausible_refcounts(const image::Image& image, const Measure& measure, std:
 // Places of clusters that nothing claims and that read so; a refcount table's only where its refcounts are plausible.
 std::vector<std::uint64_t> refcount_tables(const image::Image& image, const check::Result& result);
 std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Result& result,
-                                            const Orphans& orphans, std::uint64_t entries);
+                                            const Orphans& orphans, std::uint64_t entries = format::max_l1_entries);
 
 // Is some of the data, of what is looked at, no result of encryption?
 bool plainly_readable(const image::Image& image, const check::Result& result);

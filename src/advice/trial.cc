@@ -34,7 +34,7 @@ namespace {
 // Clusters that the tables of all states claim. What is longer than any can be isn't walked.
 std::uint64_t l1_clusters(const image::Image& image) {
   const auto bytes_of = [](std::uint64_t l1_size) {
-    return l1_size > format::max_l1_bytes / sizeof(std::uint64_t) ? 0 : l1_size * sizeof(std::uint64_t);
+    return l1_size > format::max_l1_entries ? 0 : l1_size * sizeof(std::uint64_t);
   };
   std::uint64_t bytes = bytes_of(image.header.l1_size);
   for (const format::Snapshot& s : image.snapshots.entries) bytes += bytes_of(s.l1_size);

@@ -73,7 +73,7 @@ void check_backing_chain(Context& c) {
 void open_data_file(Context& c) {
   if (!c.geometry().data_file) return;
   // As many clusters as the largest L1 table can map; a ruined size field may claim any number.
-  const std::uint64_t mappable = format::max_l1_bytes / 8 * c.geometry().l2_entries();
+  const std::uint64_t mappable = format::max_l1_entries * c.geometry().l2_entries();
   c.data_claims = std::make_unique<Claims>(std::min(c.geometry().clusters(c.image.header.size), mappable), nullptr,
                                            c.image.file().allocated_bytes());
   if (!c.image.data_file) return;

@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::uint64_t least = 8;  // a few wrong entries are wrong entries
 
-// A look at one entry of each sector, in small tables at more: other bytes than a table's seldom come in less than that.
+// A look at one entry of each sector, in small tables at more: other bytes than a table's seldom come in less than
+// that.
 bool any_odd(const format::Geometry& g, std::span<const std::uint64_t> words) {
   constexpr std::size_t looks = 64, sector = 512 / sizeof(std::uint64_t);
   const std::uint64_t ordinary = format::copied_flag | format::zero_flag | (0xffffffffffff & ~(g.cluster_size() - 1));

@@ -166,15 +166,15 @@ void check_tables(Context& c) {
   const Header& h = c.image.header;
   const format::Geometry& g = c.geometry();
   const std::uint64_t needed = g.l1_entries_for(h.size);
-  if (needed > format::max_l1_bytes / 8) {
+  if (needed > format::max_l1_entries) {
     c.report(worded(
         Code::header_virtual_size, h.size,
-        fmt::format("a disk of this size needs {} L1 entries; {} are possible", needed, format::max_l1_bytes / 8)));
+        fmt::format("a disk of this size needs {} L1 entries; {} are possible", needed, format::max_l1_entries)));
   }
-  if (h.l1_size > format::max_l1_bytes / 8) {
+  if (h.l1_size > format::max_l1_entries) {
     c.report(worded(Code::header_l1_size, h.l1_size,
-                    fmt::format("{} are possible, the virtual size needs {}", format::max_l1_bytes / 8, needed)));
-  } else if (h.l1_size < needed && needed <= format::max_l1_bytes / 8) {
+                    fmt::format("{} are possible, the virtual size needs {}", format::max_l1_entries, needed)));
+  } else if (h.l1_size < needed && needed <= format::max_l1_entries) {
     c.report(worded(Code::header_l1_size, h.l1_size, fmt::format("the virtual size needs {}", needed)));
   }
 

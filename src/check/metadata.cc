@@ -66,9 +66,9 @@ bool check_snapshot_l1(Context& c, std::uint64_t index, const format::Snapshot& 
   f.found = s.l1_offset.value;
   if (g.offset_in_cluster(s.l1_offset.value) != 0) return c.report(f), false;
   f.found = s.l1_size;
-  f.expected = format::max_l1_bytes / 8;
+  f.expected = format::max_l1_entries;
   f.code = Code::snapshot_l1_size;
-  if (s.l1_size > format::max_l1_bytes / 8) return c.report(f), false;
+  if (s.l1_size > format::max_l1_entries) return c.report(f), false;
 
   const std::uint64_t bytes = std::uint64_t{s.l1_size} * 8;
   if (s.l1_size > 0 && c.past_end(s.l1_offset, bytes)) {
@@ -149,7 +149,7 @@ void check_snapshots(Context& c) {
   // The active state comes first. An L1 table at an impossible place is not walked, an impossibly long one as far as
   // the disk needs it.
   image::State active{-1, HostOffset(h.l1_table_offset), h.l1_size, h.size, 0};
-  const std::uint64_t most = format::max_l1_bytes / 8;
+  const std::uint64_t most = format::max_l1_entries;
   if (c.geometry().offset_in_cluster(h.l1_table_offset) != 0) active.l1_size = 0;
   if (active.l1_size > most) {
     active.l1_size = static_cast<std::uint32_t>(std::min(most, c.geometry().l1_entries_for(h.size)));

@@ -22,6 +22,7 @@ inline constexpr std::uint64_t max_host_offset = 1ULL << 56;
 
 // Limits that QEMU sets and every writer keeps.
 inline constexpr std::uint64_t max_l1_bytes = 32ULL << 20;
+inline constexpr std::uint64_t max_l1_entries = max_l1_bytes / 8;
 inline constexpr std::uint64_t max_reftable_bytes = 8ULL << 20;
 inline constexpr std::uint64_t max_snapshots = 65536;
 inline constexpr std::uint64_t max_snapshot_table_bytes = 1024 * max_snapshots;

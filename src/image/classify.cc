@@ -43,36 +43,37 @@ TableLook look_at_l2(const Image& image, std::span<const std::uint64_t> words) {
   return look;
 }
 
+bool reads_as_l2_table(const Image& image, HostOffset table) {
+  // Most clusters of data show in their first page that they are none.
+  constexpr std::uint64_t a_page = 4096;
+  for (std::uint64_t bytes = std::min(a_page, image.geometry->cluster_size());;
+       bytes = image.geometry->cluster_size()) {
+    TableLook sum;
+    const auto done = for_words(image.file(), table, bytes / sizeof(std::uint64_t), [&](auto, auto piece) {
+      const TableLook look = look_at_l2(image, piece);
+      sum.used += look.used, sum.bad += look.bad;
+      return true;
+    });
+    if (!done || (sum.used > 0 && !sum.speaks_for_itself())) return false;
+    if (bytes == image.geometry->cluster_size()) return sum.speaks_for_itself();
+  }
+}
+
 Result<bool> leads_to_tables(const Image& image, HostOffset table) {
   constexpr int enough = 8;
-  const std::uint64_t words_each = image.geometry->cluster_size() / sizeof(std::uint64_t);
-  int used = 0, tables = 0;
   if (image.geometry->data_file) return false;  // an L2 table's entries are places in another file
-  // Most clusters of data show in their first page that they are none.
-  const auto reads_as_l2 = [&](HostOffset at) {
-    TableLook sum;
-    for (const std::uint64_t words : {std::min<std::uint64_t>(words_each, 512), words_each}) {
-      sum = {};
-      auto done = for_words(image.file(), at, words, [&](auto, auto piece) {
-        const TableLook look = look_at_l2(image, piece);
-        sum.used += look.used, sum.bad += look.bad, sum.copied += look.copied;
+  int used = 0, tables = 0;
+  const auto done =
+      for_words(image.file(), table, image.geometry->cluster_size() / sizeof(std::uint64_t), [&](auto, auto words) {
+        for (const std::uint64_t entry : words) {
+          if (entry == 0) continue;
+          const HostOffset target(entry & format::offset_mask);
+          const bool possible = (entry & format::l1_reserved_mask) == 0 && target.value != 0 && target != table;
+          tables += possible && possible_l1_entry(image, entry) && reads_as_l2_table(image, target);
+          if (++used == enough || used - tables > enough / 2) return false;
+        }
         return true;
       });
-      if (!done) return false;  // a part of the guest's data, perhaps
-      if (sum.used > 0 && !sum.speaks_for_itself()) return false;
-    }
-    return sum.speaks_for_itself();
-  };
-  auto done = for_words(image.file(), table, words_each, [&](auto, auto words) {
-    for (const std::uint64_t entry : words) {
-      if (entry == 0) continue;
-      const HostOffset target(entry & format::offset_mask);
-      const bool possible = (entry & format::l1_reserved_mask) == 0 && target.value != 0 && target != table;
-      tables += possible && possible_l1_entry(image, entry) && reads_as_l2(target);
-      if (++used == enough || used - tables > enough / 2) return false;
-    }
-    return true;
-  });
   if (!done) return tl::unexpected(done.error());
   return tables > 0 && tables * 2 >= used;
 }

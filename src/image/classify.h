@@ -29,6 +29,9 @@ bool possible_l2_entry(const Image& image, std::uint64_t entry);
 TableLook look_at_l1(const Image& image, std::span<const std::uint64_t> words);
 TableLook look_at_l2(const Image& image, std::span<const std::uint64_t> words);
 
+// By its content alone, of which no more is read than it takes to tell; what can't be read is none.
+bool reads_as_l2_table(const Image& image, HostOffset table);
+
 // Does what lies there read as an L1 table? At least half of its first entries lead to L2 tables then. With an external
 // data file nothing tells.
 Result<bool> leads_to_tables(const Image& image, HostOffset table);

@@ -262,7 +262,7 @@ SnapshotEntries snapshot_entries_at(const Image& image, std::uint64_t start) {
     if (!image.file().read(at, std::as_writable_bytes(std::span(&raw, 1)))) break;
     const std::uint64_t l1 = raw.l1_table_offset.get(), extra = raw.extra_data_size.get(), id = raw.id_size.get();
     const bool table = l1 != 0 && g.offset_in_cluster(l1) == 0 && l1 < image.size() && raw.l1_size.get() > 0 &&
-                       raw.l1_size.get() <= format::max_l1_bytes / sizeof(std::uint64_t);
+                       raw.l1_size.get() <= format::max_l1_entries;
     if (!table || extra > format::max_snapshot_extra_bytes || id == 0 || id > 255) break;
     std::string text(id + raw.name_size.get(), '\0');
     if (!image.file().read(at + sizeof raw + extra, std::as_writable_bytes(std::span(text)))) break;

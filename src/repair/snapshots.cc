@@ -75,7 +75,7 @@ class Salvage {
 bool Salvage::leads_to_table(const RawSnapshot& raw) const {
   const std::uint64_t l1 = raw.l1_table_offset.get();
   return l1 != 0 && g_.offset_in_cluster(l1) == 0 && l1 < w_.image().size() && raw.l1_size.get() > 0 &&
-         raw.l1_size.get() <= format::max_l1_bytes / 8;
+         raw.l1_size.get() <= format::max_l1_entries;
 }
 
 bool Salvage::sound(const RawSnapshot& raw) const {

@@ -68,14 +68,16 @@ void Work::find_stray_l1_tables() {
   }
   const image::State* active = state(check::active_state);
   if (!active || all_snapshots_known()) return;
-  std::unordered_set<std::uint64_t> seen;
+  BitSet seen(image_->clusters(), is_vast(image_->clusters(), image_->file().allocated_bytes()));
   auto looked = image::for_words(image_->file(), active->l1_offset, active->l1_size, [&](auto, auto words) {
     for (const std::uint64_t entry : words) {
       const HostOffset table(entry & format::offset_mask);
-      if (table.value == 0 || !image::possible_l1_entry(*image_, entry) || !seen.insert(table.value).second) continue;
+      const std::uint64_t cluster = geometry().cluster(table).value;
+      if (table.value == 0 || !image::possible_l1_entry(*image_, entry) || seen.test(cluster)) continue;
+      seen.set(cluster);
       const auto leads = image::leads_to_tables(*image_, table);
       if (!leads) return fail(leads.error()), false;
-      if (*leads) stray_l1_.insert(geometry().cluster(table).value);
+      if (*leads) stray_l1_.insert(cluster);
     }
     return true;
   });
@@ -158,9 +160,9 @@ void Work::remember_disputes() {
   }
 }
 
-// Two L2 tables of one disk name a cluster at the same place within them, and its refcount, if it is known, counts
-// both: one of them is another state's version of the other, and a garbled or exchanged L1 entry names it. Which one,
-// nothing tells.
+// Two L2 tables of different L1 entries name a cluster at the same place within them, and its refcount, if it is known,
+// counts both: one of them is another state's version of the other, and a garbled or exchanged L1 entry names it. Which
+// one, nothing tells.
 void Work::remember_versions() {
   const bool others = result_.states.size() > 1 || !all_snapshots_known(), hidden = refcounts_hidden();
   if (!others || wanted.force || !result_.disk_refcounts) return;
