@@ -109,6 +109,7 @@ class Separator {
   Work& w_;
   const format::Geometry& g_;
   const bool luks_;
+  std::uint64_t of_versions_ = 0, first_of_versions_ = 0;  // clusters that stay since a table may be another state's
   std::set<Claim> moved_;  // a structure of several clusters is moved once
   std::map<std::uint64_t, std::map<HostOffset, HostOffset>> bitmap_entries_;  // of bitmaps, as the check has found them
 };
@@ -346,16 +347,18 @@ void Separator::refuse_garbage(const Owner& o) {
     const auto table = other.kind == OwnerKind::data ? w_.l2_table(other.state, other.l1_index) : std::nullopt;
     return table && w_.may_be_anothers(*table);
   };
-  if (o.kind == OwnerKind::l2_table) {
+  if (o.kind == OwnerKind::l2_table && w_.named_elsewhere(o)) {
+    w_.refuse(Code::metadata_overlap,
+              fmt::format("L2 table 0x{:x} stays as it is: one of the L1 entries that name it may be a snapshot's. "
+                          "--force gives each a copy",
+                          at));
+  } else if (o.kind == OwnerKind::l2_table) {
     w_.refuse(Code::metadata_overlap,
               fmt::format("cluster 0x{:x} stays as it is: L1 entry {}{} (0x{:016x}) names it as its L2 table, but it "
                           "holds none",
                           at, o.l1_index, o.state >= 0 ? fmt::format(" of snapshot[{}]", o.state) : "", o.raw));
   } else if (std::ranges::any_of(w_.result().owners_of(o.cluster), has_version)) {
-    w_.refuse(Code::cluster_reuse,
-              fmt::format("cluster 0x{:x} stays as it is: one of the L2 tables that name it may be a snapshot's. "
-                          "--force gives each a copy",
-                          at));
+    if (of_versions_++ == 0) first_of_versions_ = at;
   } else {
     w_.refuse(Code::cluster_on_metadata,
               fmt::format("cluster 0x{:x} stays as it is: entries that lead to it are garbage, or lie in an L2 table "
@@ -413,6 +416,12 @@ void Separator::separate(bool metadata) {
     // nothing else looks lost.
     if (any && keeper == OwnerKind::compressed && !w_.was_at_risk()) w_.release(g_.offset(cluster), 1);
   }
+  if (of_versions_ == 0) return;
+  w_.refuse(
+      Code::cluster_reuse,
+      fmt::format("clusters used twice stay as they are, {} of them from 0x{:x} on: one of the L2 tables that name "
+                  "them may be a snapshot's. --force gives each a copy",
+                  of_versions_, first_of_versions_));
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 #include <utility>
 
 #include "base/checked.h"
@@ -160,9 +161,9 @@ void Work::remember_disputes() {
   }
 }
 
-// Two L2 tables of different L1 entries name a cluster at the same place within them, and its refcount, if it is known,
-// counts both: one of them is another state's version of the other, and a garbled or exchanged L1 entry names it. Which
-// one, nothing tells.
+// L2 tables of different L1 entries name a cluster at the same place within them, and its refcount, if it is known,
+// counts them all: they are states' versions of one, and a garbled or exchanged L1 entry names one of them. Which one,
+// nothing tells.
 void Work::remember_versions() {
   const bool others = result_.states.size() > 1 || !all_snapshots_known(), hidden = refcounts_hidden();
   if (!others || wanted.force || !result_.disk_refcounts) return;
@@ -172,18 +173,27 @@ void Work::remember_versions() {
     if (fresh) known->second = l2_table(o.state, o.l1_index);
     return known->second;
   };
-  std::unordered_map<std::uint32_t, const check::Owner*> places;  // in tables, of one cluster
-  for (std::size_t i = 0; i < result_.owners.size(); ++i) {
-    const check::Owner& o = result_.owners[i];
-    if (i > 0 && result_.owners[i - 1].cluster != o.cluster) places.clear();
-    if (o.kind != check::OwnerKind::data) continue;
-    const bool known = refcounts().readable(o.cluster) && !hidden;
-    if (known && refcounts().get(o.cluster) < result_.references(o.cluster)) continue;
-    const check::Owner& other = *places.emplace(o.l2_index, &o).first->second;
-    if (other.l1_index == o.l1_index) continue;
-    const auto table = table_of(o), version = table_of(other);
-    if (!table || !version || *table == *version) continue;
-    for (const HostOffset each : {*table, *version}) first_->versions.insert(geometry().cluster(each).value);
+  struct Place {  // in L2 tables
+    std::set<std::uint32_t> l1_indices;
+    std::set<HostOffset> tables;
+  };
+  for (auto next = result_.owners.begin(); next != result_.owners.end();) {
+    const ClusterIndex cluster = next->cluster;
+    const bool known = refcounts().readable(cluster) && !hidden;
+    const bool too_low = known && refcounts().get(cluster) < result_.references(cluster);
+    std::unordered_map<std::uint32_t, Place> places;
+    for (; next != result_.owners.end() && next->cluster == cluster; ++next) {
+      if (too_low || next->kind != check::OwnerKind::data) continue;
+      const auto table = table_of(*next);
+      if (!table) continue;
+      Place& place = places[next->l2_index];
+      place.l1_indices.insert(next->l1_index);
+      place.tables.insert(*table);
+    }
+    for (const auto& [index, place] : places) {
+      if (place.l1_indices.size() < 2 || place.tables.size() < 2) continue;
+      for (const HostOffset table : place.tables) first_->versions.insert(geometry().cluster(table).value);
+    }
   }
 }
 
@@ -287,12 +297,20 @@ bool Work::credible(const check::Owner& o) {
     // A refcount table reads as an L2 table without COPIED, and so does a block of the widest refcounts.
     const bool refcounts = std::ranges::any_of(result_.owners_of(o.cluster),
                                                [](const check::Owner& other) { return is_made_anew(other.kind); });
-    return (o.raw & format::l1_reserved_mask) == 0 && look.speaks_for_itself() && (look.copied > 0 || !refcounts);
+    if ((o.raw & format::l1_reserved_mask) != 0 || !look.speaks_for_itself()) return false;
+    return (look.copied > 0 || !refcounts) && !named_elsewhere(o);
   }
   if (check::is_metadata(o.kind)) return true;
   if (!(o.raw & format::compressed_flag) && (o.raw & format::l2_reserved_mask) != 0) return false;
   const auto table = l2_table(o.state, o.l1_index);
   return table && undisputed(*table) && l2_look(*table).is_table();
+}
+
+bool Work::named_elsewhere(const check::Owner& table) const {
+  return may_be_anothers(geometry().offset(table.cluster)) &&
+         std::ranges::any_of(result_.owners_of(table.cluster), [&](const check::Owner& other) {
+           return other.kind == table.kind && other.l1_index != table.l1_index;
+         });
 }
 
 bool Work::contested(HostOffset cluster) {

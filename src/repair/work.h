@@ -101,6 +101,8 @@ class Work {
   bool undisputed(HostOffset cluster) const;
   // Is it an L2 table that may be another state's?
   bool may_be_anothers(HostOffset table) const { return first_->versions.contains(geometry().cluster(table).value); }
+  // And do L1 entries at different places name it? Which of them is wrong, nothing tells.
+  bool named_elsewhere(const check::Owner& table) const;
   // Was it held by several when the repair began? A table there may hold somebody else's bytes.
   bool was_disputed(ClusterIndex cluster) const;
   // Did damage, other than compressed data in others' clusters, hide references then?

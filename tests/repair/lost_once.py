@@ -585,8 +585,15 @@ def lost_snapshot_l1_as_l2_table(image):
 def l1_entries_of_two_states_exchanged(image):
     """an L2 table whose data another one names at the same places may be a snapshot's, if no refcount speaks against it"""
     ours, theirs = image.l1_at(3), image.l1_at(0, 0)
-    entries = image.get(ours), image.get(theirs)
-    image.put(theirs, entries[0])
-    image.put(ours, entries[1])
+    for at, entry in (theirs, image.get(ours)), (ours, image.get(theirs)):
+        image.put(at, entry)
     image["refcount_table_offset"] = image.entries("normal")[5].host
     image["crypt_method"] = 1 << 28
+
+
+@case(SHARED + "snapshot two\nwrite 8k 4k pattern=0x16\nsnapshot three\n")
+def l1_entry_exchanged_and_l2_garbled(image):
+    """nor gets such a table a copy, or one of three versions copies of its data: the next run would see less doubt"""
+    image.put(image.l1_at(1, 1), image.get(image.l1_at(0)))
+    image.put(image.l1_at(0), 0)
+    image.put((image.get(image.l1_at(0, 0)) & qcow2.OFFSET_MASK) + 8 * 8, image.entries("normal")[-1].host)

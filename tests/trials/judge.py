@@ -155,16 +155,18 @@ class Clusters:
         return all(r[0].startswith("bitmap") for r in were)
 
     def same(self, cluster):
-        """The same bytes; or of a table that something names as one, or does again, entries that read the same."""
-        old = self.damaged.bytes_of(cluster)
+        """The same bytes, or the true ones; or of a table that something names as one, or does again, entries that read
+        the same."""
+        old, true = self.damaged.bytes_of(cluster), self.original.bytes_of(cluster)
         new = self.repaired.bytes_of(cluster)[:len(old)]
+        if old == new or len(old) == len(new) and all(n in (o, t) for n, o, t in zip(new, old, true)):
+            return True
         kinds = {r[0] for r in self.were[cluster]}
-        if old != new and kinds == {"l1"} and any(r[0] == "l1" for r in self.now.get(cluster, ())):
+        if kinds == {"l1"} and any(r[0] == "l1" for r in self.now.get(cluster, ())):
             return all(self.damaged.content_at(state, *self.original.states[state]) == self.repaired.content(state)
                        for _, state, _ in self.were[cluster] if state in self.repaired.states)
-        if old == new or kinds != {"l2"} or \
-                all(r[0] != "l2" for names in (self.are, self.now) for r in names.get(cluster, ())):
-            return old == new
+        if kinds != {"l2"} or all(r[0] != "l2" for names in (self.are, self.now) for r in names.get(cluster, ())):
+            return False
         one, other = self.damaged.l2(cluster << self.damaged.bits), self.repaired.l2(cluster << self.damaged.bits)
         step = self.damaged.step
         for k in range(0, len(one), step):
