@@ -25,6 +25,23 @@ bool claims_by_mistake(const check::Result& result) {
 
 }  // namespace
 
+bool counts_tell(const check::Result& result) {
+  using enum check::Code;
+  const auto& findings = result.findings;
+  if (findings.count(header_dirty) + findings.count(reftable_reserved) + findings.count(reftable_unaligned) +
+          findings.count(reftable_past_end) + findings.count(reftable_shared) + findings.count(refblock_truncated) +
+          findings.count(refblock_garbage) >
+      0) {
+    return false;
+  }
+  std::uint64_t explained = 0;
+  for (const check::Finding& f : findings.list()) {
+    if (f.code != refcount_low || !f.index) continue;
+    for (std::uint64_t c = *f.index; c < *f.index + f.count; ++c) explained += result.claims->conflict.test(c);
+  }
+  return explained >= findings.count(refcount_low);
+}
+
 // First what gives the rest its meaning, and then one thing at a time: the next check knows more.
 std::optional<Evidence> find_evidence(const image::Image& image, const check::Result& result) {
   if (image.header_cut_off()) return std::nullopt;

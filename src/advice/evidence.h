@@ -31,6 +31,11 @@ class Clues {
   std::optional<Orphans> orphans_;
 };
 
+// Does a refcount that is too high tell of a lost reference? Not where others can't be read, or are too low though no
+// entry names their clusters by mistake: then old ones were written back, or none at all; nor with lazy refcounts,
+// where a crash leaves such counts.
+bool counts_tell(const check::Result& result);
+
 // A field of the header: from the tables, the snapshots and its other fields.
 std::optional<Evidence> header_evidence(Clues& clues);
 // A snapshot's place of its L1 table: from one that nothing names.

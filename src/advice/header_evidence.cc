@@ -244,9 +244,7 @@ std::optional<Evidence> HeaderFinder::size() {
     const auto gone = [&](Code code) { return then->result.findings.count(code) == 0; };
     if (then && gone(Code::header_virtual_size) && gone(Code::header_l1_size) && gone(Code::l2_beyond_end)) {
       // Or the table was longer, and what is leaked is the disk's end.
-      if (then->result.leak_doubt.data_at_risk()) {
-        if (auto longer = l1_size()) return longer;
-      }
+      if (!impossible && then->result.leak_doubt.data_at_risk()) return l1_size();
       return Evidence{"header.size", values[0],
                       "The snapshot table records this size for an L1 table as long as the active one."};
     }

@@ -127,7 +127,8 @@ bool SlotFinder::shares(const OrphanTable& table, Slot slot) const {
   bool shared = false;
   for (std::size_t s = 0; s < l1_.size(); ++s) {
     const std::uint64_t other = table_of(s, slot.index);
-    if (other == 0 || g_.offset_in_cluster(other) != 0 || g_.cluster(HostOffset(other)) == table.cluster) continue;
+    if (s == slot.state || other == 0 || g_.offset_in_cluster(other) != 0) continue;
+    if (g_.cluster(HostOffset(other)) == table.cluster) continue;
     const auto words = read_words(image_, HostOffset(other), table.words.size());
     bool same = words.size() == table.words.size();
     for (std::size_t i = 0; i < words.size(); i += g_.l2_words()) {
@@ -181,7 +182,8 @@ std::vector<std::pair<Slot, ClusterIndex>> SlotFinder::missed() const {
     for (std::size_t s = 0; s < l1_.size(); ++s) {
       if (const Slot slot{s, index}; std::ranges::binary_search(all, slot)) slots.push_back(slot);
     }
-    if (clusters.size() > 1 || result_.disk_refcounts->get(table) != result_.references(table) + slots.size()) continue;
+    if (clusters.size() > 1 || result_.disk_refcounts->get(table) != result_.references(table) + slots.size())
+      return {};
     for (const Slot& slot : slots) found.emplace_back(slot, table);
   }
   return found;
@@ -302,10 +304,11 @@ std::optional<Evidence> lost_table(Clues& clues, const SlotFinder& finder) {
   return std::nullopt;
 }
 
-// A table that counts more references than there are, and as many states without a table at its place. An L1 table that
-// was lost, or is about to be given back, would explain that as well, and so do lazy refcounts.
+// A table that counts more references than there are, and as many states without a table at its place; and so all that
+// count too many, or these are old counts. An L1 table that was lost, or is about to be given back, would explain them
+// as well.
 std::optional<Evidence> shared_table(Clues& clues, const SlotFinder& finder) {
-  if (has_orphan_l1_table(clues) || clues.result.findings.count(Code::header_dirty) > 0) return std::nullopt;
+  if (has_orphan_l1_table(clues) || !counts_tell(clues.result)) return std::nullopt;
   constexpr std::size_t most = 8;  // that are tried
   const auto missed = finder.missed();
   for (const auto& [slot, table] : std::span(missed).first(std::min(missed.size(), most))) {

@@ -281,11 +281,11 @@ struct Shared {
 };
 using AllShared = std::map<ClusterIndex, Shared>;
 
-// Few: each takes a command of its own. With lazy refcounts a crash leaves such counts, and they say nothing.
+// Few: each takes a command of its own.
 AllShared counted_too_often(const check::Result& result) {
   constexpr std::size_t most = 16;
   AllShared found;
-  if (result.findings.count(Code::header_dirty) > 0) return found;
+  if (!counts_tell(result)) return found;
   for (const check::Finding& f : result.findings.list()) {
     if (f.code != Code::refcount_leak || f.expected == 0 || !f.index) continue;
     if (found.size() + f.count > most) return {};
@@ -324,12 +324,14 @@ void find_places(const Clues& clues, AllShared& all) {
       {.most_entries = image::as_fits});
 }
 
+// If each of them is explained by as many entries as it counts too many; else these are old counts.
 std::optional<Evidence> shared_cluster(Clues& clues, const Neighbours& neighbours, AllShared all) {
   if (all.empty()) return std::nullopt;
   find_places(clues, all);
   const bool may_be_empty = clues.image.header.version >= 3;
+  std::vector<std::pair<Start, ClusterIndex>> lost;
   for (const auto& [cluster, shared] : all) {
-    if (shared.places.size() != 1) continue;
+    if (shared.places.size() != 1) return std::nullopt;
     const auto [l1_index, l2_index] = *shared.places.begin();
     std::vector<Start> wrong;
     for (std::size_t s = 0; s < clues.result.states.size(); ++s) {
@@ -340,9 +342,12 @@ std::optional<Evidence> shared_cluster(Clues& clues, const Neighbours& neighbour
       const Neighbours::Value is = neighbours.value(*start, l2_index);
       if (is == Neighbours::Value::bad || (is == Neighbours::Value::empty && may_be_empty)) wrong.push_back(*start);
     }
-    if (wrong.size() != shared.missing) continue;
+    if (wrong.size() != shared.missing) return std::nullopt;
+    lost.emplace_back(wrong.front(), cluster);
+  }
+  for (const auto& [start, cluster] : lost) {
     constexpr std::string_view what = "it counts a reference too many";
-    if (auto found = try_entry(clues, wrong.front(), cluster, "another state has it there", what)) return found;
+    if (auto found = try_entry(clues, start, cluster, "another state has it there", what)) return found;
   }
   return std::nullopt;
 }
