@@ -81,10 +81,14 @@ bool is_no_table(const Context& c, const image::Table& table) {
 
 namespace {
 
-// As many pieces of compressed data as a cluster may hold, of each state: one byte throughout takes some ten bytes.
+// As many pieces of compressed data as a cluster may hold, of each state, and one that reaches in on either side. One
+// byte throughout takes some ten bytes; deflate makes 258 bytes of two bits at best, zstd a block of 128 KiB of four
+// bytes.
 std::uint64_t most_references(const image::Image& image) {
-  constexpr std::uint64_t a_piece = 8;  // bytes, at least
-  return image.geometry->cluster_size() / a_piece * (image.snapshots.entries.size() + 1);
+  constexpr std::uint64_t smallest = 8, by_deflate = 1032, by_zstd = (128 << 10) / 4;
+  const std::uint64_t ratio = image.header.compression_type == 0 ? by_deflate : by_zstd,
+                      pieces = std::min(image.geometry->cluster_size() / smallest, ratio) + 2;
+  return pieces * (image.snapshots.entries.size() + 1);
 }
 
 }  // namespace

@@ -329,10 +329,16 @@ bool Work::undisputed(HostOffset offset) const {
          !may_be_anothers(offset);
 }
 
-// Referred to by nothing, and with no refcount that says otherwise.
+// Referred to by nothing, and with no refcount that says otherwise. Behind the end of the file, that of a block which
+// is none, or which something else lies on, says nothing: it would let the file grow far beyond its end.
 bool Work::unused(std::uint64_t cluster) const {
   const check::Claims& c = claims();
-  if (refcounts().get(ClusterIndex(cluster)) != 0 || c.dangles(ClusterIndex(cluster), image_->clusters())) return false;
+  if (c.dangles(ClusterIndex(cluster), image_->clusters())) return false;
+  if (refcounts().get(ClusterIndex(cluster)) != 0) {
+    const auto& entry = refcounts().entries()[cluster / refcounts().block_entries()];
+    const bool believed = !entry.garbage && undisputed(HostOffset(entry.raw & format::reftable_offset_mask));
+    if (believed || cluster < image_->clusters()) return false;
+  }
   if (cluster >= c.clusters()) return true;
   if (c.owned.test(cluster) || c.counted(cluster)) return false;
   // On a device. Where refcounts were found too low, others may be as well, and only zeros are proof.

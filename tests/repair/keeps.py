@@ -16,8 +16,10 @@ import tempfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [os.path.join(HERE, "..", "tools"), os.path.join(HERE, "..", "trials")]
+import cases  # noqa: E402
 import judge  # noqa: E402
-import lost_once  # noqa: E402
+import lost_counts  # noqa: E402,F401
+import lost_once  # noqa: E402,F401
 import mkimage  # noqa: E402
 import qcow2  # noqa: E402
 
@@ -67,6 +69,8 @@ class Trial:
             if found:
                 wrong = [f"after -R {', -R '.join(ran)} (exit {code}): {loss}" for loss in found]
                 break
+            if os.path.getsize(self.path) > 16 * len(self.after):
+                wrong = [f"after -R {', -R '.join(ran)}: the file has grown to {os.path.getsize(self.path)} bytes"]
             if ran[-2:] == ["all", "all"] and load(self.path) != there:
                 wrong = [f"after -R {', -R '.join(ran)}: the second run changes the image"]
         for log in sorted((n for n in os.listdir(self.folder) if n.startswith("image.qcow2.undo")), reverse=True):
@@ -86,7 +90,7 @@ def main():
     parser.add_argument("--keep", help="leave the damaged images in this folder")
     options = parser.parse_args()
     binary, failed, ran = os.path.abspath(options.binary), 0, 0
-    for name, recipe, damage in lost_once.CASES:
+    for name, recipe, damage in cases.CASES:
         if options.names and name not in options.names:
             continue
         ran += 1

@@ -147,6 +147,8 @@ class Trial:
         states = [self.case.data]
         for i, what in enumerate(runs):
             real = self.report("-b", "-R", what)
+            if os.path.getsize(self.path) > 16 * len(self.case.data):
+                raise Failure(f"plan: the file grows from {len(self.case.data)} bytes to {os.path.getsize(self.path)}")
             states.append(load(self.path))
             if i == 0:
                 for key in ("actions", "refused", "planned-status"):

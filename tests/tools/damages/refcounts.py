@@ -3,7 +3,7 @@
 from damages import damage, log_lines, number, pick
 from damages.mapping import far_away
 from damages.overlaps import point, stored_here
-from qcow2 import COPIED, REFTABLE_MASK, Unsuitable, align
+from qcow2 import COMPRESSION, COPIED, REFTABLE_MASK, Unsuitable, align
 
 
 def used_clusters(image, wanted=lambda refcount: refcount > 0):
@@ -178,7 +178,8 @@ def refblock_ones(image, rng, arg):
     """overwrite the first three quarters of a refcount block with 0xff"""
     _, entry = used_reftable(image, rng)
     image.write(entry & REFTABLE_MASK, b"\xff" * (image.cluster_size * 3 // 4))
-    pieces = image.cluster_size // 8  # of compressed data, at most, that a state has in one cluster
+    deflated = not image["incompatible_features"] & COMPRESSION
+    pieces = min(image.cluster_size // 8, 1032 if deflated else 1 << 15) + 2  # of a state's data in one cluster, at most
     return ["refblock.garbage"] if 1 << image.refcount_bits > pieces * (image["nb_snapshots"] + 1) + 1 else []
 
 
