@@ -50,7 +50,8 @@ std::optional<Evidence> find_evidence(const image::Image& image, const check::Re
     auto found = header_evidence(clues);
     return clues.trial.exhausted() ? std::nullopt : found;
   }
-  const bool mistaken = claims_by_mistake(result);
+  // What a lost L1 table has left alone looks like that of lost entries.
+  const bool mistaken = claims_by_mistake(result) || result.findings.count(check::Code::header_l1_offset) > 0;
   for (const auto finder : {header_evidence, snapshot_evidence, l1_evidence, l2_evidence}) {
     if (mistaken && (finder == l1_evidence || finder == l2_evidence)) break;
     auto found = finder(clues);

@@ -201,7 +201,8 @@ std::optional<Evidence> HeaderFinder::backing_name() {
 std::optional<Evidence> HeaderFinder::l1_offset() {
   if (!result_.claims || !image_.refcounts_readable) return std::nullopt;
   const bool lost = count(Code::header_l1_offset) > 0 || count(Code::refcount_leak) > 0;
-  if (!lost) return std::nullopt;
+  // What is orphaned may be a snapshot's, while those can't be read.
+  if (!lost || (count(Code::header_l1_offset) == 0 && check::snapshots_unread(result_))) return std::nullopt;
   return only("l1_table_offset", orphan_l1_tables(image_, result_, clues_.orphans(), h_.l1_size),
               Code::header_l1_offset, Wanted::better,
               "What lies there reads as an L1 table, and what its entries name is named by nothing else.");
