@@ -1,16 +1,19 @@
 // An L2 table that nothing names, and the L1 entry that should. Which one it is, is told by
 //   another state's table at that entry, which has clusters in common with it (they are shared at one guest offset
 //   only), the places in a data file, which are the guest's own, the data's order in the file, which goes on from the
-//   table before and to the one behind, or the entry's being the only one that is wrong, or empty.
+//   table before and to the one behind, or the entry's being the only one that is wrong, names another's table, or is
+//   empty.
 // A table that another state still names tells by its refcount that an entry was lost.
 // Where an entry names the midst of a cluster, the table may be at its beginning.
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <set>
 #include <span>
+#include <string_view>
 #include <vector>
 
 #include "advice/evidence.h"
@@ -60,6 +63,8 @@ class SlotFinder {
   }
   std::uint64_t data_of(std::size_t state, std::uint64_t l1_index, std::uint64_t l2_index) const;
   bool shares(const OrphanTable& table, Slot slot) const;
+  bool takes_anothers(Slot slot) const;
+  bool has_copies() const;
   bool goes_on(const OrphanTable& table, Slot slot) const;
   std::uint64_t cluster_of(std::uint64_t word) const;
   bool same_data(const std::vector<std::uint64_t>& one, const std::vector<std::uint64_t>& other) const;
@@ -140,6 +145,45 @@ bool SlotFinder::shares(const OrphanTable& table, Slot slot) const {
   return shared;
 }
 
+// Does another entry of the state name the same table, and no other state's table speak for this one?
+bool SlotFinder::takes_anothers(Slot slot) const {
+  constexpr std::size_t most = 64;  // that are looked at: each takes as long as there are entries
+  if (doubtful_.size() > most) return false;
+  const std::uint64_t at = table_of(slot.state, slot.index), words = g_.cluster_size() / sizeof(std::uint64_t);
+  bool twice = false;
+  for (std::uint64_t i = 0; i < l1_[slot.state].size(); ++i) twice |= i != slot.index && table_of(slot.state, i) == at;
+  if (!twice || g_.offset_in_cluster(at) != 0 || at >= image_.size()) return false;
+  return !shares({g_.cluster(HostOffset(at)), read_words(image_, HostOffset(at), words)}, slot);
+}
+
+// Has one state two tables with entries at the same places, and the same data there? Then two entries named one, a
+// repair has given each a copy, and what is orphaned belongs to one of them.
+bool SlotFinder::has_copies() const {
+  constexpr std::size_t most = 4096;  // tables that are read for that
+  std::size_t left = most;
+  std::vector<std::byte> data(g_.cluster_size());
+  for (std::size_t s = 0; s < l1_.size(); ++s) {
+    std::set<std::pair<std::size_t, std::size_t>> seen;  // hashes: where entries are, and of the data that comes first
+    for (std::uint64_t i = 0; i < l1_[s].size(); ++i) {
+      const std::uint64_t table = table_of(s, i);
+      if (table == 0 || g_.offset_in_cluster(table) != 0 || table >= image_.size()) continue;
+      if (left-- == 0) return true;
+      std::vector<bool> used;
+      std::uint64_t first = 0;
+      for (const std::uint64_t word :
+           read_words(image_, HostOffset(table), g_.cluster_size() / sizeof(std::uint64_t))) {
+        used.push_back(word != 0);
+        if (first == 0) first = cluster_of(word);
+      }
+      if (first == 0 || !image_.file().read(first << g_.cluster_bits, data)) continue;
+      if (std::ranges::all_of(data, [&](std::byte byte) { return byte == data[0]; })) continue;
+      const std::string_view bytes(reinterpret_cast<const char*>(data.data()), data.size());
+      if (!seen.emplace(std::hash<std::vector<bool>>()(used), std::hash<std::string_view>()(bytes)).second) return true;
+    }
+  }
+  return false;
+}
+
 // Written in one go, data lies in a row, with no more than a few tables between. The same is true of data with gaps on
 // the guest's disk, and then other entries would do as well: so there must be tables before and behind, and the data
 // go on from the one and to the other. The disk's beginning and end need no table.
@@ -174,6 +218,7 @@ std::vector<std::pair<Slot, ClusterIndex>> SlotFinder::missed() const {
   }
   if (tables.empty()) return {};
   std::vector<Slot> all = wrong();
+  std::ranges::copy_if(doubtful_, std::back_inserter(all), [&](Slot slot) { return takes_anothers(slot); });
   std::ranges::sort(all);
   std::vector<std::pair<Slot, ClusterIndex>> found;
   for (const auto& [index, clusters] : tables) {
@@ -249,7 +294,12 @@ std::optional<Slot> SlotFinder::slot(const OrphanTable& table, bool alone, std::
   if (const auto found = only(more, [&](Slot slot) { return shares(table, slot); })) return found;
   why = "the data goes on there, in the file as on the guest's disk";
   if (const auto found = only(more, [&](Slot slot) { return goes_on(table, slot); })) return found;
-  if (!alone || (bad_.empty() && longer_)) return std::nullopt;
+  if (!alone) return std::nullopt;
+  if (bad_.empty() && !doubtful_.empty()) {
+    why = "another entry names the table that it names";
+    return only(doubtful_, [&](Slot slot) { return takes_anothers(slot); });
+  }
+  if (bad_.empty() && (longer_ || has_copies())) return std::nullopt;
   why = bad_.empty() ? "it is the only one without a table" : "it is the only one that is wrong";
   return only(bad_.empty() ? empty_ : bad_, [](Slot) { return true; });
 }
