@@ -37,7 +37,8 @@ bool counts_tell(const check::Result& result) {
   std::uint64_t explained = 0;
   for (const check::Finding& f : findings.list()) {
     if (f.code != refcount_low || !f.index) continue;
-    for (std::uint64_t c = *f.index; c < *f.index + f.count; ++c) explained += result.claims->conflict.test(c);
+    const std::uint64_t end = std::min(*f.index + f.count, result.claims->clusters());
+    for (std::uint64_t c = *f.index; c < end; ++c) explained += result.claims->conflict.test(c);
   }
   return explained >= findings.count(refcount_low);
 }

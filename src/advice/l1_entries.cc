@@ -159,15 +159,16 @@ bool SlotFinder::takes_anothers(Slot slot) const {
 // Has one state two tables with entries at the same places, and the same data there? Then two entries named one, a
 // repair has given each a copy, and what is orphaned belongs to one of them.
 bool SlotFinder::has_copies() const {
-  constexpr std::size_t most = 4096;  // tables that are read for that
-  std::size_t left = most;
+  std::uint64_t left = 256 << 20;  // bytes of tables that are read for that
   std::vector<std::byte> data(g_.cluster_size());
   for (std::size_t s = 0; s < l1_.size(); ++s) {
+    std::set<std::uint64_t> tables;
     std::set<std::pair<std::size_t, std::size_t>> seen;  // hashes: where entries are, and of the data that comes first
     for (std::uint64_t i = 0; i < l1_[s].size(); ++i) {
       const std::uint64_t table = table_of(s, i);
       if (table == 0 || g_.offset_in_cluster(table) != 0 || table >= image_.size()) continue;
-      if (left-- == 0) return true;
+      if (left < g_.cluster_size() || !tables.insert(table).second) return true;
+      left -= g_.cluster_size();
       std::vector<bool> used;
       std::uint64_t first = 0;
       for (const std::uint64_t word :
