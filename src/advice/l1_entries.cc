@@ -1,8 +1,8 @@
 // An L2 table that nothing names, and the L1 entry that should. Which one it is, is told by
 //   another state's table at that entry, which has clusters in common with it (they are shared at one guest offset
 //   only), the places in a data file, which are the guest's own, the data's order in the file, which goes on from the
-//   table before and to the one behind, or the entry's being the only one that is wrong, names another's table, or is
-//   empty.
+//   table before and to the one behind, or the entry itself: it is the only one that is wrong, or that names another
+//   entry's table, or that is empty.
 // A table that another state still names tells by its refcount that an entry was lost.
 // Where an entry names the midst of a cluster, the table may be at its beginning.
 #include <fmt/core.h>
@@ -64,7 +64,10 @@ class SlotFinder {
   std::uint64_t data_of(std::size_t state, std::uint64_t l1_index, std::uint64_t l2_index) const;
   bool shares(const OrphanTable& table, Slot slot) const;
   bool takes_anothers(Slot slot) const;
+  std::optional<std::pair<std::size_t, std::size_t>> fingerprint(HostOffset table) const;
   bool has_copies() const;
+  // A small file has many tables for nothing: what is read of them all is limited.
+  bool may_read(std::uint64_t bytes) const { return left_ >= bytes && ((left_ -= bytes), true); }
   bool goes_on(const OrphanTable& table, Slot slot) const;
   std::uint64_t cluster_of(std::uint64_t word) const;
   bool same_data(const std::vector<std::uint64_t>& one, const std::vector<std::uint64_t>& other) const;
@@ -75,6 +78,7 @@ class SlotFinder {
   std::vector<std::vector<std::uint64_t>> l1_;  // by state
   // Empty though the disk has, or had, a table there; empty otherwise; doubtful: named more often than is counted.
   std::vector<Slot> empty_, unused_, bad_, doubtful_;
+  mutable std::uint64_t left_ = std::uint64_t{512} << 20;  // bytes
   bool longer_ = false;  // an L1 table goes on behind its disk's end: a VM state may have lost one there
 };
 
@@ -130,10 +134,12 @@ std::uint64_t SlotFinder::data_of(std::size_t state, std::uint64_t l1_index, std
 // An exact copy of another state's table is what a writer makes before the L1 entry leads there.
 bool SlotFinder::shares(const OrphanTable& table, Slot slot) const {
   bool shared = false;
+  std::set<std::uint64_t> seen;  // many states may name one
   for (std::size_t s = 0; s < l1_.size(); ++s) {
     const std::uint64_t other = table_of(s, slot.index);
     if (s == slot.state || other == 0 || g_.offset_in_cluster(other) != 0) continue;
-    if (g_.cluster(HostOffset(other)) == table.cluster) continue;
+    if (g_.cluster(HostOffset(other)) == table.cluster || !seen.insert(other).second) continue;
+    if (!may_read(g_.cluster_size())) return false;
     const auto words = read_words(image_, HostOffset(other), table.words.size());
     bool same = words.size() == table.words.size();
     for (std::size_t i = 0; i < words.size(); i += g_.l2_words()) {
@@ -156,30 +162,43 @@ bool SlotFinder::takes_anothers(Slot slot) const {
   return !shares({g_.cluster(HostOffset(at)), read_words(image_, HostOffset(at), words)}, slot);
 }
 
-// Has one state two tables with entries at the same places, and the same data there? Then two entries named one, a
-// repair has given each a copy, and what is orphaned belongs to one of them.
-bool SlotFinder::has_copies() const {
-  std::uint64_t left = 256 << 20;  // bytes of tables that are read for that
+// Hashes of where a table has entries, and of the first thing they lead to that tells it from others: compressed data,
+// by its place, or a cluster that isn't one byte throughout.
+std::optional<std::pair<std::size_t, std::size_t>> SlotFinder::fingerprint(HostOffset table) const {
+  std::vector<bool> used;
+  std::optional<std::size_t> content;
+  int left = 4;
   std::vector<std::byte> data(g_.cluster_size());
+  const auto words = read_words(image_, table, g_.cluster_size() / sizeof(std::uint64_t));
+  for (std::size_t i = 0; i < words.size(); i += g_.l2_words()) {
+    used.push_back(words[i] != 0 || words[i + g_.l2_words() - 1] != 0);
+    const std::uint64_t cluster = cluster_of(words[i]);
+    if (content) continue;
+    if (words[i] & format::compressed_flag) {
+      content = std::hash<std::uint64_t>()(words[i]);
+    } else if (cluster != 0 && left-- > 0 && may_read(data.size()) &&
+               image_.file().read(cluster << g_.cluster_bits, data) &&
+               std::ranges::any_of(data, [&](std::byte byte) { return byte != data[0]; })) {
+      content = std::hash<std::string_view>()({reinterpret_cast<const char*>(data.data()), data.size()});
+    }
+  }
+  if (!content) return std::nullopt;
+  return std::pair(std::hash<std::vector<bool>>()(used), *content);
+}
+
+// Has one state two tables with entries at the same places, and the same data there? Then two entries named one, a
+// repair has given each a copy, and what is orphaned belongs to one of them. Of more tables than may be read, nobody
+// knows, and the answer is yes.
+bool SlotFinder::has_copies() const {
   for (std::size_t s = 0; s < l1_.size(); ++s) {
     std::set<std::uint64_t> tables;
-    std::set<std::pair<std::size_t, std::size_t>> seen;  // hashes: where entries are, and of the data that comes first
+    std::set<std::pair<std::size_t, std::size_t>> seen;
     for (std::uint64_t i = 0; i < l1_[s].size(); ++i) {
       const std::uint64_t table = table_of(s, i);
       if (table == 0 || g_.offset_in_cluster(table) != 0 || table >= image_.size()) continue;
-      if (left < g_.cluster_size() || !tables.insert(table).second) return true;
-      left -= g_.cluster_size();
-      std::vector<bool> used;
-      std::uint64_t first = 0;
-      for (const std::uint64_t word :
-           read_words(image_, HostOffset(table), g_.cluster_size() / sizeof(std::uint64_t))) {
-        used.push_back(word != 0);
-        if (first == 0) first = cluster_of(word);
-      }
-      if (first == 0 || !image_.file().read(first << g_.cluster_bits, data)) continue;
-      if (std::ranges::all_of(data, [&](std::byte byte) { return byte == data[0]; })) continue;
-      const std::string_view bytes(reinterpret_cast<const char*>(data.data()), data.size());
-      if (!seen.emplace(std::hash<std::vector<bool>>()(used), std::hash<std::string_view>()(bytes)).second) return true;
+      if (!may_read(g_.cluster_size()) || !tables.insert(table).second) return true;
+      const auto print = fingerprint(HostOffset(table));
+      if (print && !seen.insert(*print).second) return true;
     }
   }
   return false;
@@ -355,9 +374,9 @@ std::optional<Evidence> lost_table(Clues& clues, const SlotFinder& finder) {
   return std::nullopt;
 }
 
-// A table that counts more references than there are, and as many states without a table at its place; and so all that
-// count too many, or these are old counts. An L1 table that was lost, or is about to be given back, would explain them
-// as well.
+// A table that counts more references than there are, and as many states without a table at its place. Old counts are
+// too many as well: so each table that counts too many must be explained that way. An L1 table that was lost, or is
+// about to be given back, would explain them, too.
 std::optional<Evidence> shared_table(Clues& clues, const SlotFinder& finder) {
   if (has_orphan_l1_table(clues) || !counts_tell(clues.result)) return std::nullopt;
   constexpr std::size_t most = 8;  // that are tried

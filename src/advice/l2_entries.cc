@@ -324,7 +324,7 @@ void find_places(const Clues& clues, AllShared& all) {
       {.most_entries = image::as_fits});
 }
 
-// If each of them is explained by as many entries as it counts too many; else these are old counts.
+// Only if each of them is explained by as many entries as it counts too many: old counts are too many as well.
 std::optional<Evidence> shared_cluster(Clues& clues, const Neighbours& neighbours, AllShared all) {
   if (all.empty()) return std::nullopt;
   find_places(clues, all);

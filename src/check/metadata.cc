@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
+#include <string>
 
 #include "base/checked.h"
 #include "base/endian.h"
@@ -254,16 +256,19 @@ void claim_metadata(Context& c) {
 
 void judge_refcount_blocks(Context& c, image::Refcounts& refcounts) {
   const auto& entries = refcounts.entries();
+  std::map<HostOffset, std::optional<std::string>> none;  // what it reads as, if it is none: many entries may name one
   for (std::uint64_t i = 0; i < entries.size(); ++i) {
     const HostOffset at(entries[i].raw & format::reftable_offset_mask);
     if (!entries[i].block || !refcounts.entry_in_order(i, c.size())) continue;
-    if (!is_no_refcount_block(c.image, *entries[i].block, at)) continue;
+    const auto [known, fresh] = none.try_emplace(at);
+    if (fresh && is_no_refcount_block(c.image, *entries[i].block, at)) known->second = reads_as(c.image, at);
+    if (!known->second) continue;
     refcounts.mark_garbage(i);
     Finding f;
     f.code = Code::refblock_garbage;
     f.index = i;
     f.host = at;
-    f.detail = reads_as(c.image, at);
+    f.detail = *known->second;
     c.report(f);
   }
 }

@@ -348,10 +348,11 @@ void Separator::refuse_garbage(const Owner& o) {
     return table && w_.may_be_anothers(*table);
   };
   if (o.kind == OwnerKind::l2_table && w_.named_elsewhere(o)) {
-    w_.refuse(Code::metadata_overlap,
-              fmt::format("L2 table 0x{:x} stays as it is: one of the L1 entries that name it may be a snapshot's. "
-                          "--force gives each a copy",
-                          at));
+    w_.refuse(
+        Code::metadata_overlap,
+        fmt::format("L2 table 0x{:x} stays as it is: it may be another state's, and then one of the L1 entries that "
+                    "name it is wrong. --force gives each a copy",
+                    at));
   } else if (o.kind == OwnerKind::l2_table) {
     w_.refuse(Code::metadata_overlap,
               fmt::format("cluster 0x{:x} stays as it is: L1 entry {}{} (0x{:016x}) names it as its L2 table, but it "
@@ -419,8 +420,8 @@ void Separator::separate(bool metadata) {
   if (of_versions_ == 0) return;
   w_.refuse(
       Code::cluster_reuse,
-      fmt::format("clusters used twice stay as they are, {} of them from 0x{:x} on: one of the L2 tables that name "
-                  "them may be a snapshot's. --force gives each a copy",
+      fmt::format("{} clusters used twice, the first at 0x{:x}, stay as they are: one of the L2 tables that name them "
+                  "may be another state's. --force gives each a copy",
                   of_versions_, first_of_versions_));
 }
 

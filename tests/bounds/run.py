@@ -97,6 +97,16 @@ def one_block_for_all(path):
     f.end()
 
 
+def garbage_for_all(path, entries=8192):
+    """The one block holds something else, and is large."""
+    cluster = 1 << 21
+    f = Forged(path, bits=21, l1=3 * cluster, reftable=cluster)
+    f.entries(cluster, [2 * cluster] * entries)
+    f.put(2 * cluster, b"\xff" * 65536)
+    f.entries(3 * cluster, [0])
+    f.end()
+
+
 def scattered(path, length=LARGEST_EXT4, stored=MiB):
     """Each entry leads to a place of its own, far from all others."""
     bits, cluster = 9, 512
@@ -284,6 +294,8 @@ CASES = [
     # name, maker, arguments, does qemu-img check come to an end?
     ("one-block-for-all", one_block_for_all, [], True),
     ("one-block-for-all-plan", one_block_for_all, ["-R", "all", "--dry-run"], False),
+    ("garbage-for-all", garbage_for_all, [], False),
+    ("garbage-for-all-plan", garbage_for_all, ["-R", "all", "--dry-run"], False),
     ("scattered", scattered, [], False),
     ("scattered-json", scattered, ["--json"], False),
     ("scattered-plan", scattered, ["-R", "all", "--dry-run"], False),

@@ -71,6 +71,7 @@ class Trial:
                 break
             if os.path.getsize(self.path) > 16 * len(self.after):
                 wrong = [f"after -R {', -R '.join(ran)}: the file has grown to {os.path.getsize(self.path)} bytes"]
+                break
             if ran[-2:] == ["all", "all"] and load(self.path) != there:
                 wrong = [f"after -R {', -R '.join(ran)}: the second run changes the image"]
         for log in sorted((n for n in os.listdir(self.folder) if n.startswith("image.qcow2.undo")), reverse=True):
