@@ -10,7 +10,7 @@
 
 #include "check/result.h"
 #include "image/image.h"
-#include "io/transaction.h"
+#include "journal/transaction.h"
 
 namespace qd::advice {
 

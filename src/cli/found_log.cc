@@ -11,7 +11,7 @@
 #include <filesystem>
 #include <utility>
 
-#include "io/transaction.h"
+#include "journal/transaction.h"
 #include "report/escape.h"
 
 namespace qd::cli {

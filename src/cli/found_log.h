@@ -9,8 +9,8 @@
 
 #include "base/result.h"
 #include "cli/options.h"
-#include "io/mutable_file.h"
-#include "io/undo_log.h"
+#include "journal/mutable_file.h"
+#include "journal/undo_log.h"
 
 namespace qd::cli {
 

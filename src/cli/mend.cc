@@ -11,7 +11,7 @@
 
 #include "cli/found_log.h"
 #include "io/posix_calls.h"
-#include "io/undo_log.h"
+#include "journal/undo_log.h"
 #include "repair/repair.h"
 #include "report/escape.h"
 

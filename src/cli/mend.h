@@ -10,9 +10,9 @@
 #include "cli/found_log.h"
 #include "cli/options.h"
 #include "cli/progress.h"
-#include "io/mutable_file.h"
 #include "io/profile.h"
-#include "io/transaction.h"
+#include "journal/mutable_file.h"
+#include "journal/transaction.h"
 #include "report/repair.h"
 #include "report/report.h"
 

@@ -20,7 +20,7 @@
 #include "image/image.h"
 #include "io/descriptor.h"
 #include "io/file.h"
-#include "io/qemu_lock.h"
+#include "journal/qemu_lock.h"
 #include "report/escape.h"
 #include "report/profile.h"
 #include "report/report.h"

@@ -9,7 +9,7 @@
 #include <variant>
 
 #include "base/result.h"
-#include "io/transaction.h"
+#include "journal/transaction.h"
 #include "repair/repair.h"
 
 namespace qd::edit {

@@ -19,7 +19,7 @@
 #include "base/result.h"
 #include "check/check.h"
 #include "image/classify.h"
-#include "io/transaction.h"
+#include "journal/transaction.h"
 #include "repair/plan.h"
 
 namespace qd::repair {

@@ -37,8 +37,8 @@
 #include "edit/edit.h"
 #include "image/compressed.h"
 #include "image/walk.h"
-#include "io/transaction.h"
-#include "io/undo_log.h"
+#include "journal/transaction.h"
+#include "journal/undo_log.h"
 #include "repair/repair.h"
 #include "simulated_file.h"
 

@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "io/readahead.h"
-#include "io/transaction.h"
+#include "journal/transaction.h"
 
 namespace qd {
 namespace {

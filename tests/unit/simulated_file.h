@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "io/descriptor.h"
-#include "io/mutable_file.h"
+#include "journal/mutable_file.h"
 
 namespace qd {
 

@@ -1,7 +1,7 @@
 // The order is what makes it work: first announce what we do and what we forbid, then look whether somebody does what
 // we forbid, or forbids what we do. Of two that start at the same time each has announced before it looks, so at least
 // one sees the other. All locks taken are shared ones; a look asks whether an exclusive lock could be had.
-#include "io/qemu_lock.h"
+#include "journal/qemu_lock.h"
 
 #include <fcntl.h>
 

@@ -1,5 +1,5 @@
 // Planning, and the look at what is planned. How it becomes real is in commit.cc.
-#include "io/transaction.h"
+#include "journal/transaction.h"
 
 #include <fmt/core.h>
 
@@ -10,7 +10,7 @@
 #include <utility>
 
 #include "base/checked.h"
-#include "io/pages.h"
+#include "journal/pages.h"
 
 namespace qd {
 namespace {

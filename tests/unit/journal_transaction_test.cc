@@ -8,8 +8,8 @@
 
 #include "base/endian.h"
 #include "base/ranges.h"
-#include "io/pages.h"
-#include "io_transaction_testing.h"
+#include "journal/pages.h"
+#include "journal_transaction_testing.h"
 
 namespace qd {
 namespace {

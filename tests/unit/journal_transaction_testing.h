@@ -8,9 +8,9 @@
 #include <span>
 #include <string>
 
-#include "io/transaction.h"
-#include "io/undo_log.h"
 #include "io_testing.h"
+#include "journal/transaction.h"
+#include "journal/undo_log.h"
 #include "simulated_file.h"
 
 namespace qd {

@@ -21,7 +21,7 @@
 #include "base/ranges.h"
 #include "base/result.h"
 #include "io/file.h"
-#include "io/transaction.h"
+#include "journal/transaction.h"
 
 namespace qd {
 

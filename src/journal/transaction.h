@@ -21,7 +21,7 @@
 #include <string>
 
 #include "base/result.h"
-#include "io/mutable_file.h"
+#include "journal/mutable_file.h"
 
 namespace qd {
 

@@ -14,9 +14,9 @@
 #include <vector>
 
 #include "base/checked.h"
-#include "io/pages.h"
-#include "io/transaction.h"
-#include "io/undo_log.h"
+#include "journal/pages.h"
+#include "journal/transaction.h"
+#include "journal/undo_log.h"
 
 namespace qd {
 namespace {

@@ -10,7 +10,7 @@
 #include <string>
 #include <utility>
 
-#include "io/qemu_lock.h"
+#include "journal/qemu_lock.h"
 #include "running_qemu.h"
 
 namespace qd {

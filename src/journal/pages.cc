@@ -1,4 +1,4 @@
-#include "io/pages.h"
+#include "journal/pages.h"
 
 #include <algorithm>
 #include <cstring>

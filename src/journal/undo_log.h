@@ -24,7 +24,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "io/mutable_file.h"
+#include "journal/mutable_file.h"
 
 namespace qd {
 

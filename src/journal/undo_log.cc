@@ -3,7 +3,7 @@
 //
 // A sector of the image is known if it holds the old bytes, or what one of the versions left. Where the image is or was
 // shorter, zeros are known too: making it longer puts them there before the old bytes come back.
-#include "io/undo_log.h"
+#include "journal/undo_log.h"
 
 #include <fmt/core.h>
 #include <libdeflate.h>
@@ -16,7 +16,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
-#include "io/transaction.h"
+#include "journal/transaction.h"
 
 namespace qd {
 namespace {

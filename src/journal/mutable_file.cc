@@ -1,6 +1,6 @@
 // Files and block devices that may be written to. All goes through the page cache: what must be on the disk in a
 // certain order is put there by sync().
-#include "io/mutable_file.h"
+#include "journal/mutable_file.h"
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -15,7 +15,7 @@
 #include "base/checked.h"
 #include "io/descriptor.h"
 #include "io/posix_calls.h"
-#include "io/qemu_lock.h"
+#include "journal/qemu_lock.h"
 
 namespace qd {
 namespace {

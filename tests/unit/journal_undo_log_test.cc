@@ -5,7 +5,7 @@
 
 #include <cerrno>
 
-#include "io_transaction_testing.h"
+#include "journal_transaction_testing.h"
 
 namespace qd {
 namespace {

@@ -9,8 +9,8 @@
 #include <cerrno>
 #include <csignal>
 
-#include "io/qemu_lock.h"
-#include "io_transaction_testing.h"
+#include "journal/qemu_lock.h"
+#include "journal_transaction_testing.h"
 #include "running_qemu.h"
 
 namespace qd {
