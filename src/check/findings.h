@@ -65,7 +65,4 @@ class Findings {
   std::uint64_t unlisted_ = 0;
 };
 
-// The finding in a whole sentence. `snapshots` gives the names for state numbers; `cluster_size` the step of a range.
-std::string sentence(const Finding& finding, const std::vector<std::string>& snapshots, std::uint64_t cluster_size);
-
 }  // namespace qd::check

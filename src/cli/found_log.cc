@@ -12,7 +12,7 @@
 #include <utility>
 
 #include "journal/transaction.h"
-#include "report/escape.h"
+#include "words/escape.h"
 
 namespace qd::cli {
 namespace {
@@ -74,8 +74,7 @@ tl::unexpected<Error> refuse(const File& log, const File& image, const std::stri
       fmt::format("{0} says that a change of {1} was interrupted, but {2}; nothing was changed. If you know the "
                   "log, take the image back with \"qcow2-dump -m undo {3}-F {4} {5}\"; if not, remove it and "
                   "try again",
-                  log.path(), image.path(), why, force, report::shell_quote(log.path()),
-                  report::shell_quote(image.path())));
+                  log.path(), image.path(), why, force, shell_quote(log.path()), shell_quote(image.path())));
 }
 
 // Where a link leads is looked at, but not believed.

@@ -13,7 +13,6 @@
 #include "io/posix_calls.h"
 #include "journal/undo_log.h"
 #include "repair/repair.h"
-#include "report/escape.h"
 
 namespace qd::cli {
 namespace {

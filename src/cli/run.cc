@@ -21,10 +21,10 @@
 #include "io/descriptor.h"
 #include "io/file.h"
 #include "journal/qemu_lock.h"
-#include "report/escape.h"
 #include "report/profile.h"
 #include "report/report.h"
 #include "report/selection.h"
+#include "words/escape.h"
 
 namespace qd::cli {
 namespace {
@@ -196,7 +196,7 @@ void print_failure(Output& out, std::optional<std::string_view> path, std::strin
 }  // namespace
 
 int complain(const Error& error) {
-  const std::string line = "qcow2-dump: " + report::escape(error.message) + "\n";
+  const std::string line = "qcow2-dump: " + escape(error.message) + "\n";
   (void)!::write(STDERR_FILENO, line.data(), line.size());
   return exit_code(error);
 }
@@ -208,7 +208,7 @@ int look_at_each(const Options& options, Output& out) {
   int worst = 0, worst_state = 0;
   for (const std::string& path : options.images) {
     if (options.images.size() > 1 && !options.json) {
-      out.print("{}==> {} <==\n\n", &path == &options.images.front() ? "" : "\n", report::escape(path));
+      out.print("{}==> {} <==\n\n", &path == &options.images.front() ? "" : "\n", escape(path));
     }
     const auto failed = [&](const Error& error) {
       if (options.json) print_failure(out, path, options.action, error);

@@ -2,8 +2,8 @@
 
 #include "dump/mapping.h"
 #include "dump/refcounts.h"
-#include "report/escape.h"
 #include "report/text.h"
+#include "words/escape.h"
 
 namespace qd::dump {
 namespace {
@@ -27,8 +27,8 @@ void print_state(report::Output& out, const image::Image& image, const check::Re
   } else {
     const format::Snapshot& snapshot = image.snapshots.entries[static_cast<std::size_t>(state.snapshot)];
     begin_section(out, "Inactive Snapshot:");
-    out.print("snapshot[{}]:    ID: {}, NAME: {}\n", state.snapshot, report::short_name(snapshot.id),
-              report::short_name(snapshot.name));
+    out.print("snapshot[{}]:    ID: {}, NAME: {}\n", state.snapshot, short_name(snapshot.id),
+              short_name(snapshot.name));
     l1_offset = snapshot.l1_offset.value;
     l1_size = snapshot.l1_size;
   }

@@ -9,7 +9,7 @@
 #include "dump/digits.h"
 #include "dump/stream.h"
 #include "image/walk.h"
-#include "report/escape.h"
+#include "words/escape.h"
 
 namespace qd::dump {
 namespace {
@@ -206,7 +206,7 @@ void dump_mapping(report::Output& out, const image::Image& image, const check::R
        .in_flight = Stream::in_flight(),
        .stop = &stream.stopped(),
        .profile = options.profile});
-  for (const auto& error : errors) out.print("l1 table [unreadable]: {}\n", report::escape(error.second));
+  for (const auto& error : errors) out.print("l1 table [unreadable]: {}\n", escape(error.second));
 }
 
 }  // namespace qd::dump

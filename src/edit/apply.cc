@@ -17,14 +17,15 @@
 #include <chrono>
 
 #include "base/checked.h"
+#include "base/number.h"
 #include "edit/commands.h"
 #include "edit/misplaced.h"
 #include "image/walk.h"
 #include "repair/snapshot_table.h"
 #include "repair/steps.h"
-#include "report/escape.h"
 #include "report/selection.h"
-#include "report/text.h"
+#include "words/escape.h"
+#include "words/sizes.h"
 
 namespace qd::edit {
 namespace {
@@ -170,7 +171,7 @@ Result<void> Applying::keep_present_state() {
   entries.push_back(kept);
   if (!repair::write_snapshots(w_, entries)) return {};
   act(w_, repair::snapshot_field, repair::snapshot_field_bytes,
-      fmt::format("the present state is kept as snapshot {} (\"{}\")", kept.id, report::beginning(name)));
+      fmt::format("the present state is kept as snapshot {} (\"{}\")", kept.id, beginning(name)));
   return {};
 }
 
@@ -195,8 +196,8 @@ void Applying::make_active() {
   set_field(w_, "size", snapshot_.disk_size);
   act(w_, HostOffset(24), 24,
       fmt::format("{} is made active: L1 table of {} at 0x{:x}, disk of {}{}", snapshot_text(w_, number_),
-                  report::counted(entries, "entry", "entries"), at->value, report::short_size(snapshot_.disk_size),
-                  snapshot_.disk_size == h.size ? "" : fmt::format(" (now {})", report::short_size(h.size))));
+                  counted(entries, "entry", "entries"), at->value, short_size(snapshot_.disk_size),
+                  snapshot_.disk_size == h.size ? "" : fmt::format(" (now {})", short_size(h.size))));
 }
 
 // What no table leads to afterwards, as far as the damaged tables tell.
@@ -205,7 +206,7 @@ void Applying::tell_what_goes() const {
   w_.act({std::nullopt, true, HostOffset(w_.image().header.l1_table_offset), 0,
           fmt::format("the present tables are damaged; what they map, {} as far as can be read, and what they have "
                       "mapped becomes unreachable where no snapshot has it, too",
-                      report::counted(r.data_clusters + r.compressed, "cluster", "clusters")),
+                      counted(r.data_clusters + r.compressed, "cluster", "clusters")),
           "", ""});
 }
 
@@ -230,7 +231,7 @@ void Applying::free_leaks(const std::string& why_not) {
   const std::uint64_t left = w_.count(Code::refcount_leak);
   if (left == 0) return;
   if (!why_not.empty()) {
-    const std::string count = report::counted(left, "leaked cluster is", "leaked clusters are");
+    const std::string count = counted(left, "leaked cluster is", "leaked clusters are");
     return w_.refuse(Code::refcount_leak, fmt::format("{} not freed: {}", count, why_not));
   }
   w_.free_leaks();

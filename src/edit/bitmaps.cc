@@ -2,7 +2,7 @@
 // disk, which is always right. Specification: "Bitmap table".
 #include "base/checked.h"
 #include "edit/commands.h"
-#include "report/escape.h"
+#include "words/escape.h"
 
 namespace qd::edit {
 namespace {
@@ -21,8 +21,7 @@ Result<void> mark_dirty(Work& w, const format::Bitmap& b, std::uint64_t disk_siz
   const format::Geometry& g = w.geometry();
   const std::uint64_t entries = table_entries(g, disk_size, b.granularity_bits);
   if (entries == 0 || entries > format::max_bitmap_bytes >> g.cluster_bits) {
-    return refused(
-        fmt::format("bitmap \"{}\" can't describe a disk of {} bytes", report::beginning(b.name), disk_size));
+    return refused(fmt::format("bitmap \"{}\" can't describe a disk of {} bytes", beginning(b.name), disk_size));
   }
   const std::uint64_t clusters = g.clusters(entries * sizeof(be64));
   std::vector<be64> table((clusters << g.cluster_bits) / sizeof(be64));
@@ -36,8 +35,7 @@ Result<void> mark_dirty(Work& w, const format::Bitmap& b, std::uint64_t disk_siz
   } const field{be64(at->value), be32(static_cast<std::uint32_t>(entries))};
   static_assert(offsetof(format::RawBitmapEntry, table_offset) == 0 && sizeof field == 12);
   w.write(Stage::point, b.at, std::as_bytes(std::span(&field, 1)));
-  act(w, b.at, sizeof field,
-      fmt::format("bitmap \"{}\" says that all of the disk has changed", report::beginning(b.name)));
+  act(w, b.at, sizeof field, fmt::format("bitmap \"{}\" says that all of the disk has changed", beginning(b.name)));
   return {};
 }
 

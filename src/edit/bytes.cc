@@ -9,8 +9,7 @@
 #include "edit/place.h"
 #include "repair/snapshot_table.h"
 #include "repair/steps.h"
-#include "report/escape.h"
-#include "report/text.h"
+#include "words/escape.h"
 
 namespace qd::edit {
 namespace {
@@ -72,7 +71,7 @@ Result<void> set_text(Work& w, const BytePlace& place, const std::string& text) 
   for (const format::Snapshot& s : table.entries) entries.push_back(repair::read_snapshot(w, s));
   const std::string old = std::exchange(id ? entries[place.snapshot].id : entries[place.snapshot].name, text);
   act(w, texts[place.snapshot].at, texts[place.snapshot].bytes,
-      fmt::format("{}: \"{}\" becomes \"{}\"", place.name, report::beginning(old), report::beginning(text)));
+      fmt::format("{}: \"{}\" becomes \"{}\"", place.name, beginning(old), beginning(text)));
   w.let_go_since(w.result());
   if (repair::write_snapshots(w, entries) && w.look()) settle_refcounts(w);
   repair::clear_unknown_features(w);

@@ -2,9 +2,10 @@
 
 #include <algorithm>
 
+#include "base/number.h"
 #include "edit/commands.h"
 #include "repair/steps.h"
-#include "report/text.h"
+#include "words/sentences.h"
 
 namespace qd::edit {
 namespace {
@@ -50,9 +51,8 @@ Result<void> perform_any(repair::Work& w, const Command& command, const File* so
 Result<void> require_header(const repair::Work& w, bool was_sound) {
   const check::Finding* error = header_error(w.result());
   if (w.wanted.force || !was_sound || !error) return {};
-  const std::uint64_t cluster = w.image().geometry ? w.geometry().cluster_size() : 0;
   return refused(fmt::format("the header would make no sense any more: {}. --force writes it all the same",
-                             check::sentence(*error, w.result().snapshot_names, cluster)));
+                             Sentences(w.image(), w.result())(*error)));
 }
 
 }  // namespace
@@ -86,7 +86,7 @@ Result<repair::Repair> plan_edit(const File& image, Transaction& transaction, co
   if (!bytes && w.count(check::Code::refcount_overflow) > overflows) {
     return fail(ERANGE, fmt::format("refcounts of {} can't count the references that there would be; nothing was "
                                     "changed. Convert the image to one with wider refcounts",
-                                    report::counted(w.geometry().refcount_bits(), "bit", "bits")));
+                                    counted(w.geometry().refcount_bits(), "bit", "bits")));
   }
   if (auto sound = require_header(w, was_sound); !sound) return tl::unexpected(sound.error());
   if (transaction.empty()) w.plan.actions.clear();  // it is all there already

@@ -10,8 +10,7 @@
 #include <vector>
 
 #include "base/number.h"
-#include "report/escape.h"
-#include "report/text.h"
+#include "words/names.h"
 
 namespace qd::edit {
 namespace {
@@ -292,7 +291,7 @@ BytePlace recognise(const image::Image& image, HostOffset at, unsigned bytes) {
 std::string meaning(const image::Image& image, const BytePlace& place, std::uint64_t value) {
   switch (place.kind) {
     case PlaceKind::header:
-      return report::field_meaning(image, *place.field, value);
+      return field_meaning(image, *place.field, value);
     case PlaceKind::l1_entry:
       return table_meaning(*image.geometry, "L2 table", value, l1_bits);
     case PlaceKind::l2_entry:

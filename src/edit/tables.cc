@@ -2,10 +2,11 @@
 #include <algorithm>
 
 #include "base/checked.h"
+#include "base/number.h"
 #include "edit/commands.h"
 #include "repair/steps.h"
-#include "report/escape.h"
-#include "report/text.h"
+#include "words/escape.h"
+#include "words/sizes.h"
 
 namespace qd::edit {
 
@@ -54,25 +55,25 @@ void settle_refcounts(Work& w) {
   repair::mend_counts(w);
   if (w.failed()) return;
   const repair::RefcountSums sums = *w.sums();
-  const auto bytes = [&](std::uint64_t clusters) { return report::short_size(clusters << w.geometry().cluster_bits); };
+  const auto bytes = [&](std::uint64_t clusters) { return short_size(clusters << w.geometry().cluster_bits); };
   if (sums.raised + sums.lowered > 0) {
     const std::string freed = sums.freed == 0
                                   ? ""
-                                  : fmt::format("; {} ({}) {} free", report::counted(sums.freed, "cluster", "clusters"),
+                                  : fmt::format("; {} ({}) {} free", counted(sums.freed, "cluster", "clusters"),
                                                 bytes(sums.freed), sums.freed == 1 ? "becomes" : "become");
     act(w, table, 0, fmt::format("refcounts: {} rise, {} fall{}", sums.raised, sums.lowered, freed));
   }
   if (sums.lossy > 0) {
     w.act({Code::refcount_leak, true, table, 0,
            fmt::format("{} more ({}) that nothing refers to become free, and may be what a lost table has mapped",
-                       report::counted(sums.lossy, "cluster", "clusters"), bytes(sums.lossy)),
+                       counted(sums.lossy, "cluster", "clusters"), bytes(sums.lossy)),
            "", ""});
   }
 }
 
 std::string snapshot_text(const Work& w, std::size_t number) {
   const format::Snapshot& s = w.image().snapshots.entries[number];
-  return fmt::format("snapshot {} (\"{}\")", report::beginning(s.id), report::beginning(s.name));
+  return fmt::format("snapshot {} (\"{}\")", beginning(s.id), beginning(s.name));
 }
 
 void set_field(Work& w, std::string_view name, std::uint64_t value) {

@@ -1,5 +1,6 @@
 // The problem table for readers: --explain, and docs/problems.md.
 #include "report/text.h"
+#include "words/names.h"
 
 namespace qd::report {
 namespace {

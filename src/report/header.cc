@@ -1,6 +1,8 @@
 // -H: the header, field by field. With an image it shows every byte as it stands there, also where it makes no sense.
-#include "report/escape.h"
+#include "base/number.h"
 #include "report/text.h"
+#include "words/escape.h"
+#include "words/names.h"
 
 namespace qd::report {
 namespace {
@@ -8,29 +10,6 @@ namespace {
 using format::FeatureKind;
 using format::Header;
 using format::HeaderField;
-
-}  // namespace
-
-std::string field_meaning(const image::Image& image, const HeaderField& field, std::uint64_t value) {
-  const std::string_view name = field.name;
-  if (name == "magic") return value == format::magic ? "QFI\\xfb" : "not qcow2's";
-  if (name == "size") return fmt::format("{} ({})", value, short_size(value));
-  if (name == "cluster_bits")
-    return value < 64 ? fmt::format("{} ({})", value, short_size(1ULL << value)) : fmt::format("{}", value);
-  if (name == "crypt_method")
-    return fmt::format("{} ({})", value, crypt_method_name(static_cast<std::uint32_t>(value)));
-  if (name == "compression_type")
-    return fmt::format("{} ({})", value, compression_name(static_cast<std::uint8_t>(value)));
-  if (name == "refcount_order")
-    return value < 7 ? fmt::format("{} ({} bits)", value, 1u << value) : fmt::format("{}", value);
-  const auto features = [&](FeatureKind kind) { return value == 0 ? "none" : feature_list(image, kind, value); };
-  if (name == "incompatible_features") return features(FeatureKind::incompatible);
-  if (name == "compatible_features") return features(FeatureKind::compatible);
-  if (name == "autoclear_features") return features(FeatureKind::autoclear);
-  return fmt::format("{}", value);
-}
-
-namespace {
 
 // Is the field in the file, and a field of this version at all?
 std::string_view absent(const image::Image& image, const HeaderField& field) {
@@ -59,7 +38,8 @@ void print_field(Output& out, const image::Image* image, const HeaderField& fiel
   const std::string start = fmt::format("{:6} {:5}  {:<23}  ", field.offset, field.bytes, field.name);
   if (const std::string_view why = absent(*image, field); !why.empty()) return out.print("{}{}\n", start, why);
   const std::uint64_t value = field.value(image->header);
-  print_value(out, fmt::format("{}0x{:0{}x}", start, value, field.bytes * 2), 59, field_meaning(*image, field, value));
+  print_value(out, fmt::format("{}0x{:0{}x}", start, value, field.bytes * 2), 59,
+              escape(field_meaning(*image, field, value)));
 }
 
 std::string extension_text(const image::Image& image, const format::Extension& e) {

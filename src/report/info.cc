@@ -1,8 +1,12 @@
 // -m info: what the image is. Everything that the header leads to, whatever state it is in.
 #include "advice/advice.h"
+#include "base/number.h"
 #include "image/chain.h"
-#include "report/escape.h"
+#include "io/file_system.h"
 #include "report/text.h"
+#include "words/escape.h"
+#include "words/names.h"
+#include "words/sizes.h"
 
 namespace qd::report {
 namespace {
@@ -45,9 +49,9 @@ void print_shape(Output& out, const image::Image& image) {
     field(out, "", fmt::format("key material at 0x{:x}, {} bytes", image.crypt->offset.value, image.crypt->bytes));
   }
   if (h.version >= 3) {
-    field(out, "incompatible", features_text(image, FeatureKind::incompatible, h.incompatible_features));
-    field(out, "compatible", features_text(image, FeatureKind::compatible, h.compatible_features));
-    field(out, "autoclear", features_text(image, FeatureKind::autoclear, h.autoclear_features));
+    field(out, "incompatible", escape(features_text(image, FeatureKind::incompatible, h.incompatible_features)));
+    field(out, "compatible", escape(features_text(image, FeatureKind::compatible, h.compatible_features)));
+    field(out, "autoclear", escape(features_text(image, FeatureKind::autoclear, h.autoclear_features)));
   }
 }
 

@@ -2,13 +2,14 @@
 // gives the same bytes, so nothing of time or of this run goes in.
 #include "advice/advice.h"
 #include "report/blocks.h"
-#include "report/escape.h"
 #include "report/json_image.h"
 #include "report/json_writer.h"
 #include "report/profile.h"
 #include "report/repair.h"
-#include "report/sentences.h"
 #include "report/text.h"
+#include "words/escape.h"
+#include "words/names.h"
+#include "words/sentences.h"
 
 namespace qd::report {
 namespace {

@@ -6,7 +6,9 @@
 #include <bit>
 
 #include "image/chain.h"
+#include "io/file_system.h"
 #include "report/text.h"
+#include "words/names.h"
 
 namespace qd::report {
 namespace {

@@ -7,8 +7,8 @@
 #include <optional>
 #include <string_view>
 
-#include "report/escape.h"
 #include "report/output.h"
+#include "words/escape.h"
 
 namespace qd::report {
 

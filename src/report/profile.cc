@@ -2,7 +2,7 @@
 
 #include <fmt/core.h>
 
-#include "report/escape.h"
+#include "words/escape.h"
 
 namespace qd::report {
 namespace {

@@ -1,9 +1,9 @@
 #include "report/repair.h"
 
 #include "base/number.h"
-#include "report/escape.h"
 #include "report/json_writer.h"
 #include "report/text.h"
+#include "words/escape.h"
 
 namespace qd::report {
 namespace {

@@ -6,7 +6,7 @@
 #include <charconv>
 #include <optional>
 
-#include "report/escape.h"
+#include "words/escape.h"
 
 namespace qd::report {
 namespace {

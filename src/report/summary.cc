@@ -1,8 +1,8 @@
 // One line about an image, for a log.
 #include <fmt/core.h>
 
-#include "report/escape.h"
 #include "report/report.h"
+#include "words/escape.h"
 
 namespace qd::report {
 

@@ -3,10 +3,11 @@
 #include <algorithm>
 
 #include "report/blocks.h"
-#include "report/escape.h"
 #include "report/reused.h"
-#include "report/sentences.h"
 #include "report/text.h"
+#include "words/escape.h"
+#include "words/sentences.h"
+#include "words/sizes.h"
 
 namespace qd::report {
 namespace {

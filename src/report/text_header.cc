@@ -1,6 +1,8 @@
 // The header block of a check, and the bitmaps: what the image says about itself.
-#include "report/escape.h"
 #include "report/text.h"
+#include "words/escape.h"
+#include "words/names.h"
+#include "words/sizes.h"
 
 namespace qd::report {
 namespace {
@@ -62,9 +64,9 @@ void print_header_lines(Output& out, const image::Image& image) {
             h.refcount_table_clusters);
   out.print("snapshots_offset: 0x{:x}\nnb_snapshots: {}\n", h.snapshots_offset, h.nb_snapshots);
   out.print("incompatible_features: {}\ncompatible_features: {}\nautoclear_features: {}\n",
-            features_text(image, FeatureKind::incompatible, h.incompatible_features),
-            features_text(image, FeatureKind::compatible, h.compatible_features),
-            features_text(image, FeatureKind::autoclear, h.autoclear_features));
+            escape(features_text(image, FeatureKind::incompatible, h.incompatible_features)),
+            escape(features_text(image, FeatureKind::compatible, h.compatible_features)),
+            escape(features_text(image, FeatureKind::autoclear, h.autoclear_features)));
 }
 
 void print_bitmap_lines(Output& out, const image::Image& image) {

@@ -3,8 +3,8 @@
 #include <cctype>
 
 #include "advice/advice.h"
-#include "report/escape.h"
 #include "report/text.h"
+#include "words/escape.h"
 
 namespace qd::report {
 namespace {

@@ -4,9 +4,9 @@
 #include <gtest/gtest.h>
 
 #include "advice/trial.h"
-#include "report/escape.h"
 #include "report/report.h"
 #include "report_testing.h"
+#include "words/escape.h"
 
 namespace qd::advice {
 namespace {
@@ -29,7 +29,7 @@ class Judge : public testing::Test {
   static std::vector<std::string> commands(const Verdict& verdict) {
     std::vector<std::string> list;
     for (const Advice& advice : verdict.advice) {
-      if (!advice.command.empty()) list.push_back(report::command_line(advice.command));
+      if (!advice.command.empty()) list.push_back(command_line(advice.command));
     }
     return list;
   }

@@ -167,11 +167,8 @@ TEST(Findings, AppendingKeepsCounts) {
   EXPECT_EQ(all.unlisted(), 2u);
 }
 
-TEST(Problems, EverySentenceCanBeSaid) {
+TEST(Problems, HaveWhatTheirRowPromises) {
   for (const Problem& row : problems()) {
-    Finding f;
-    f.code = row.code;
-    EXPECT_FALSE(sentence(f, {}, 65536).empty()) << row.name;
     EXPECT_FALSE(row.advice.empty()) << row.name;
     EXPECT_EQ(find_code(row.name), row.code);
     EXPECT_EQ(row.severity == Severity::warning, row.status == Status::good) << row.name;

@@ -53,16 +53,6 @@ TEST(CheckText, ALongVerdictSaysItsHeadlineAgainOnAScreen) {
   EXPECT_THAT(box, HasSubstr("#\n" + last));
 }
 
-TEST(Sizes, HaveTheirKnownShape) {
-  EXPECT_EQ(size_text(10485760), "10485760 / 10.00M / 0.01G");
-  EXPECT_EQ(size_text(1073741824), "1073741824 / 1024.00M / 1.00G");
-  EXPECT_EQ(short_size(0), "0B");
-  EXPECT_EQ(short_size(1536), "1.50K");
-  EXPECT_EQ(short_size(~0ULL), "16.00E");
-  EXPECT_EQ(percent(1, 8), "12.50%");
-  EXPECT_EQ(percent(0, 0), "0.00%");
-}
-
 // Scripts read these lines: column by column.
 TEST(CheckText, ResultLinesKeepTheirShape) {
   const std::string text = checked(ImageBytes());

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-namespace qd::report {
+namespace qd {
 
 // For terminals and logs: control characters, invisible and direction-changing ones, and bytes that are no UTF-8 become
 // \xNN; all else stays as it is. A result longer than `most` bytes is cut, and ends with "...".
@@ -29,4 +29,4 @@ std::string shell_quote(std::string_view path);
 // A command as it is typed.
 std::string command_line(std::span<const std::string> words);
 
-}  // namespace qd::report
+}  // namespace qd

@@ -1,4 +1,4 @@
-#include "report/escape.h"
+#include "words/escape.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <iterator>
 
-namespace qd::report {
+namespace qd {
 namespace {
 
 struct Character {
@@ -154,4 +154,4 @@ std::string command_line(std::span<const std::string> words) {
   return line;
 }
 
-}  // namespace qd::report
+}  // namespace qd

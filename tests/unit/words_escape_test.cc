@@ -3,9 +3,9 @@
 #include <cstdio>
 #include <string>
 
-#include "report/escape.h"
+#include "words/escape.h"
 
-namespace qd::report {
+namespace qd {
 namespace {
 
 TEST(Escape, LeavesTextAlone) {
@@ -80,4 +80,4 @@ TEST(ShellQuote, TheShellGetsTheSameName) {
 }
 
 }  // namespace
-}  // namespace qd::report
+}  // namespace qd

@@ -1,4 +1,4 @@
-// Findings in sentences.
+// Findings in whole sentences.
 #pragma once
 
 #include <string>
@@ -7,20 +7,18 @@
 #include "check/result.h"
 #include "image/image.h"
 
-namespace qd::report {
+namespace qd {
 
 class Sentences {
  public:
   Sentences(const image::Image& image, const check::Result& result)
       : names_(result.snapshot_names), cluster_size_(image.geometry ? image.geometry->cluster_size() : 0) {}
-  // As the image has it: to be escaped for whoever reads it.
-  std::string operator()(const check::Finding& finding) const {
-    return check::sentence(finding, names_, cluster_size_);
-  }
+  // The row's sentence with this place and these values; names are as the image has them.
+  std::string operator()(const check::Finding& finding) const;
 
  private:
   const std::vector<std::string>& names_;
-  std::uint64_t cluster_size_;
+  std::uint64_t cluster_size_;  // the step of a range
 };
 
-}  // namespace qd::report
+}  // namespace qd
