@@ -6,7 +6,7 @@
 
 #include "cli/options.h"
 #include "cli/run.h"
-#include "report/report.h"
+#include "render/render.h"
 
 namespace {
 
@@ -20,11 +20,11 @@ void fill_standard_descriptors() {
   if (fd >= 0) ::close(fd);
 }
 
-int perform(const cli::Options& options, report::Output& out) {
+int perform(const cli::Options& options, render::Output& out) {
   if (options.help) return out.write(cli::help_text()), 0;
   if (options.version) return cli::print_version(out);
   if (!options.explain.empty()) return cli::explain(options, out);
-  if (options.images.empty()) return report::print_header(out, nullptr, {}), 0;
+  if (options.images.empty()) return render::print_header(out, nullptr, {}), 0;
   return cli::look_at_images(options, out);
 }
 
@@ -35,7 +35,7 @@ int main(int argc, char** argv) {
   for (const int signal : {SIGPIPE, SIGXFSZ}) std::signal(signal, SIG_IGN);  // a write that fails says so by itself
   return cli::guarded(
       [&] {
-        report::Output out(STDOUT_FILENO);
+        render::Output out(STDOUT_FILENO);
         const auto options = cli::parse(argc, argv);
         if (!options) return cli::finish(out, cli::refuse(cli::asks_for_json(argc, argv), options.error(), out));
         return cli::finish(out, perform(*options, out));

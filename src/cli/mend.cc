@@ -105,7 +105,7 @@ Result<void> require_two_files(const Options& options, const std::string& path) 
 }
 
 // What an undo would do, as far as reading tells.
-Result<report::UndoReport> undo_dry(const Options& options, const std::string& path) {
+Result<render::UndoReport> undo_dry(const Options& options, const std::string& path) {
   if (auto two = require_two_files(options, path); !two) return tl::unexpected(two.error());
   const auto log_file = open_file(options.file);
   if (!log_file) return tl::unexpected(log_file.error());
@@ -116,7 +116,7 @@ Result<report::UndoReport> undo_dry(const Options& options, const std::string& p
   const auto why = amiss(*log, **log_file, **image, options.force);
   if (!why) return tl::unexpected(why.error());
   const std::uint64_t now = (*image)->size(), then = log->header().old_size;
-  report::UndoReport report;
+  render::UndoReport report;
   report.dry_run = true;
   report.log = options.file;
   report.amiss = *why;
@@ -230,7 +230,7 @@ Result<void> Mending::perform(Progress& progress, Profile& profile) {
   return {};
 }
 
-Result<report::UndoReport> undo(const Options& options, const std::string& path) {
+Result<render::UndoReport> undo(const Options& options, const std::string& path) {
   if (options.dry_run) return undo_dry(options, path);
   if (auto two = require_two_files(options, path); !two) return tl::unexpected(two.error());
   auto log_file = open_mutable(options.file);
@@ -251,7 +251,7 @@ Result<report::UndoReport> undo(const Options& options, const std::string& path)
   }
   const auto done = qd::undo(**image, **log_file, own.get(), base_name(path), options.force, interrupted);
   if (!done) return tl::unexpected(give_up(done.error(), own.get(), **image));
-  report::UndoReport report;
+  render::UndoReport report;
   report.log = options.file;
   if (own) report.undo_log = own->path();
   report.amiss = *why;

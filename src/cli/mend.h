@@ -13,8 +13,8 @@
 #include "io/profile.h"
 #include "journal/mutable_file.h"
 #include "journal/transaction.h"
-#include "report/repair.h"
-#include "report/report.h"
+#include "render/render.h"
+#include "render/text/change.h"
 
 namespace qd::cli {
 
@@ -30,7 +30,7 @@ class Mending {
   // Makes the plan real, unless it is a dry run or there is nothing to do.
   Result<void> perform(Progress& progress, Profile& profile);
 
-  const report::RepairReport& report() const { return report_; }
+  const render::RepairReport& report() const { return report_; }
 
  private:
   Mending(const Options& options, std::string path) : options_(&options), path_(std::move(path)) {}
@@ -51,10 +51,10 @@ class Mending {
   std::vector<WayBack> ways_back_;  // each from what the one before it leads to
   std::unique_ptr<File> source_;    // of -m copy
   std::unique_ptr<Transaction> transaction_;
-  report::RepairReport report_;
+  render::RepairReport report_;
 };
 
 // -m undo: takes the image back by the log.
-Result<report::UndoReport> undo(const Options& options, const std::string& path);
+Result<render::UndoReport> undo(const Options& options, const std::string& path);
 
 }  // namespace qd::cli

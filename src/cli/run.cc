@@ -16,22 +16,22 @@
 #include "check/check.h"
 #include "cli/mend.h"
 #include "cli/progress.h"
-#include "dump/dump.h"
 #include "image/image.h"
 #include "io/descriptor.h"
 #include "io/file.h"
 #include "journal/qemu_lock.h"
-#include "report/profile.h"
-#include "report/report.h"
-#include "report/selection.h"
+#include "render/dump/dump.h"
+#include "render/render.h"
+#include "render/selection.h"
+#include "render/text/profile.h"
 #include "words/escape.h"
 
 namespace qd::cli {
 namespace {
 
-using report::Output;
+using render::Output;
 
-report::Style style_for(const Options& options) {
+render::Style style_for(const Options& options) {
   const char* no_color = std::getenv("NO_COLOR");
   const bool terminal = ::isatty(STDOUT_FILENO) == 1;
   const bool wanted = (no_color == nullptr || *no_color == '\0') && terminal;
@@ -68,16 +68,16 @@ class Look {
 
  private:
   Result<int> take_back(const std::string& path);
-  Result<int> look(const std::string& path, report::Done done);
+  Result<int> look(const std::string& path, render::Done done);
   Result<Mending> mend(const std::string& path);
   check::Result check(const image::Image& image, bool in_use, Progress& progress);
   void print_stats(const std::string& path);
-  void print(const image::Image& image, const check::Result& result, const report::Selection& selection,
-             const report::Done& done, Progress& progress);
+  void print(const image::Image& image, const check::Result& result, const render::Selection& selection,
+             const render::Done& done, Progress& progress);
 
   const Options& o_;
   Output& out_;
-  report::Style style_;
+  render::Style style_;
   Profile profile_;  // of the present image
 };
 
@@ -87,11 +87,11 @@ Result<Mending> Look::mend(const std::string& path) {
   auto mending = Mending::plan(o_, path, progress, profile_);
   if (!mending) return mending;
   if (!o_.json) {
-    report::print_plan(out_, mending->report(), style_);
+    render::print_plan(out_, mending->report(), style_);
     (void)out_.flush();
   }
   if (auto done = mending->perform(progress, profile_); !done) return tl::unexpected(done.error());
-  if (!o_.json) report::print_done(out_, path, mending->report());
+  if (!o_.json) render::print_done(out_, path, mending->report());
   return mending;
 }
 
@@ -113,7 +113,7 @@ Result<int> Look::at(const std::string& path) {
   const auto mending = mend(path);
   if (!mending) return tl::unexpected(mending.error());
   const auto code = look(path, {.repair = &mending->report()});
-  if (code && !o_.json) report::print_way_back(out_, path, mending->report());
+  if (code && !o_.json) render::print_way_back(out_, path, mending->report());
   return code;
 }
 
@@ -121,13 +121,13 @@ Result<int> Look::at(const std::string& path) {
 Result<int> Look::take_back(const std::string& path) {
   const auto undone = undo(o_, path);
   if (!undone) return tl::unexpected(undone.error());
-  if (!o_.json) return report::print_undo(out_, path, *undone), 0;
+  if (!o_.json) return render::print_undo(out_, path, *undone), 0;
   const auto code = look(path, {.undo = &*undone});
   return code ? 0 : code;
 }
 
 // The exit code is that of a fresh check, also after a repair.
-Result<int> Look::look(const std::string& path, report::Done done) {
+Result<int> Look::look(const std::string& path, render::Done done) {
   auto file = open_file(path, {.direct = o_.direct});
   if (!file) return tl::unexpected(file.error());
   const bool ours = o_.lock || (done.repair && !o_.dry_run);
@@ -136,10 +136,10 @@ Result<int> Look::look(const std::string& path, report::Done done) {
   if (!image) return tl::unexpected(image.error());
 
   if (o_.header && !o_.json) {
-    report::print_header(out_, &*image, style_);
+    render::print_header(out_, &*image, style_);
     return 0;
   }
-  const auto selection = report::select(*image, o_.output, o_.snapshot);
+  const auto selection = render::select(*image, o_.output, o_.snapshot);
   if (!selection) return tl::unexpected(selection.error());
 
   Progress progress(o_.progress);
@@ -148,7 +148,7 @@ Result<int> Look::look(const std::string& path, report::Done done) {
   if (o_.stats) done.profile = &profile_;
   print(*image, result, *selection, done, progress);
   if (o_.stats) print_stats(path);
-  if (o_.kernel_log) log_to_kernel(report::summary_line(*image, result));
+  if (o_.kernel_log) log_to_kernel(render::summary_line(*image, result));
   return static_cast<int>(result.status());
 }
 
@@ -169,28 +169,28 @@ check::Result Look::check(const image::Image& image, bool in_use, Progress& prog
 void Look::print_stats(const std::string& path) {
   (void)out_.flush();
   Output errors(STDERR_FILENO);
-  report::print_profile(errors, path, profile_);
+  render::print_profile(errors, path, profile_);
 }
 
-void Look::print(const image::Image& image, const check::Result& result, const report::Selection& selection,
-                 const report::Done& done, Progress& progress) {
-  if (o_.json) return report::print_json(out_, image, result, selection, done);
-  if (o_.mode == "info") return report::print_info(out_, image, result, style_);
+void Look::print(const image::Image& image, const check::Result& result, const render::Selection& selection,
+                 const render::Done& done, Progress& progress) {
+  if (o_.json) return render::print_json(out_, image, result, selection, done);
+  if (o_.mode == "info") return render::print_info(out_, image, result, style_);
   if (o_.mode == "dump") {
     enlarge_pipe();
     // On one and the same terminal the dump itself is progress enough.
     if (::isatty(STDOUT_FILENO) != 1) progress.phase("dumping", image.file(), table_bytes(image));
     const ProfilePart part(&profile_, image.file());
     part.phase("dumping");
-    return dump::print_dump(out_, image, result, selection, {.flags = o_.flags, .profile = &profile_}, style_);
+    return render::print_dump(out_, image, result, selection, {.flags = o_.flags, .profile = &profile_}, style_);
   }
-  report::print_check(out_, image, result, selection, o_.mode == "error", style_);
+  render::print_check(out_, image, result, selection, o_.mode == "error", style_);
 }
 
 int exit_code(const Error& error) { return error.number > 0 && error.number < 250 ? 256 - error.number : 256 - EIO; }
 
 void print_failure(Output& out, std::optional<std::string_view> path, std::string_view action, const Error& error) {
-  report::print_json_failure(out, path, action, static_cast<unsigned>(exit_code(error)), error.message);
+  render::print_json_failure(out, path, action, static_cast<unsigned>(exit_code(error)), error.message);
 }
 
 }  // namespace
@@ -255,10 +255,10 @@ int look_at_images(const Options& options, Output& out) {
 
 int explain(const Options& options, Output& out) {
   const std::string& what = options.explain;
-  if (what == "all") return out.write(report::problems_document()), 0;
-  if (what == "list") return out.write(report::explained_list()), 0;
-  if (const auto code = check::find_code(what)) return out.write(report::explain(check::problem(*code))), 0;
-  const std::string text = report::explain_word(what);
+  if (what == "all") return out.write(render::problems_document()), 0;
+  if (what == "list") return out.write(render::explained_list()), 0;
+  if (const auto code = check::find_code(what)) return out.write(render::explain(check::problem(*code))), 0;
+  const std::string text = render::explain_word(what);
   if (!text.empty()) return out.write(text), 0;
   const auto why =
       fmt::format("'{}' is neither a problem's code nor a word of the report; --explain list has all", what);

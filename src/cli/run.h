@@ -8,7 +8,7 @@
 
 #include "base/result.h"
 #include "cli/options.h"
-#include "report/output.h"
+#include "render/output.h"
 
 namespace qd::cli {
 
@@ -16,18 +16,18 @@ namespace qd::cli {
 int complain(const Error& error);
 
 // A command line that can't be done: the same, and a document for whoever asked for JSON.
-int refuse(bool json, const Error& error, report::Output& out);
+int refuse(bool json, const Error& error, render::Output& out);
 // Also where the command line is too wrong to be understood.
 bool asks_for_json(int argc, const char* const* argv);
 
-int print_version(report::Output& out);
-int explain(const Options& options, report::Output& out);
+int print_version(render::Output& out);
+int explain(const Options& options, render::Output& out);
 
 // Looks at each image in turn. The highest of their codes; what can't be done at one doesn't keep the others waiting.
-int look_at_images(const Options& options, report::Output& out);
+int look_at_images(const Options& options, render::Output& out);
 
 // Writes out what is left. A reader who went away (head, less) is no error worth a word.
-int finish(report::Output& out, int code);
+int finish(render::Output& out, int code);
 
 // Does the work, and turns whatever it throws into a complaint: out of memory is a sentence, never an abort.
 template <class Work, class Complain>

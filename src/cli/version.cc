@@ -13,7 +13,7 @@
 
 namespace qd::cli {
 
-int print_version(report::Output& out) {
+int print_version(render::Output& out) {
   out.print("qcow2-dump {}\n\nbuilt with\n", QCOW2DUMP_VERSION);
   const auto library = [&](std::string_view name, std::string_view version) {
     out.print("  {:<14} {}\n", name, version);

@@ -21,9 +21,9 @@
 #include "edit/commands.h"
 #include "edit/misplaced.h"
 #include "image/walk.h"
+#include "render/selection.h"
 #include "repair/snapshot_table.h"
 #include "repair/steps.h"
-#include "report/selection.h"
 #include "words/escape.h"
 #include "words/sizes.h"
 
@@ -279,7 +279,7 @@ Result<void> Applying::run() {
 
 Result<void> perform(Work& w, const Apply& apply) {
   if (auto sound = require_sound_tables(w, true); !sound) return sound;
-  const auto number = report::find_snapshot(w.image(), apply.snapshot);
+  const auto number = render::find_snapshot(w.image(), apply.snapshot);
   if (!number) return tl::unexpected(number.error());
   return Applying(w, apply, *number).run();
 }

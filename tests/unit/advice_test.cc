@@ -4,17 +4,17 @@
 #include <gtest/gtest.h>
 
 #include "advice/trial.h"
-#include "report/report.h"
-#include "report_testing.h"
+#include "render/render.h"
+#include "render_testing.h"
 #include "words/escape.h"
 
 namespace qd::advice {
 namespace {
 
 using check::Code;
-using report::ImageBytes;
-using report::open_image;
-using report::with;
+using render::ImageBytes;
+using render::open_image;
+using render::with;
 using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::Not;
@@ -209,7 +209,7 @@ TEST_F(Judge, WhatIsNoQcow2ImageIsSaidSo) {
 
 TEST_F(Judge, TheKernelLogGetsOneLine) {
   const auto image = open_image(ImageBytes().bytes(), "a\nb\x1b" + std::string(2000, 'x'));
-  const std::string line = report::summary_line(image, with({{Code::refcount_leak, 2}}));
+  const std::string line = render::summary_line(image, with({{Code::refcount_leak, 2}}));
   EXPECT_EQ(line.find('\n'), line.npos);
   EXPECT_EQ(line.find('\x1b'), line.npos);
   EXPECT_LT(line.size(), 800u);

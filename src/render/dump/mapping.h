@@ -1,0 +1,15 @@
+// The lines of L1 and L2 entries.
+#pragma once
+
+#include "check/result.h"
+#include "image/image.h"
+#include "render/dump/dump.h"
+#include "render/output.h"
+
+namespace qd::render {
+
+// All tables of one state.
+void dump_mapping(Output& out, const image::Image& image, const check::Result& result, const image::State& state,
+                  const DumpOptions& options);
+
+}  // namespace qd::render
