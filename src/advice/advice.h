@@ -29,12 +29,13 @@ struct Advice {
 struct Verdict {
   std::string headline;        // where the status's name says too little
   std::string text;            // one sentence: what is wrong, and whether it can be repaired
+  std::string note;            // what was not looked at; empty: nothing
   std::vector<Advice> advice;  // in the order in which to follow it: what loses nothing first
+
+  std::string whole_text() const { return note.empty() ? text : text + " " + note; }
 };
 
 // `advice`: looking for what to do takes checks of the image as it would be, and plans of repairs.
 Verdict judge(const image::Image& image, const check::Result& result, bool advice = true);
-// The sentence alone.
-std::string judge_briefly(const image::Image& image, const check::Result& result);
 
 }  // namespace qd::advice

@@ -388,8 +388,8 @@ Verdict Judge::verdict(bool advice) const {
   if (advice) advise(v.advice);
   v.text = sentence(advice && std::ranges::none_of(v.advice, changes));
   if (const std::uint64_t compressed = result_.undecompressed(); compressed > 0 && !foreign_) {
-    v.text += fmt::format(" {} not decompressed: -c does that.",
-                          counted(compressed, "compressed cluster was", "compressed clusters were"));
+    v.note = fmt::format("{} not decompressed: -c does that.",
+                         counted(compressed, "compressed cluster was", "compressed clusters were"));
   }
   return v;
 }
@@ -434,10 +434,6 @@ void Judge::advise(std::vector<Advice>& to) const {
 
 Verdict judge(const image::Image& image, const check::Result& result, bool advice) {
   return Judge(image, result).verdict(advice);
-}
-
-std::string judge_briefly(const image::Image& image, const check::Result& result) {
-  return Judge(image, result).sentence(false);
 }
 
 }  // namespace qd::advice

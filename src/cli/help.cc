@@ -40,10 +40,6 @@ SAFE: these only read; not a byte of the image changes
   -h, --help             this text
   -v, --version          the version, and the libraries built in
 
-  Options for other versions that read: modes map, export, browse; --size N,
-  --refcount-bits N, --l1-offset N, --donor-header FILE, --place L2=SLOT,
-  --metrics FILE, --follow.
-
 DANGEROUS: these write to the image, locked against QEMU, with the old bytes
 in an undo log before the first one changes
 
@@ -76,9 +72,6 @@ in an undo log before the first one changes
                          --no-undo: nowhere
       --force            allow what was refused as lossy or suspicious
 
-  This version knows how to spell -R recover (find lost tables by their
-  content), and answers that it can't do it yet.
-
 EXAMPLES
 
   qcow2-dump vm.qcow2                   is it healthy? what to do if it isn't
@@ -109,8 +102,7 @@ exit code: the state of the image (after a repair), the worst of several
   4 refcounts too low, or a cluster used twice   5 snapshots or bitmaps damaged
   6 header, L1, L2, refcount table or compressed data damaged
   256 - errno: it couldn't be done (254 no such file, 243 no permission,
-  245 in use, 234 bad usage, 255 refused without --force, 218 not in this
-  version)
+  245 in use, 234 bad usage, 255 refused without --force)
 )";
 }
 

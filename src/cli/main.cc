@@ -24,7 +24,7 @@ int perform(const cli::Options& options, render::Output& out) {
   if (options.help) return out.write(cli::help_text()), 0;
   if (options.version) return cli::print_version(out);
   if (!options.explain.empty()) return cli::explain(options, out);
-  if (options.images.empty()) return render::print_header(out, nullptr, {}), 0;
+  if (options.images.empty()) return render::print_header(out, nullptr), 0;
   return cli::look_at_images(options, out);
 }
 

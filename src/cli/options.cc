@@ -9,6 +9,7 @@
 #include <cerrno>
 
 #include "base/number.h"
+#include "cli/modes.h"
 #include "format/header.h"
 
 namespace qd::cli {
@@ -33,13 +34,20 @@ tl::unexpected<Error> bad_usage(const std::string& why) {
   return fail(EINVAL, why + "; qcow2-dump -h shows all options");
 }
 
+repair::Wanted wanted(std::string_view repair) {
+  const bool all = repair == "all";
+  return {.leak = all || repair == "leak",
+          .error = all || repair == "error",
+          .reuse = all || repair == "reuse",
+          .discard = repair == "discard"};
+}
+
 // What the command line has beyond the values that Options keeps.
 struct Written {
-  std::string display;
+  std::string display, repair = "check";
   std::uint64_t cluster_size = 0;
   std::string apply, keep_as, remove, exclude, mark, clean;
-  std::string offset, source, value, width;
-  std::vector<CLI::Option*> later;  // options of later versions in the order of the help
+  std::string offset, source, value, width, file;
 };
 
 class Parser {
@@ -50,7 +58,6 @@ class Parser {
     app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     add_safe();
     add_writing();
-    add_later();
   }
 
   Result<void> parse(int argc, const char* const* argv);
@@ -58,8 +65,8 @@ class Parser {
  private:
   void add_safe();
   void add_writing();
-  void add_later();
   Result<void> settle();
+  void settle_look();
   Result<void> settle_command();
   Result<void> settle_edit();
   Result<void> settle_copy();
@@ -71,12 +78,10 @@ class Parser {
   CLI::Option* word(const std::string& names, std::string& value, Words words) {
     return app_.add_option(names, value)->check(one_of(std::move(words)));
   }
-  // What isn't built in yet: its spelling is checked and its value dropped.
-  CLI::Option* dropped(const std::string& names) {
-    return app_.add_option_function<std::string>(names, [](const std::string&) {});
-  }
+  bool repairs() const { return written_.repair != "off" && written_.repair != "check"; }
 
   Options& o_;
+  session::Request& r_ = o_.request;
   Written written_;
   CLI::App app_;
   CLI::Option *file_ = nullptr, *apply_ = nullptr, *keep_as_ = nullptr, *remove_ = nullptr, *exclude_ = nullptr,
@@ -89,16 +94,17 @@ void Parser::add_safe() {
   app_.add_flag("-h,--help", o_.help);
   app_.add_flag("-v,--version", o_.version);
   app_.add_flag("-H,--header", o_.header);
-  word("-m,--mode", o_.mode,
-       {"info", "check", "error", "dump", "edit", "copy", "rebase", "undo", "export", "map", "browse"});
+  Words names;
+  for (const Mode& m : modes()) names.emplace_back(m.name);
+  word("-m,--mode", o_.mode, names);
   word("-o,--output", o_.output, {"refcount", "snapshot", "all"});
   app_.add_option("-s,--snapshot", o_.snapshot);
   app_.add_flag("-f,--flags", o_.flags);
-  word("-R,--repair", o_.repair, {"off", "check", "leak", "error", "reuse", "discard", "all", "recover"});
-  app_.add_flag("-b,--base", o_.no_backing_chain);
-  app_.add_flag("-c,--compress", o_.decompress);
-  app_.add_flag("-l,--lock", o_.lock);
-  app_.add_flag("-N,--nocache", o_.direct);
+  word("-R,--repair", written_.repair, {"off", "check", "leak", "error", "reuse", "discard", "all"});
+  app_.add_flag("-b,--base", r_.alone);
+  app_.add_flag("-c,--compress", r_.decompress);
+  app_.add_flag("-l,--lock", r_.lock);
+  app_.add_flag("-N,--nocache", r_.direct);
   app_.add_flag("-K,--dmesg", o_.kernel_log);
   word("-d,--display", written_.display, {"off", "none", "color"});
   app_.add_flag("--json", o_.json);
@@ -110,11 +116,11 @@ void Parser::add_safe() {
 }
 
 void Parser::add_writing() {
-  app_.add_flag("--dry-run", o_.dry_run);
-  app_.add_flag("--force", o_.force);
-  app_.add_flag("--no-undo", o_.no_undo);
-  app_.add_option("--undo-log", o_.undo_log)->check(not_empty());
-  file_ = app_.add_option("-F,--file", o_.file);
+  app_.add_flag("--dry-run", r_.dry_run);
+  app_.add_flag("--force", r_.force);
+  app_.add_flag("--no-undo", r_.no_undo);
+  app_.add_option("--undo-log", r_.undo_log)->check(not_empty());
+  file_ = app_.add_option("-F,--file", written_.file);
   apply_ = app_.add_option("-A,--apply", written_.apply);
   keep_as_ = app_.add_option("--keep-as", written_.keep_as);
   remove_ = app_.add_option("-D,--delete", written_.remove);
@@ -127,11 +133,6 @@ void Parser::add_writing() {
   width_ = app_.add_option("-w,--width,-L,--length", written_.width);
 }
 
-void Parser::add_later() {
-  written_.later = {dropped("--size"),  dropped("--refcount-bits"), dropped("--l1-offset"),   dropped("--donor-header"),
-                    dropped("--place"), dropped("--metrics"),       app_.add_flag("--follow")};
-}
-
 Result<void> Parser::parse(int argc, const char* const* argv) {
   try {
     app_.parse(argc, argv);
@@ -142,10 +143,6 @@ Result<void> Parser::parse(int argc, const char* const* argv) {
   return settle();
 }
 
-tl::unexpected<Error> not_built_in(const std::string& what) {
-  return fail(ENOSYS, what + " isn't built into this version: nothing was written");
-}
-
 // Of -A, -D, -E, -M, -C and the modes that write, one at most.
 Result<void> Parser::settle_command() {
   std::vector<std::string> asked;
@@ -153,7 +150,7 @@ Result<void> Parser::settle_command() {
   const auto ask = [&](const CLI::Option* option, const char* action, edit::Command command) {
     if (!given(option)) return;
     asked.push_back(option->get_name(false, true).substr(0, 2));
-    o_.command = std::move(command);
+    r_.task = std::move(command);
     o_.action = action;
   };
   const auto bit = [](const std::string& name) {
@@ -165,15 +162,18 @@ Result<void> Parser::settle_command() {
   ask(mark_, "mark", edit::Mark{bit(written_.mark), true});
   ask(clean_, "clean", edit::Mark{bit(written_.clean), false});
   if (given(keep_as_) && !given(apply_)) return bad_usage("--keep-as goes with -A");
-  const bool mode_writes = o_.mode == "edit" || o_.mode == "copy" || o_.mode == "rebase";
-  if (mode_writes || o_.mode == "undo") asked.push_back("-m " + o_.mode);
-  if (o_.repair != "off" && o_.repair != "check") asked.push_back("-R"), o_.action = "repair";
+  if (mode(o_.mode).writes) asked.push_back("-m " + o_.mode);
+  if (repairs()) asked.push_back("-R"), o_.action = "repair", r_.task = wanted(written_.repair);
   if (asked.size() > 1) return bad_usage(fmt::format("{} exclude each other", fmt::join(asked, " and ")));
   if (o_.mode == "edit") return settle_edit();
   if (o_.mode == "copy") return settle_copy();
   if (o_.mode == "rebase") {
     if (!given(file_)) return bad_usage("-m rebase wants the backing file: -F NAME, or -F \"\" for none");
-    o_.command = edit::Rebase{o_.file, o_.no_backing_chain};
+    r_.task = edit::Rebase{written_.file, r_.alone};
+  }
+  if (o_.mode == "undo") {
+    if (written_.file.empty()) return bad_usage("-m undo wants the log: -F IMAGE.undo");
+    r_.task = session::TakeBack{written_.file};
   }
   return {};
 }
@@ -186,7 +186,7 @@ Result<void> Parser::settle_edit() {
     if (!width || *width > 8 || !std::has_single_bit(*width)) return bad_usage("-w: 1, 2, 4 or 8 bytes can be edited");
     set.width = static_cast<unsigned>(*width);
   }
-  o_.command = std::move(set);
+  r_.task = std::move(set);
   return {};
 }
 
@@ -196,41 +196,33 @@ Result<void> Parser::settle_copy() {
   }
   const auto bytes = parse_number(written_.width);
   if (!bytes || *bytes == 0) return bad_usage("-w: a number of bytes is wanted");
-  if (given(file_) && o_.file.empty()) return bad_usage("-F: a name is wanted");
-  o_.command = edit::CopyBytes{written_.offset, written_.source, *bytes, o_.file};
+  if (given(file_) && written_.file.empty()) return bad_usage("-F: a name is wanted");
+  r_.task = edit::CopyBytes{written_.offset, written_.source, *bytes, written_.file};
   return {};
 }
 
 // An operand that nobody asks for is a misunderstanding.
 Result<void> Parser::settle_operands() const {
-  struct Operand {
-    const CLI::Option* option;
-    std::string_view name;
-    Words modes;
-  };
-  for (const auto& [option, name, modes] : {Operand{offset_, "-O", {"edit", "copy"}},
-                                            {source_, "-S", {"copy"}},
-                                            {value_, "-V", {"edit"}},
-                                            {width_, "-w", {"edit", "copy"}},
-                                            {file_, "-F", {"copy", "rebase", "undo"}}}) {
-    if (!given(option) || std::ranges::find(modes, o_.mode) != modes.end()) continue;
-    return bad_usage(fmt::format("{} goes with -m {}, not with -m {}", name, fmt::join(modes, " or "), o_.mode));
+  for (const auto& [option, letter] :
+       {std::pair{offset_, 'O'}, {source_, 'S'}, {value_, 'V'}, {width_, 'w'}, {file_, 'F'}}) {
+    const auto takes = [letter](const Mode& m) { return m.operands.find(letter) != m.operands.npos; };
+    if (!given(option) || takes(mode(o_.mode))) continue;
+    Words takers;
+    for (const Mode& m : modes()) {
+      if (takes(m)) takers.emplace_back(m.name);
+    }
+    return bad_usage(fmt::format("-{} goes with -m {}, not with -m {}", letter, fmt::join(takers, " or "), o_.mode));
   }
   return {};
 }
 
 // What goes with what that writes.
 Result<void> Parser::settle_writing() const {
-  const bool repairs = o_.repair != "off" && o_.repair != "check", undoes = o_.mode == "undo";
-  const bool writes = repairs || undoes || o_.command;
-  if (undoes && o_.file.empty()) return bad_usage("-m undo wants the log: -F IMAGE.undo");
-  if ((undoes || o_.mode == "edit" || o_.mode == "copy") && o_.images.size() > 1) {
-    return bad_usage(fmt::format("-m {} takes one image", o_.mode));
-  }
-  if (o_.header && writes) return bad_usage("-H only reads");
-  if (!o_.undo_log.empty() && o_.no_undo) return bad_usage("--undo-log and --no-undo exclude each other");
-  if (!o_.undo_log.empty() && o_.images.size() > 1) return bad_usage("--undo-log takes one image");
-  if (!writes && (o_.dry_run || o_.force || o_.no_undo || !o_.undo_log.empty())) {
+  if (mode(o_.mode).one_image && o_.images.size() > 1) return bad_usage(fmt::format("-m {} takes one image", o_.mode));
+  if (o_.header && r_.changes()) return bad_usage("-H only reads");
+  if (!r_.undo_log.empty() && r_.no_undo) return bad_usage("--undo-log and --no-undo exclude each other");
+  if (!r_.undo_log.empty() && o_.images.size() > 1) return bad_usage("--undo-log takes one image");
+  if (!r_.changes() && (r_.dry_run || r_.force || r_.no_undo || !r_.undo_log.empty())) {
     return bad_usage(
         "--dry-run, --force, --undo-log and --no-undo go with what writes: -R, -A, -D, -E, -M, -C and the "
         "modes edit, copy, rebase and undo");
@@ -238,7 +230,15 @@ Result<void> Parser::settle_writing() const {
   return {};
 }
 
-// What one option alone can't tell: combinations, and what this version has.
+// How far a person looks, who reads what was done as text, and a program, which is told what the image is now.
+void Parser::settle_look() {
+  using enum session::Depth;
+  r_.signals = true;
+  r_.advice = o_.json || written_.repair != "off";
+  r_.depth = o_.json ? check : o_.header ? open : o_.mode == "undo" ? none : check;
+}
+
+// What one option alone can't tell: combinations.
 Result<void> Parser::settle() {
   if (!written_.display.empty()) o_.color = written_.display == "color";
   if (app_.count("--cluster-size") > 0) {
@@ -246,16 +246,13 @@ Result<void> Parser::settle() {
     if (!std::has_single_bit(bytes) || bytes < 512 || bytes > 2u << 20) {
       return bad_usage("--cluster-size: a power of two from 512 to 2M is wanted");
     }
-    o_.cluster_bits = static_cast<unsigned>(std::countr_zero(bytes));
+    r_.hints.cluster_bits = static_cast<unsigned>(std::countr_zero(bytes));
   }
 
-  if (o_.repair == "recover") return not_built_in("-R recover");
-  if (o_.mode == "export" || o_.mode == "map" || o_.mode == "browse") return not_built_in("mode " + o_.mode);
-  const auto later = std::ranges::find_if(written_.later, [&](const CLI::Option* option) { return given(option); });
-  if (later != written_.later.end()) return not_built_in("option " + (*later)->get_name());
   if (auto fit = settle_operands(); !fit) return fit;
   if (auto fit = settle_command(); !fit) return fit;
   if (auto fit = settle_writing(); !fit) return fit;
+  settle_look();
   const bool needs_image = o_.explain.empty() && !(o_.header && !o_.json);
   if (o_.images.empty() && needs_image) return bad_usage("no image was named");
   return {};

@@ -13,38 +13,26 @@
 #include <cstring>
 #include <utility>
 
-#include "check/check.h"
-#include "cli/mend.h"
+#include "cli/modes.h"
 #include "cli/progress.h"
-#include "image/image.h"
 #include "io/descriptor.h"
-#include "io/file.h"
-#include "journal/qemu_lock.h"
-#include "render/dump/dump.h"
 #include "render/render.h"
-#include "render/selection.h"
+#include "render/text/change.h"
 #include "render/text/profile.h"
+#include "session/session.h"
 #include "words/escape.h"
 
 namespace qd::cli {
 namespace {
 
 using render::Output;
+using session::Outcome;
 
 render::Style style_for(const Options& options) {
   const char* no_color = std::getenv("NO_COLOR");
   const bool terminal = ::isatty(STDOUT_FILENO) == 1;
   const bool wanted = (no_color == nullptr || *no_color == '\0') && terminal;
-  return {.color = options.color.value_or(wanted), .advice = options.repair != "off", .screen = terminal};
-}
-
-// The tables of an image as its header describes them: what a walk reads at most.
-std::uint64_t table_bytes(const image::Image& image) {
-  if (!image.geometry) return 0;
-  std::uint64_t l2_tables = image.header.l1_size;
-  for (const format::Snapshot& snapshot : image.snapshots.entries) l2_tables += snapshot.l1_size;
-  const std::uint64_t blocks = image.clusters() / image.geometry->refcount_block_entries() + 1;
-  return std::min((l2_tables + blocks) << image.geometry->cluster_bits, image.file().allocated_bytes());
+  return {.color = options.color.value_or(wanted), .advice = options.request.advice, .screen = terminal};
 }
 
 // One write is one record, and the kernel takes no more than about a thousand bytes of it.
@@ -59,138 +47,116 @@ void log_to_kernel(const std::string& line) {
 // A dump fills a pipe faster than the default 64 KiB can be handed over.
 void enlarge_pipe() { (void)::fcntl(STDOUT_FILENO, F_SETPIPE_SZ, 1 << 20); }
 
-class Look {
+// One image after the other: asks the session for it, shows what goes on, and what came of it.
+class Look final : private session::Observer {
  public:
-  Look(const Options& options, Output& out) : o_(options), out_(out), style_(style_for(options)) {}
+  Look(const Options& options, Output& out)
+      : o_(options), out_(out), request_(options.request), view_{.flags = o_.flags, .profile = o_.stats} {
+    view_.style = style_for(o_);
+  }
 
-  // The image's state as an exit code.
-  Result<int> at(const std::string& path);
+  // The exit code. `state`: the image's, as far as it is known.
+  int at(const std::string& path, int& state);
 
  private:
-  Result<int> take_back(const std::string& path);
-  Result<int> look(const std::string& path, render::Done done);
-  Result<Mending> mend(const std::string& path);
-  check::Result check(const image::Image& image, bool in_use, Progress& progress);
-  void print_stats(const std::string& path);
-  void print(const image::Image& image, const check::Result& result, const render::Selection& selection,
-             const render::Done& done, Progress& progress);
+  void begin(const char* phase, const File& file, std::uint64_t expected) override;
+  void end() override { progress_->done(); }
+  void planned(const session::Change& change) override;
+  void written(const session::Change& change) override;
+  Result<void> opened(const image::Image& image) override;
+
+  Outcome run();
+  void show(Outcome& outcome);
+  void show_text(Outcome& outcome);
+  void show_stats(const Outcome& outcome);
 
   const Options& o_;
   Output& out_;
-  render::Style style_;
-  Profile profile_;  // of the present image
+  session::Request request_;
+  render::View view_;
+  std::optional<Progress> progress_;  // of the present image
 };
 
+void Look::begin(const char* phase, const File& file, std::uint64_t expected) {
+  progress_->phase(phase, file, expected);
+}
+
 // The plan is shown before it becomes real: whoever watches sees what is going on, whatever comes of it.
-Result<Mending> Look::mend(const std::string& path) {
-  Progress progress(o_.progress);
-  auto mending = Mending::plan(o_, path, progress, profile_);
-  if (!mending) return mending;
-  if (!o_.json) {
-    render::print_plan(out_, mending->report(), style_);
-    (void)out_.flush();
-  }
-  if (auto done = mending->perform(progress, profile_); !done) return tl::unexpected(done.error());
-  if (!o_.json) render::print_done(out_, path, mending->report());
-  return mending;
+void Look::planned(const session::Change& change) {
+  if (o_.json) return;
+  render::print_plan(out_, change, view_.style);
+  (void)out_.flush();
 }
 
-Result<int> Look::at(const std::string& path) {
-  profile_ = {};
-  if (path == "-") {
-    return fail(EINVAL,
-                "- is the name of standard input, and an image is read in no order: a file or a block device is "
-                "wanted (./- is a file of that name)");
-  }
-  if (o_.mode == "undo") return take_back(path);
-  std::optional<ReadLock> lock;
-  if (o_.lock && (!changes(o_) || o_.dry_run)) {
-    auto taken = ReadLock::take(path);
-    if (!taken) return tl::unexpected(taken.error());
-    lock.emplace(std::move(*taken));
-  }
-  if (!changes(o_)) return look(path, {});
-  const auto mending = mend(path);
-  if (!mending) return tl::unexpected(mending.error());
-  const auto code = look(path, {.repair = &mending->report()});
-  if (code && !o_.json) render::print_way_back(out_, path, mending->report());
-  return code;
+void Look::written(const session::Change& change) {
+  if (!o_.json) render::print_done(out_, request_.path, change);
 }
 
-// A program is told, in the shape that it knows, what the image is now; a person only that it was done.
-Result<int> Look::take_back(const std::string& path) {
-  const auto undone = undo(o_, path);
-  if (!undone) return tl::unexpected(undone.error());
-  if (!o_.json) return render::print_undo(out_, path, *undone), 0;
-  const auto code = look(path, {.undo = &*undone});
-  return code ? 0 : code;
-}
-
-// The exit code is that of a fresh check, also after a repair.
-Result<int> Look::look(const std::string& path, render::Done done) {
-  auto file = open_file(path, {.direct = o_.direct});
-  if (!file) return tl::unexpected(file.error());
-  const bool ours = o_.lock || (done.repair && !o_.dry_run);
-  const bool in_use = !ours && has_writer(path).value_or(false);
-  const auto image = image::Image::open(std::move(*file), {.cluster_bits = o_.cluster_bits});
-  if (!image) return tl::unexpected(image.error());
-
-  if (o_.header && !o_.json) {
-    render::print_header(out_, &*image, style_);
-    return 0;
-  }
-  const auto selection = render::select(*image, o_.output, o_.snapshot);
+Result<void> Look::opened(const image::Image& image) {
+  if (request_.depth != session::Depth::check) return {};
+  auto selection = render::select(image, o_.output, o_.snapshot);
   if (!selection) return tl::unexpected(selection.error());
-
-  Progress progress(o_.progress);
-  const check::Result result = check(*image, in_use, progress);
-  done.mode = o_.action;
-  if (o_.stats) done.profile = &profile_;
-  print(*image, result, *selection, done, progress);
-  if (o_.stats) print_stats(path);
-  if (o_.kernel_log) log_to_kernel(render::summary_line(*image, result));
-  return static_cast<int>(result.status());
+  view_.selection = *selection;
+  return {};
 }
 
-check::Result Look::check(const image::Image& image, bool in_use, Progress& progress) {
-  progress.phase("checking", image.file(), table_bytes(image));
-  check::Result result =
-      check::check(image, {.decompress = o_.decompress, .backing_chain = !o_.no_backing_chain, .profile = &profile_});
-  if (in_use) {
-    check::Finding finding;
-    finding.code = check::Code::image_in_use;
-    result.findings.add(std::move(finding));
+Outcome Look::run() {
+  if (request_.path != "-") return session::run(request_, *this);
+  Outcome refused;
+  refused.path = request_.path;
+  refused.error =
+      Error{EINVAL,
+            "- is the name of standard input, and an image is read in no order: a file or a block device is "
+            "wanted (./- is a file of that name)"};
+  return refused;
+}
+
+int Look::at(const std::string& path, int& state) {
+  request_.path = path;
+  progress_.emplace(o_.progress);
+  Outcome outcome = run();
+  if (!outcome.error) {
+    const auto shown = guarded([&]() -> Result<void> { return show(outcome), Result<void>(); },
+                               [](const Error& error) -> Result<void> { return tl::unexpected(error); });
+    if (!shown) outcome.error = shown.error();
   }
-  progress.done();
-  return result;
+  progress_.reset();
+  if (!outcome.error) state = std::max(state, outcome.exit_code());
+  if (!outcome.error) return outcome.exit_code();
+  if (o_.json) render::print_json(out_, outcome, o_.action, view_);
+  return complain(*outcome.error);
+}
+
+void Look::show(Outcome& outcome) {
+  if (o_.json) {
+    render::print_json(out_, outcome, o_.action, view_);
+  } else {
+    show_text(outcome);
+  }
+  if (!outcome.result) return;
+  if (o_.stats) show_stats(outcome);
+  if (o_.kernel_log) log_to_kernel(render::summary_line(outcome));
+  if (outcome.change && !o_.json) render::print_way_back(out_, request_.path, *outcome.change);
+}
+
+void Look::show_text(Outcome& outcome) {
+  if (outcome.undone) return render::print_undo(out_, request_.path, *outcome.undone);
+  if (o_.header) return render::print_header(out_, &*outcome.image);
+  const Mode& wanted = mode(o_.mode);
+  if (wanted.long_text) {
+    enlarge_pipe();
+    // On one and the same terminal the text itself is progress enough.
+    if (::isatty(STDOUT_FILENO) != 1) begin("dumping", outcome.image->file(), outcome.image->table_bytes());
+  }
+  wanted.show(out_, outcome, view_);
+  end();
 }
 
 // After what was printed before, wherever both go.
-void Look::print_stats(const std::string& path) {
+void Look::show_stats(const Outcome& outcome) {
   (void)out_.flush();
   Output errors(STDERR_FILENO);
-  render::print_profile(errors, path, profile_);
-}
-
-void Look::print(const image::Image& image, const check::Result& result, const render::Selection& selection,
-                 const render::Done& done, Progress& progress) {
-  if (o_.json) return render::print_json(out_, image, result, selection, done);
-  if (o_.mode == "info") return render::print_info(out_, image, result, style_);
-  if (o_.mode == "dump") {
-    enlarge_pipe();
-    // On one and the same terminal the dump itself is progress enough.
-    if (::isatty(STDOUT_FILENO) != 1) progress.phase("dumping", image.file(), table_bytes(image));
-    const ProfilePart part(&profile_, image.file());
-    part.phase("dumping");
-    return render::print_dump(out_, image, result, selection, {.flags = o_.flags, .profile = &profile_}, style_);
-  }
-  render::print_check(out_, image, result, selection, o_.mode == "error", style_);
-}
-
-int exit_code(const Error& error) { return error.number > 0 && error.number < 250 ? 256 - error.number : 256 - EIO; }
-
-void print_failure(Output& out, std::optional<std::string_view> path, std::string_view action, const Error& error) {
-  render::print_json_failure(out, path, action, static_cast<unsigned>(exit_code(error)), error.message);
+  render::print_profile(errors, request_.path, outcome.profile);
 }
 
 }  // namespace
@@ -198,7 +164,7 @@ void print_failure(Output& out, std::optional<std::string_view> path, std::strin
 int complain(const Error& error) {
   const std::string line = "qcow2-dump: " + escape(error.message) + "\n";
   (void)!::write(STDERR_FILENO, line.data(), line.size());
-  return exit_code(error);
+  return session::exit_code(error);
 }
 
 namespace {
@@ -210,19 +176,7 @@ int look_at_each(const Options& options, Output& out) {
     if (options.images.size() > 1 && !options.json) {
       out.print("{}==> {} <==\n\n", &path == &options.images.front() ? "" : "\n", escape(path));
     }
-    const auto failed = [&](const Error& error) {
-      if (options.json) print_failure(out, path, options.action, error);
-      return complain(error);
-    };
-    const int code = guarded(
-        [&] {
-          const auto state = look.at(path);
-          if (!state) return failed(state.error());
-          worst_state = std::max(worst_state, *state);
-          return *state;
-        },
-        failed);
-    worst = std::max(worst, code);
+    worst = std::max(worst, look.at(path, worst_state));
     if (!out.flush()) break;
   }
   if (worst > worst_state && worst_state > 0) {
@@ -239,7 +193,9 @@ bool asks_for_json(int argc, const char* const* argv) {
 }
 
 int refuse(bool json, const Error& error, Output& out) {
-  if (json) print_failure(out, std::nullopt, "none", error);
+  Outcome refused;
+  refused.error = error;
+  if (json) render::print_json(out, refused, "none", {});
   return complain(error);
 }
 
@@ -247,7 +203,8 @@ int look_at_images(const Options& options, Output& out) {
   // Whoever reads without the page cache waits for each read, and only many at once keep a disk busy.
   constexpr int waiting_for_each = 8, most_waiting = 32;
   const int wanted = options.jobs ? static_cast<int>(*options.jobs) : tbb::info::default_concurrency();
-  const int jobs = options.direct ? std::max(wanted, std::min(wanted * waiting_for_each, most_waiting)) : wanted;
+  const int jobs =
+      options.request.direct ? std::max(wanted, std::min(wanted * waiting_for_each, most_waiting)) : wanted;
   const tbb::global_control threads(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(jobs));
   tbb::task_arena arena(jobs);  // the one that is there by itself has no more threads than cores
   return arena.execute([&] { return look_at_each(options, out); });
@@ -268,7 +225,7 @@ int explain(const Options& options, Output& out) {
 int finish(Output& out, int code) {
   const auto flushed = out.flush();
   if (flushed) return code;
-  return flushed.error().number == EPIPE ? exit_code(flushed.error()) : complain(flushed.error());
+  return flushed.error().number == EPIPE ? session::exit_code(flushed.error()) : complain(flushed.error());
 }
 
 }  // namespace qd::cli

@@ -31,7 +31,7 @@ int finish(render::Output& out, int code);
 
 // Does the work, and turns whatever it throws into a complaint: out of memory is a sentence, never an abort.
 template <class Work, class Complain>
-int guarded(Work&& work, Complain&& complaint) {
+auto guarded(Work&& work, Complain&& complaint) {
   try {
     return work();
   } catch (const std::bad_alloc&) {

@@ -45,6 +45,14 @@ Result<Image> Image::open(std::unique_ptr<File> file, const Hints& hints) {
   return image;
 }
 
+std::uint64_t Image::table_bytes() const {
+  if (!geometry) return 0;
+  std::uint64_t l2_tables = header.l1_size;
+  for (const format::Snapshot& snapshot : snapshots.entries) l2_tables += snapshot.l1_size;
+  const std::uint64_t blocks = clusters() / geometry->refcount_block_entries() + 1;
+  return std::min((l2_tables + blocks) << geometry->cluster_bits, file_->allocated_bytes());
+}
+
 const format::Extension* Image::find_extension(std::uint32_t type) const {
   const auto found = std::ranges::find(extensions.list, type, &format::Extension::type);
   return found == extensions.list.end() ? nullptr : &*found;

@@ -63,6 +63,9 @@ class Image {
   // Clusters that the file has, the last one perhaps in part.
   std::uint64_t clusters() const { return geometry->clusters(size_); }
 
+  // What a walk reads at most: the tables as the header describes them, as far as the file stores anything.
+  std::uint64_t table_bytes() const;
+
   // As QEMU judges it: a structure may end less than a cluster behind the end of the file (which need not be whole).
   bool past_end(HostOffset offset, std::uint64_t bytes) const {
     return offset.value >= format::max_host_offset || bytes >= format::max_host_offset ||

@@ -1,55 +1,49 @@
 // The renderers of a check: text for people and for the scripts that know the shape of its lines, JSON for programs.
 #pragma once
 
-#include <optional>
 #include <string>
 #include <string_view>
-#include <vector>
 
-#include "check/result.h"
-#include "image/image.h"
-#include "io/profile.h"
 #include "render/output.h"
 #include "render/selection.h"
+#include "session/outcome.h"
 
 namespace qd::render {
 
-struct RepairReport;
-struct UndoReport;
-
 struct Style {
   bool color = false;
-  bool advice = true;  // say what mends it
+  bool advice = true;   // say what mends it
   bool screen = false;  // somebody reads it where the first lines may be gone by the end
 };
 
-// -H: the header's fields with offset and size; with an image their values too.
-void print_header(Output& out, const image::Image* image, const Style& style);
-
-// -m info.
-void print_info(Output& out, const image::Image& image, const check::Result& result, const Style& style);
-
-// -m check and -m error (`problems`: each problem with its place).
-void print_check(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-                 bool problems, const Style& style);
-
-// What was done with an image beside the check: for its JSON document. Null: it wasn't, or wasn't asked for.
-struct Done {
-  std::string mode = "check";  // as Options::action
-  const RepairReport* repair = nullptr;
-  const UndoReport* undo = nullptr;
-  const Profile* profile = nullptr;
+// What of an outcome is shown, and how.
+struct View {
+  Selection selection{};
+  bool problems = false;  // each with its place
+  bool flags = false;     // dump: raw entries
+  bool profile = false;   // JSON: the profile, too
+  Style style{};
 };
 
-// One JSON document (schema 2).
-void print_json(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-                const Done& done);
-// The same where there is nothing to tell but why it could not be done. No `path`: nothing of the command line was.
-void print_json_failure(Output& out, std::optional<std::string_view> path, std::string_view mode, unsigned exit_code,
-                        std::string_view why);
+// -H: the header's fields with offset and size; with an image their values too.
+void print_header(Output& out, const image::Image* image);
+
+// All of these but print_json() are for outcomes with an image and its check.
+//
+// -m info.
+void print_info(Output& out, const session::Outcome& outcome);
+
+// -m check and -m error.
+void print_check(Output& out, const session::Outcome& outcome, const View& view);
+
+// -m dump: every entry, then the check. The outcome's profile gets a phase for it.
+void print_dump(Output& out, session::Outcome& outcome, const View& view);
+
+// One JSON document (schema 2), whatever came of it. `mode`: what was asked for, in a word.
+void print_json(Output& out, const session::Outcome& outcome, std::string_view mode, const View& view);
 
 // One line for the kernel log, without line end.
-std::string summary_line(const image::Image& image, const check::Result& result);
+std::string summary_line(const session::Outcome& outcome);
 
 // --explain: a problem's row of the table in full; docs/problems.md: all rows.
 std::string explain(const check::Problem& problem);

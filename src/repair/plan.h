@@ -45,6 +45,9 @@ struct Plan {
   std::uint64_t unlisted = 0;
   std::vector<Refusal> refusals;
 
+  std::string_view reason(const Action& action) const {
+    return action.reason ? check::problem(*action.reason).name : asked;
+  }
   void add(Action action) { actions.size() < limit ? actions.push_back(std::move(action)) : void(++unlisted); }
 };
 

@@ -15,13 +15,13 @@ says help '^EXAMPLES'
 for option in -h --help -v --version -H --header -m --mode -o --output -s --snapshot -f --flags -R --repair \
   -A --apply --keep-as -D --delete -E --exclude -M --mark -C --clean -O --offset -S --src -V --value -w --width -L \
   --length -F --file -b --base -c --compress -l --lock -N --nocache -K --dmesg -d --display --json --dry-run \
-  --undo-log --no-undo --force -j --jobs --cluster-size --size --refcount-bits --l1-offset --donor-header --place \
-  --stats --metrics --explain --follow --progress; do
+  --undo-log --no-undo --force -j --jobs --cluster-size --stats --explain \
+  --progress; do
   grep -qE -- "(^|[ (,])$option([ ,;:.)]|\$)" help || fail "help doesn't mention $option"
   got=0
   "$QCOW2_DUMP" "$option" >out 2>err </dev/null || got=$?
   says_not err 'not expected'
 done
-for mode in info check error dump edit copy rebase undo export map browse; do
+for mode in info check error dump edit copy rebase undo; do
   grep -qwE -- "$mode" help || fail "help doesn't mention mode $mode"
 done

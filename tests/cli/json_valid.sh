@@ -34,7 +34,6 @@ for options in "-m nonsense good.qcow2" "--nonsense" "-R leak -A 1 good.qcow2" "
   asked 234 $options
   json 'd["mode"] == "none" and d["status"] == "failed" and d["error"] and "image" not in d'
 done
-asked 218 -m map good.qcow2
 asked 254 -R all missing.qcow2
 json 'd["mode"] == "repair"'
 

@@ -54,10 +54,6 @@ for arguments in "-R all -A 1" "-R all -D 1" "-R all -M corrupt" "-m edit -R all
   refused ' and -. exclude each other' $arguments vm.qcow2
 done
 
-# Known, and not built in yet.
-code 218 -R recover vm.qcow2
-says err 'nothing was written'
-
 # A script's empty variable is no name.
 refused 'undo-log' -R all --undo-log '' vm.qcow2
 

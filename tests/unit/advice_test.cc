@@ -208,8 +208,8 @@ TEST_F(Judge, WhatIsNoQcow2ImageIsSaidSo) {
 }
 
 TEST_F(Judge, TheKernelLogGetsOneLine) {
-  const auto image = open_image(ImageBytes().bytes(), "a\nb\x1b" + std::string(2000, 'x'));
-  const std::string line = render::summary_line(image, with({{Code::refcount_leak, 2}}));
+  const std::string line = render::summary_line(render::outcome(
+      open_image(ImageBytes().bytes(), "a\nb\x1b" + std::string(2000, 'x')), with({{Code::refcount_leak, 2}})));
   EXPECT_EQ(line.find('\n'), line.npos);
   EXPECT_EQ(line.find('\x1b'), line.npos);
   EXPECT_LT(line.size(), 800u);

@@ -26,18 +26,18 @@ TEST(Options, HaveDefaults) {
   EXPECT_EQ(options->mode, "check");
   EXPECT_EQ(options->output, "all");
   EXPECT_EQ(options->snapshot, "all");
-  EXPECT_EQ(options->repair, "check");
+  EXPECT_FALSE(options->request.changes());
   EXPECT_EQ(options->progress, "auto");
   EXPECT_FALSE(options->color.has_value());
   EXPECT_FALSE(options->jobs.has_value());
-  EXPECT_FALSE(options->cluster_bits.has_value());
+  EXPECT_FALSE(options->request.hints.cluster_bits.has_value());
 }
 
 TEST(Options, ShortOnesCanBeJoined) {
   const auto options = parsed({"-fbclNK", "-mdump", "-o", "refcount", "-ssnapshot[3]", "-j2", "a", "b"});
   ASSERT_TRUE(options);
-  EXPECT_TRUE(options->flags && options->no_backing_chain && options->decompress && options->lock);
-  EXPECT_TRUE(options->direct && options->kernel_log);
+  EXPECT_TRUE(options->flags && options->request.alone && options->request.decompress && options->request.lock);
+  EXPECT_TRUE(options->request.direct && options->kernel_log);
   EXPECT_EQ(options->mode, "dump");
   EXPECT_EQ(options->output, "refcount");
   EXPECT_EQ(options->snapshot, "snapshot[3]");
@@ -66,9 +66,9 @@ TEST(Options, ColorIsAsAsked) {
 }
 
 TEST(Options, ClusterSizeIsAPowerOfTwo) {
-  EXPECT_EQ(parsed({"--cluster-size", "64K", "a"})->cluster_bits, 16u);
-  EXPECT_EQ(parsed({"--cluster-size", "512", "a"})->cluster_bits, 9u);
-  EXPECT_EQ(parsed({"--cluster-size", "2M", "a"})->cluster_bits, 21u);
+  EXPECT_EQ(parsed({"--cluster-size", "64K", "a"})->request.hints.cluster_bits, 16u);
+  EXPECT_EQ(parsed({"--cluster-size", "512", "a"})->request.hints.cluster_bits, 9u);
+  EXPECT_EQ(parsed({"--cluster-size", "2M", "a"})->request.hints.cluster_bits, 21u);
   for (const char* wrong : {"0", "256", "4M", "65537", "-1", "x", "", "99999999999999999999G"}) {
     EXPECT_EQ(error_of({"--cluster-size", wrong, "a"}), EINVAL) << wrong;
   }
@@ -91,32 +91,12 @@ TEST(Options, BadUsageIsRefused) {
   }
 }
 
-TEST(Options, WhatIsNotBuiltInIsKnownAndRefused) {
-  const std::vector<std::vector<const char*>> later{{"-R", "recover"},
-                                                    {"-m", "export"},
-                                                    {"-m", "map"},
-                                                    {"-m", "browse"},
-                                                    {"--size", "1G"},
-                                                    {"--refcount-bits", "16"},
-                                                    {"--l1-offset", "0x30000"},
-                                                    {"--donor-header", "f"},
-                                                    {"--place", "0x1=2"},
-                                                    {"--metrics", "f"},
-                                                    {"--follow"}};
-  for (std::vector<const char*> arguments : later) {
-    arguments.push_back("a");
-    EXPECT_EQ(error_of(arguments), ENOSYS) << arguments.front() << " " << arguments[1];
-  }
-  EXPECT_EQ(error_of({"-R", "off", "a"}), 0);
-  EXPECT_EQ(error_of({"-R", "check", "a"}), 0);
-}
-
 TEST(Options, WhatWritesWantsItsOwn) {
   const Result<Options> undo = parsed({"-m", "undo", "-F", "log", "a"});
-  EXPECT_EQ(undo->file, "log");
+  EXPECT_EQ(std::get<session::TakeBack>(undo->request.task).log, "log");
   const Result<Options> repair = parsed({"-R", "all", "--dry-run", "--force", "--undo-log", "log", "a"});
-  EXPECT_TRUE(repair->dry_run && repair->force);
-  EXPECT_EQ(repair->undo_log, "log");
+  EXPECT_TRUE(repair->request.dry_run && repair->request.force);
+  EXPECT_EQ(repair->request.undo_log, "log");
   const std::vector<std::vector<const char*>> senseless{{"-m", "undo", "a"},
                                                         {"-m", "undo", "-F", "log", "a", "b"},
                                                         {"-m", "undo", "-F", "l", "-R", "all", "a"},
@@ -135,7 +115,9 @@ TEST(Options, WhatWritesWantsItsOwn) {
 
 TEST(Options, EditsAreCommands) {
   using Arguments = std::vector<const char*>;
-  const auto command = [](const Arguments& arguments) { return *parsed(arguments)->command; };
+  const auto command = [](const Arguments& arguments) {
+    return std::get<edit::Command>(parsed(arguments)->request.task);
+  };
   const auto apply = std::get<edit::Apply>(command({"-A", "1", "--keep-as", "old", "a"}));
   EXPECT_EQ(apply.snapshot, "1");
   EXPECT_EQ(apply.keep_as, "old");
@@ -155,7 +137,7 @@ TEST(Options, EditsAreCommands) {
   const auto rebase = std::get<edit::Rebase>(command({"-m", "rebase", "-F", "", "-b", "a"}));
   EXPECT_EQ(rebase.name, "");
   EXPECT_TRUE(rebase.unchecked);
-  EXPECT_FALSE(parsed({"a"})->command);
+  EXPECT_FALSE(parsed({"a"})->request.changes());
 
   const std::vector<Arguments> senseless{{"-m", "edit", "a"},
                                          {"-m", "edit", "-O", "0", "a"},

@@ -5,7 +5,8 @@
 #include <algorithm>
 
 #include "io/descriptor.h"
-#include "render/dump/dump.h"
+#include "render/render.h"
+#include "render_testing.h"
 #include "tiny_image.h"
 
 namespace qd::render {
@@ -13,13 +14,12 @@ namespace {
 
 using test::TinyImage;
 
-std::string dump(std::unique_ptr<File> file, const DumpOptions& options = {}, const Selection& selection = {}) {
-  const auto image = image::Image::open(std::move(file));
-  const check::Result result = check::check(*image);
+std::string dump(std::unique_ptr<File> file, const View& view = {}) {
+  session::Outcome outcome = checked(std::move(*image::Image::open(std::move(file))));
   const Descriptor text(::memfd_create("dump", MFD_CLOEXEC));
   {
     Output out(text.get());
-    print_dump(out, *image, result, selection, options, {});
+    print_dump(out, outcome, view);
     EXPECT_TRUE(out.flush());
   }
   std::string all(static_cast<std::size_t>(::lseek(text.get(), 0, SEEK_END)), '\0');
@@ -83,9 +83,10 @@ TEST(Dump, JudgesNoFlagByRefcountsThatNobodyCanRead) {
 
 TEST(Dump, ShowsWhatIsSelected) {
   TinyImage image(2);
-  EXPECT_EQ(dump(memory_file(image.bytes()), {}, {.refcounts = false}).find("refcount block["), std::string::npos);
-  EXPECT_EQ(dump(memory_file(image.bytes()), {}, {.mapping = false}).find("l2 table["), std::string::npos);
-  EXPECT_EQ(dump(memory_file(image.bytes()), {}, {.active = false}).find("l2 table["), std::string::npos);
+  EXPECT_EQ(dump(memory_file(image.bytes()), {.selection = {.refcounts = false}}).find("refcount block["),
+            std::string::npos);
+  EXPECT_EQ(dump(memory_file(image.bytes()), {.selection = {.mapping = false}}).find("l2 table["), std::string::npos);
+  EXPECT_EQ(dump(memory_file(image.bytes()), {.selection = {.active = false}}).find("l2 table["), std::string::npos);
 }
 
 // A table of more lines than a piece has must come out whole, in order, and each line once.

@@ -4,7 +4,6 @@
 #include <nlohmann/json.hpp>
 
 #include "render/render.h"
-#include "render/text/change.h"
 #include "render_testing.h"
 
 namespace qd::render {
@@ -12,16 +11,14 @@ namespace {
 
 using nlohmann::json;
 
-json document(const image::Image& image, const check::Result& result, const Selection& selection = {},
-              const std::string& mode = "check") {
-  const std::string text = written([&](Output& out) { print_json(out, image, result, selection, {.mode = mode}); });
+json document(const session::Outcome& outcome, const Selection& selection = {}, const std::string& mode = "check") {
+  const std::string text = written([&](Output& out) { print_json(out, outcome, mode, {.selection = selection}); });
   EXPECT_EQ(text.find('\n'), text.size() - 1) << "one line an image";
   return json::parse(text);  // refuses what is not UTF-8
 }
 
 json document(const ImageBytes& bytes, const Selection& selection = {}, const std::string& mode = "check") {
-  const image::Image image = open_image(bytes.bytes());
-  return document(image, check::check(image), selection, mode);
+  return document(checked(open_image(bytes.bytes())), selection, mode);
 }
 
 TEST(Json, AGoodImage) {
@@ -64,8 +61,7 @@ TEST(Json, AProblemHasTheKeysThatApply) {
 }
 
 TEST(Json, AdviceHasACommand) {
-  const image::Image image = open_image(ImageBytes().bytes());
-  const json j = document(image, with({{check::Code::refcount_leak, 2}}));
+  const json j = document(outcome(open_image(ImageBytes().bytes()), with({{check::Code::refcount_leak, 2}})));
   ASSERT_EQ(j["advice"].size(), 1u);
   EXPECT_EQ(j["advice"][0]["command"], "qcow2-dump -R leak a.qcow2");
   EXPECT_FALSE(j["advice"][0].contains("loses"));
@@ -75,9 +71,9 @@ TEST(Json, AnyBytesInNamesGiveAValidDocument) {
   const std::string evil = "\xff\xc0\x80\"\\\n\x1b\x01\xed\xa0\x80é";
   ImageBytes bytes(evil);
   bytes.put<std::uint64_t>(7 * 4096, 0x8001);
-  const image::Image image = open_image(bytes.bytes(), "\xfe" + evil);
+  const session::Outcome looked_at = checked(open_image(bytes.bytes(), "\xfe" + evil));
   for (const char* mode : {"check", "error", "info", "dump"}) {
-    const json j = document(image, check::check(image), {}, mode);
+    const json j = document(looked_at, {}, mode);
     EXPECT_EQ(j["snapshots"][0]["name"],
               "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd\"\\\n\x1b\x01\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbdé");
     EXPECT_TRUE(j.contains("problems"));
@@ -99,7 +95,6 @@ TEST(Json, TheSelectionChangesTheListOnly) {
 }
 
 TEST(Json, ALongListIsStreamed) {
-  const image::Image image = open_image(ImageBytes().bytes());
   check::Result result;
   for (std::uint32_t i = 0; i < check::Findings::limit + 10; ++i) {
     check::Finding finding;
@@ -108,7 +103,7 @@ TEST(Json, ALongListIsStreamed) {
     finding.detail = "x";
     result.findings.add(std::move(finding));
   }
-  const json j = document(image, result);
+  const json j = document(outcome(open_image(ImageBytes().bytes()), std::move(result)));
   EXPECT_EQ(j["problems"].size(), check::Findings::limit);
   EXPECT_EQ(j["problems-unlisted"], 10);
 }
@@ -116,17 +111,17 @@ TEST(Json, ALongListIsStreamed) {
 TEST(Json, RuinedImages) {
   for (const std::string& bytes :
        {std::string(), std::string(50, '\xff'), std::string(512, '\xff'), std::string(4096, '\0')}) {
-    const image::Image image = open_image(bytes);
-    const json j = document(image, check::check(image), {}, "info");
+    const json j = document(checked(open_image(bytes)), {}, "info");
     EXPECT_EQ(j["exit-code"], 6);
     EXPECT_FALSE(j.contains("tables"));
   }
 }
 
 TEST(Json, WhatCannotBeOpened) {
-  const json j = json::parse(written([](Output& out) {
-    print_json_failure(out, "no\xffne", "check", 254, "cannot open it: No such file or directory");
-  }));
+  session::Outcome failed;
+  failed.path = "no\xffne";
+  failed.error = Error{ENOENT, "cannot open it: No such file or directory"};
+  const json j = document(failed);
   EXPECT_EQ(j["schema"], 2);
   EXPECT_EQ(j["status"], "failed");
   EXPECT_EQ(j["exit-code"], 254);
@@ -135,22 +130,21 @@ TEST(Json, WhatCannotBeOpened) {
 }
 
 TEST(Json, ARefusedCommandLineNamesNoImage) {
-  const json j = json::parse(
-      written([](Output& out) { print_json_failure(out, std::nullopt, "none", 234, "no image was named"); }));
+  session::Outcome refused;
+  refused.error = Error{EINVAL, "no image was named"};
+  const json j = document(refused, {}, "none");
   EXPECT_EQ(j["mode"], "none");
   EXPECT_EQ(j["exit-code"], 234);
   EXPECT_FALSE(j.contains("image"));
 }
 
 TEST(Json, ValuesAreNumbersAndFieldsTogetherAreDigits) {
-  RepairReport repair;
-  repair.plan.actions.push_back({{}, false, HostOffset{72}, 8, "a bit", "0004000000000000", "0"});
-  repair.plan.actions.push_back({{}, true, HostOffset{48}, 12, "a table", "000000000003000000000001", ""});
-  repair.plan.unlisted = 3;
-  const image::Image image = open_image(ImageBytes().bytes());
-  const check::Result result = check::check(image);
-  const json j = json::parse(
-      written([&](Output& out) { print_json(out, image, result, {}, {.mode = "repair", .repair = &repair}); }));
+  session::Outcome repaired = checked(open_image(ImageBytes().bytes()));
+  repair::Plan& plan = repaired.change.emplace().plan;
+  plan.actions.push_back({{}, false, HostOffset{72}, 8, "a bit", "0004000000000000", "0"});
+  plan.actions.push_back({{}, true, HostOffset{48}, 12, "a table", "000000000003000000000001", ""});
+  plan.unlisted = 3;
+  const json j = document(repaired, {}, "repair");
   const json& actions = j["repair"]["actions"];
   EXPECT_EQ(actions[0]["before"], 1ULL << 50);
   EXPECT_EQ(actions[0]["after"], 0);

@@ -3,8 +3,8 @@
 
 #include <cerrno>
 
+#include "render/blocks.h"
 #include "render/selection.h"
-#include "render/text/blocks.h"
 #include "render_testing.h"
 
 namespace qd::render {

@@ -14,6 +14,7 @@
 #include "check/check.h"
 #include "image/image.h"
 #include "render/output.h"
+#include "session/outcome.h"
 
 namespace qd::render {
 
@@ -70,6 +71,20 @@ inline image::Image open_image(const std::string& bytes, const std::string& name
   auto image = image::Image::open(memory_file(bytes, name));
   EXPECT_TRUE(image) << image.error().message;
   return std::move(*image);
+}
+
+// What a session would have made of an image and the result of its check.
+inline session::Outcome outcome(image::Image image, check::Result result, bool advice = true) {
+  session::Outcome o;
+  o.path = image.file().path();
+  o.image = std::move(image);
+  o.result = std::move(result);
+  o.verdict = advice::judge(*o.image, *o.result, advice);
+  return o;
+}
+inline session::Outcome checked(image::Image image) {
+  check::Result result = check::check(image);
+  return outcome(std::move(image), std::move(result));
 }
 
 // A result with problems of these kinds, without places, on a disk with 100 clusters of data.

@@ -13,11 +13,11 @@ namespace {
 using testing::HasSubstr;
 using testing::Not;
 
-std::string checked(const ImageBytes& bytes, bool problems = true, const Selection& selection = {},
-                    bool color = false) {
-  const image::Image image = open_image(bytes.bytes());
-  const check::Result result = check::check(image);
-  return written([&](Output& out) { print_check(out, image, result, selection, problems, {.color = color}); });
+std::string check_text(const ImageBytes& bytes, bool problems = true, const Selection& selection = {},
+                       bool color = false) {
+  const session::Outcome outcome = checked(open_image(bytes.bytes()));
+  const View view{.selection = selection, .problems = problems, .style = {.color = color}};
+  return written([&](Output& out) { print_check(out, outcome, view); });
 }
 
 TEST(Wrap, KeepsWordsWholeAndLinesShort) {
@@ -34,10 +34,10 @@ TEST(Wrap, TheOtherLinesMayHaveAnIndentOfTheirOwn) {
 }
 
 TEST(CheckText, ALongVerdictSaysItsHeadlineAgainOnAScreen) {
-  const image::Image image = open_image(ImageBytes().bytes());
   check::Result result;
   const auto verdict = [&](bool screen) {
-    return written([&](Output& out) { print_verdict(out, image, result, {.screen = screen}); });
+    const session::Outcome judged = outcome(open_image(ImageBytes().bytes()), result);
+    return written([&](Output& out) { print_verdict(out, judged, {.screen = screen}); });
   };
   EXPECT_EQ(verdict(true), verdict(false));
   check::Finding leak;
@@ -55,7 +55,7 @@ TEST(CheckText, ALongVerdictSaysItsHeadlineAgainOnAScreen) {
 
 // Scripts read these lines: column by column.
 TEST(CheckText, ResultLinesKeepTheirShape) {
-  const std::string text = checked(ImageBytes());
+  const std::string text = check_text(ImageBytes());
   for (const char* line :
        {"\nvirtual_size: 1048576 / 1.00M / 0.00G\n", "\nActive Snapshot:\n", "\nInactive Snapshot:\n",
         "\nRefcount Table:\n", "\nCOPIED OFLAG:\n", "\nActive Cluster:\n", "\nSummary:\n",
@@ -69,13 +69,13 @@ TEST(CheckText, ResultLinesKeepTheirShape) {
     EXPECT_THAT(text, HasSubstr(line));
   }
   EXPECT_THAT(text, Not(HasSubstr("\x1b")));
-  EXPECT_THAT(checked(ImageBytes(), true, {}, true), HasSubstr("\x1b[32mGOOD\x1b[0m: Nothing"));
+  EXPECT_THAT(check_text(ImageBytes(), true, {}, true), HasSubstr("\x1b[32mGOOD\x1b[0m: Nothing"));
 }
 
 TEST(CheckText, ProblemsStandInTheirBlock) {
   ImageBytes bytes;
   bytes.put<std::uint64_t>(4 * 4096 + 8, 5 * 4096);  // both L2 entries name one cluster
-  const std::string text = checked(bytes);
+  const std::string text = check_text(bytes);
   const std::size_t refcounts = text.find("\nRefcount Table:\n---"), clusters = text.find("\nActive Cluster:\n---");
   const std::size_t leak = text.find("\nLEAK [refcount.leak] cluster 6 at 0x6000 ");
   const std::size_t reuse = text.find("\nERROR [cluster.reuse] cluster 5 at 0x5000 ");
@@ -86,23 +86,23 @@ TEST(CheckText, ProblemsStandInTheirBlock) {
                               "refcount: 2\n"
                               "REUSED  cluster offset: 0x5000 | l1_index:    0, l2_index:    1 [entry: 0x4008] | "
                               "refcount: 2\n"));
-  EXPECT_THAT(checked(bytes, false), Not(HasSubstr("[cluster.reuse]")));
-  EXPECT_THAT(checked(bytes, false), HasSubstr("Where:          qcow2-dump -m error a.qcow2\n"));
+  EXPECT_THAT(check_text(bytes, false), Not(HasSubstr("[cluster.reuse]")));
+  EXPECT_THAT(check_text(bytes, false), HasSubstr("Where:          qcow2-dump -m error a.qcow2\n"));
 }
 
 TEST(CheckText, TheSelectionNeverChangesTheVerdict) {
   ImageBytes bytes;
   bytes.put<std::uint64_t>(4 * 4096 + 8, 5 * 4096);
-  const std::string whole = checked(bytes);
+  const std::string whole = check_text(bytes);
   for (const Selection& selection :
        {Selection{.refcounts = false}, Selection{.mapping = false}, Selection{.active = false},
         Selection{.inactive = false}, Selection{.active = false, .only_snapshot = 0}}) {
-    const std::string part = checked(bytes, true, selection);
+    const std::string part = check_text(bytes, true, selection);
     EXPECT_LT(part.size(), whole.size());
     EXPECT_EQ(part.substr(part.find("\nSummary:")), whole.substr(whole.find("\nSummary:")));
   }
-  EXPECT_THAT(checked(bytes, true, {.refcounts = false}), Not(HasSubstr("[refcount.leak]")));
-  EXPECT_THAT(checked(bytes, true, {.mapping = false}), Not(HasSubstr("[cluster.reuse]")));
+  EXPECT_THAT(check_text(bytes, true, {.refcounts = false}), Not(HasSubstr("[refcount.leak]")));
+  EXPECT_THAT(check_text(bytes, true, {.mapping = false}), Not(HasSubstr("[cluster.reuse]")));
 }
 
 TEST(CheckText, FitsTheTerminal) {
@@ -110,7 +110,7 @@ TEST(CheckText, FitsTheTerminal) {
   bytes.put<std::uint64_t>(3 * 4096, 0xfff000).put<std::uint64_t>(40, 77);
   for (const bool ruined : {false, true}) {
     if (ruined) bytes.put<std::uint32_t>(20, 99);
-    std::istringstream text(checked(bytes, false));
+    std::istringstream text(check_text(bytes, false));
     std::string line;
     while (std::getline(text, line)) {
       const bool one_line_a_problem = line.starts_with("ERROR") || line.starts_with("LEAK");
@@ -127,11 +127,10 @@ TEST(AllText, NamesCannotDriveTheTerminal) {
     if (ruined == 1) bytes.put<std::uint64_t>(7 * 4096, 0x8001);  // the sentence about it holds its name
     // The advice to go back to it does.
     if (ruined == 2) bytes.put<std::uint64_t>(3 * 4096, 0x7000'0000).put<std::uint16_t>(2 * 4096 + 8, 1);
-    const image::Image image = open_image(bytes.bytes(), "a\x1b]0;x\x07.qcow2");
-    const check::Result result = check::check(image);
-    for (const std::string& text : {written([&](Output& out) { print_check(out, image, result, {}, true, {}); }),
-                                    written([&](Output& out) { print_info(out, image, result, {}); }),
-                                    written([&](Output& out) { print_header(out, &image, {}); })}) {
+    const session::Outcome outcome = checked(open_image(bytes.bytes(), "a\x1b]0;x\x07.qcow2"));
+    for (const std::string& text : {written([&](Output& out) { print_check(out, outcome, {.problems = true}); }),
+                                    written([&](Output& out) { print_info(out, outcome); }),
+                                    written([&](Output& out) { print_header(out, &*outcome.image); })}) {
       EXPECT_THAT(text, Not(HasSubstr("\x1b")));
       EXPECT_THAT(text, Not(HasSubstr("\x07")));
       EXPECT_THAT(text, HasSubstr("\\x1b"));
@@ -143,7 +142,7 @@ TEST(AllText, NamesCannotDriveTheTerminal) {
 TEST(AllText, LongNamesStayShort) {
   ImageBytes bytes(std::string(4000, 'n'));
   bytes.put<std::uint64_t>(8 * 4096, 0x4000'0000'0000);
-  const std::string text = checked(bytes);
+  const std::string text = check_text(bytes);
   EXPECT_THAT(text, HasSubstr("[l1.past-end]"));
   EXPECT_THAT(text, Not(HasSubstr(std::string(130, 'n'))));
   EXPECT_THAT(text, HasSubstr(std::string(100, 'n') + "n"));
@@ -154,26 +153,24 @@ TEST(AllText, AnyHeaderIsPrinted) {
        {std::string(), std::string("QFI\xfb"), std::string(30, '\xff'), std::string(100, '\0'),
         std::string(512, '\xff'), ImageBytes().bytes().substr(0, 100),
         ImageBytes().put<std::uint32_t>(96, 200).bytes()}) {
-    const image::Image image = open_image(bytes);
-    const check::Result result = check::check(image);
-    EXPECT_THAT(written([&](Output& out) { print_check(out, image, result, {}, true, {}); }), HasSubstr("CORRUPT: "));
-    EXPECT_THAT(written([&](Output& out) { print_info(out, image, result, {}); }), HasSubstr("check:"));
-    EXPECT_THAT(written([&](Output& out) { print_header(out, &image, {}); }), HasSubstr("snapshots_offset"));
+    const session::Outcome outcome = checked(open_image(bytes));
+    EXPECT_THAT(written([&](Output& out) { print_check(out, outcome, {.problems = true}); }), HasSubstr("CORRUPT: "));
+    EXPECT_THAT(written([&](Output& out) { print_info(out, outcome); }), HasSubstr("check:"));
+    EXPECT_THAT(written([&](Output& out) { print_header(out, &*outcome.image); }), HasSubstr("snapshots_offset"));
   }
 }
 
 TEST(HeaderText, ShowsValuesRawAndDecoded) {
   const image::Image image = open_image(ImageBytes().put<std::uint64_t>(72, 0x21).bytes());
-  const std::string text = written([&](Output& out) { print_header(out, &image, {}); });
+  const std::string text = written([&](Output& out) { print_header(out, &image); });
   EXPECT_THAT(text, HasSubstr("\n    20     4  cluster_bits             0x0000000c          12 (4.00K)\n"));
   EXPECT_THAT(text, HasSubstr("\n    72     8  incompatible_features    0x0000000000000021  dirty bit, bit 5\n"));
   EXPECT_THAT(text, HasSubstr("\n   104     1  compression_type         (header_length ends before)\n"));
   const image::Image ruined = open_image(std::string(512, '\xff'));
-  EXPECT_THAT(written([&](Output& out) { print_header(out, &ruined, {}); }),
+  EXPECT_THAT(written([&](Output& out) { print_header(out, &ruined); }),
               HasSubstr("\n    80     8  compatible_features      0xffffffffffffffff\n"
                         "                lazy refcounts, bit 1, bit 2, bit 3, bit 4 and 59 more\n"));
-  EXPECT_THAT(written([&](Output& out) { print_header(out, nullptr, {}); }),
-              HasSubstr("\n    20     4  cluster_bits\n"));
+  EXPECT_THAT(written([&](Output& out) { print_header(out, nullptr); }), HasSubstr("\n    20     4  cluster_bits\n"));
 }
 
 }  // namespace

@@ -1,7 +1,8 @@
-#include "render/dump/dump.h"
-
+// -m dump: every entry of every table, in the line shapes that people grep for. Rendered in parallel, written in order,
+// without ever holding more than a few batches.
 #include "render/dump/mapping.h"
 #include "render/dump/refcounts.h"
+#include "render/render.h"
 #include "render/text/text.h"
 #include "words/escape.h"
 
@@ -47,15 +48,19 @@ void print_refcounts(Output& out, const image::Image& image, const check::Result
 
 }  // namespace
 
-void print_dump(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-                const DumpOptions& options, const Style& style) {
-  if (selection.mapping) {
+void print_dump(Output& out, session::Outcome& outcome, const View& view) {
+  const image::Image& image = *outcome.image;
+  const check::Result& result = *outcome.result;
+  {
+    const ProfilePart part(&outcome.profile, image.file());
+    part.phase("dumping");
     for (const image::State& state : result.states) {
-      if (selection.shows(state.snapshot)) print_state(out, image, result, state, options);
+      const bool shown = view.selection.mapping && view.selection.shows(state.snapshot);
+      if (shown) print_state(out, image, result, state, {.flags = view.flags, .profile = &outcome.profile});
     }
+    if (view.selection.refcounts && result.disk_refcounts) print_refcounts(out, image, result);
   }
-  if (selection.refcounts && result.disk_refcounts) print_refcounts(out, image, result);
-  print_check(out, image, result, selection, true, style);
+  print_check(out, outcome, view);
 }
 
 }  // namespace qd::render

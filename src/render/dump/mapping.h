@@ -3,10 +3,15 @@
 
 #include "check/result.h"
 #include "image/image.h"
-#include "render/dump/dump.h"
+#include "io/profile.h"
 #include "render/output.h"
 
 namespace qd::render {
+
+struct DumpOptions {
+  bool flags = false;          // -f: raw entries with COPIED, COMPRESSED, ZERO and the subcluster bitmap
+  Profile* profile = nullptr;  // counts, if there is one
+};
 
 // All tables of one state.
 void dump_mapping(Output& out, const image::Image& image, const check::Result& result, const image::State& state,

@@ -1,11 +1,9 @@
 // The JSON document, schema 2: docs/json.md describes every key, and tests hold the documents to it. The same image
 // gives the same bytes, so nothing of time or of this run goes in.
-#include "advice/advice.h"
+#include "render/blocks.h"
+#include "render/json/change.h"
 #include "render/json/image.h"
 #include "render/json/writer.h"
-#include "render/text/blocks.h"
-#include "render/text/change.h"
-#include "render/text/profile.h"
 #include "render/text/text.h"
 #include "words/escape.h"
 #include "words/names.h"
@@ -15,30 +13,6 @@ namespace qd::render {
 namespace {
 
 constexpr unsigned schema = 2;
-
-// What stands at the head of every document, whatever became of the run.
-struct Envelope {
-  std::optional<std::string_view> image;  // nothing: the command line was refused, whatever it named
-  std::string_view mode, status;
-  unsigned exit_code = 0;
-};
-
-template <class Body>
-void write_document(Output& out, const Envelope& envelope, Body&& body) {
-  {
-    Json json(out);
-    json.object([&] {
-      json.value("schema", schema);
-      json.value("tool", "qcow2-dump " QCOW2DUMP_VERSION);
-      json.optional("image", envelope.image);
-      json.value("mode", envelope.mode);
-      json.value("status", envelope.status);
-      json.value("exit-code", envelope.exit_code);
-      body(json);
-    });
-  }
-  out.write("\n");
-}
 
 void write_totals(Json& json, const check::Totals& t) {
   json.object("totals", [&] {
@@ -158,43 +132,68 @@ void write_advice(Json& json, const advice::Verdict& verdict) {
   });
 }
 
-}  // namespace
-
-void print_json(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-                const Done& done) {
-  const advice::Verdict verdict = advice::judge(image, result);
-  const unsigned state = static_cast<unsigned>(result.status());
-  const Envelope envelope{image.file().path(), done.mode, check::status_name(result.status()), done.undo ? 0 : state};
-  write_document(out, envelope, [&](Json& json) {
-    if (image.foreign) {
-      json.value("format", image.foreign->format);
-    } else if (image.ours()) {
-      json.value("format", "qcow2");
+void write_profile(Json& json, const Profile& profile) {
+  json.array("profile", [&] {
+    for (const Phase& phase : profile.phases()) {
+      json.object([&] {
+        json.value("phase", phase.name);
+        json.value("seconds", phase.seconds);
+        json.value("threads-busy", phase.threads());
+        json.value("bytes-read", phase.bytes);
+        json.value("reads", phase.reads);
+        json.value("tables", phase.tables);
+        json.value("runs", phase.runs);
+        json.value("peak-memory", phase.peak);
+      });
     }
-    json.value("verdict", verdict.text);
-    if (const std::uint64_t n = result.undecompressed(); n > 0) json.value("not-decompressed", n);
-    if (const check::LeakDoubt& doubt = result.leak_doubt;
-        doubt.lost_table && result.findings.count(check::Code::l2_lost) == 0) {
-      json.value("lost-data-suspected", doubt.evidence);
-    }
-    write_totals(json, result.totals);
-    write_image(json, image, result, done.mode == "info");
-    if (!result.reports.empty()) {
-      write_tables(json, image, result);
-      write_usage(json, result.usage);
-      if (selection.mapping) write_states(json, result, selection);
-    }
-    write_problems(json, image, result, selection);
-    write_advice(json, verdict);
-    if (done.repair) write_repair(json, *done.repair);
-    if (done.undo) write_undo(json, *done.undo);
-    if (done.profile) write_profile(json, *done.profile);
   });
 }
 
-void print_json_failure(Output& out, std::optional<std::string_view> path, std::string_view mode, unsigned exit_code,
-                        std::string_view why) {
-  write_document(out, {path, mode, "failed", exit_code}, [&](Json& json) { json.value("error", why); });
+void write_outcome(Json& json, const session::Outcome& outcome, bool info, const View& view) {
+  const image::Image& image = *outcome.image;
+  const check::Result& result = *outcome.result;
+  if (image.foreign) {
+    json.value("format", image.foreign->format);
+  } else if (image.ours()) {
+    json.value("format", "qcow2");
+  }
+  json.value("verdict", outcome.verdict->whole_text());
+  if (const std::uint64_t n = result.undecompressed(); n > 0) json.value("not-decompressed", n);
+  if (const check::LeakDoubt& doubt = result.leak_doubt;
+      doubt.lost_table && result.findings.count(check::Code::l2_lost) == 0) {
+    json.value("lost-data-suspected", doubt.evidence);
+  }
+  write_totals(json, result.totals);
+  write_image(json, image, result, info);
+  if (!result.reports.empty()) {
+    write_tables(json, image, result);
+    write_usage(json, result.usage);
+    if (view.selection.mapping) write_states(json, result, view.selection);
+  }
+  write_problems(json, image, result, view.selection);
+  write_advice(json, *outcome.verdict);
+  if (outcome.change) write_change(json, *outcome.change);
+  if (outcome.undone) write_undo(json, *outcome.undone);
+  if (view.profile) write_profile(json, outcome.profile);
+}
+
+}  // namespace
+
+void print_json(Output& out, const session::Outcome& outcome, std::string_view mode, const View& view) {
+  const bool failed = outcome.error.has_value();
+  {
+    Json json(out);
+    json.object([&] {
+      json.value("schema", schema);
+      json.value("tool", "qcow2-dump " QCOW2DUMP_VERSION);
+      if (!outcome.path.empty()) json.value("image", outcome.path);
+      json.value("mode", mode);
+      json.value("status", failed ? "failed" : check::status_name(outcome.result->status()));
+      json.value("exit-code", static_cast<unsigned>(outcome.exit_code()));
+      failed ? json.value("error", outcome.error->message) : write_outcome(json, outcome, mode == "info", view);
+    });
+  }
+  out.write("\n");
 }
 
 }  // namespace qd::render

@@ -2,7 +2,7 @@
 // their shape stays as it is, column by column.
 #include <algorithm>
 
-#include "render/text/blocks.h"
+#include "render/blocks.h"
 #include "render/text/reused.h"
 #include "render/text/text.h"
 #include "words/escape.h"
@@ -17,16 +17,16 @@ using check::Severity;
 
 class CheckReport {
  public:
-  CheckReport(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-              bool problems, const Style& style)
+  CheckReport(Output& out, const session::Outcome& outcome, const View& view)
       : out_(out),
-        image_(image),
-        result_(result),
-        selection_(selection),
-        style_(style),
-        problems_(result.findings.list(), selection),
-        sentence_(image, result),
-        list_problems_(problems) {}
+        outcome_(outcome),
+        image_(*outcome.image),
+        result_(*outcome.result),
+        selection_(view.selection),
+        style_(view.style),
+        problems_(result_.findings.list(), selection_),
+        sentence_(image_, result_),
+        list_problems_(view.problems) {}
 
   void print();
 
@@ -56,6 +56,7 @@ class CheckReport {
   bool walked() const { return !result_.reports.empty(); }
 
   Output& out_;
+  const session::Outcome& outcome_;
   const image::Image& image_;
   const check::Result& result_;
   const Selection& selection_;
@@ -261,14 +262,13 @@ void CheckReport::print() {
   }
   kinds();
   out_.write("\n");
-  print_verdict(out_, image_, result_, style_);
+  print_verdict(out_, outcome_, style_);
 }
 
 }  // namespace
 
-void print_check(Output& out, const image::Image& image, const check::Result& result, const Selection& selection,
-                 bool problems, const Style& style) {
-  CheckReport(out, image, result, selection, problems, style).print();
+void print_check(Output& out, const session::Outcome& outcome, const View& view) {
+  CheckReport(out, outcome, view).print();
 }
 
 }  // namespace qd::render

@@ -95,7 +95,7 @@ void print_known_extensions(Output& out) {
 
 }  // namespace
 
-void print_header(Output& out, const image::Image* image, const Style&) {
+void print_header(Output& out, const image::Image* image) {
   if (image) out.print("File: {}\n\n", escape(image->file().path()));
   out.write(image ? "Offset  Size  Field                    Raw                 Value\n" : "Offset  Size  Field\n");
   for (const HeaderField& field : format::header_fields()) print_field(out, image, field);

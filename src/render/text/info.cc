@@ -1,5 +1,4 @@
 // -m info: what the image is. Everything that the header leads to, whatever state it is in.
-#include "advice/advice.h"
 #include "base/number.h"
 #include "image/chain.h"
 #include "io/file_system.h"
@@ -130,17 +129,19 @@ void print_snapshots(Output& out, const image::Image& image, const check::Result
   if (lost > 0) out.print("  {} can't be read.\n", counted(lost, "more", "more"));
 }
 
-void print_check_line(Output& out, const image::Image& image, const check::Result& result) {
+void print_check_line(Output& out, const advice::Verdict& verdict) {
   out.write("\n");
-  field(out, "check", advice::judge_briefly(image, result));
+  field(out, "check", verdict.text);
 }
 
 }  // namespace
 
-void print_info(Output& out, const image::Image& image, const check::Result& result, const Style&) {
+void print_info(Output& out, const session::Outcome& outcome) {
+  const image::Image& image = *outcome.image;
+  const check::Result& result = *outcome.result;
   print_files(out, image);
   const bool foreign = !image.ours() && !image.geometry;
-  if (foreign || image.header_bytes_present < format::header_bytes_v2) return print_check_line(out, image, result);
+  if (foreign || image.header_bytes_present < format::header_bytes_v2) return print_check_line(out, *outcome.verdict);
   print_shape(out, image);
   print_data_file(out, image);
   print_allocation(out, image, result);
@@ -151,7 +152,7 @@ void print_info(Output& out, const image::Image& image, const check::Result& res
     out.write("\nBitmaps:\n");
     print_bitmap_lines(out, image);
   }
-  print_check_line(out, image, result);
+  print_check_line(out, *outcome.verdict);
 }
 
 }  // namespace qd::render

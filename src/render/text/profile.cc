@@ -23,21 +23,4 @@ void print_profile(Output& out, const std::string& path, const Profile& profile)
   print_phase(out, profile.total());
 }
 
-void write_profile(Json& json, const Profile& profile) {
-  json.array("profile", [&] {
-    for (const Phase& phase : profile.phases()) {
-      json.object([&] {
-        json.value("phase", phase.name);
-        json.value("seconds", phase.seconds);
-        json.value("threads-busy", phase.threads());
-        json.value("bytes-read", phase.bytes);
-        json.value("reads", phase.reads);
-        json.value("tables", phase.tables);
-        json.value("runs", phase.runs);
-        json.value("peak-memory", phase.peak);
-      });
-    }
-  });
-}
-
 }  // namespace qd::render

@@ -6,9 +6,10 @@
 
 namespace qd::render {
 
-std::string summary_line(const image::Image& image, const check::Result& result) {
+std::string summary_line(const session::Outcome& outcome) {
+  const check::Result& result = *outcome.result;
   constexpr std::size_t most = 512;  // of a path; the kernel cuts lines at about a thousand bytes
-  std::string path = escape(image.file().path());
+  std::string path = escape(outcome.image->file().path());
   if (path.size() > most) {
     std::size_t from = path.size() - most;
     while ((path[from] & 0xc0) == 0x80) ++from;  // not into the midst of a character

@@ -30,6 +30,6 @@ void print_header_lines(Output& out, const image::Image& image);
 // One line a bitmap, and what is known about the bitmaps as a whole.
 void print_bitmap_lines(Output& out, const image::Image& image);
 // The verdict in its box.
-void print_verdict(Output& out, const image::Image& image, const check::Result& result, const Style& style);
+void print_verdict(Output& out, const session::Outcome& outcome, const Style& style);
 
 }  // namespace qd::render

@@ -2,7 +2,6 @@
 #include <algorithm>
 #include <cctype>
 
-#include "advice/advice.h"
 #include "render/text/text.h"
 #include "words/escape.h"
 
@@ -38,12 +37,13 @@ std::string advice_text(const advice::Advice& advice) {
 
 }  // namespace
 
-void print_verdict(Output& out, const image::Image& image, const check::Result& result, const Style& style) {
-  const advice::Verdict verdict = advice::judge(image, result, style.advice);
+void print_verdict(Output& out, const session::Outcome& outcome, const Style& style) {
+  const check::Result& result = *outcome.result;
+  const advice::Verdict& verdict = *outcome.verdict;
   const Color color = color_of(result);
   const std::string border = paint(style, color, std::string(text_width - 2, '#')) + "\n";
   const std::string title = verdict.headline.empty() ? headline(result.status()) : verdict.headline;
-  std::string head = wrap(escape(verdict.text), title + ": ");
+  std::string head = wrap(escape(verdict.whole_text()), title + ": ");
   const std::size_t colon = head.find(':');
   head = paint(style, color, head.substr(0, colon)) + head.substr(colon);
 

@@ -1,4 +1,4 @@
-#include "render/text/blocks.h"
+#include "render/blocks.h"
 
 #include <string_view>
 

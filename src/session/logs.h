@@ -8,16 +8,16 @@
 #include <vector>
 
 #include "base/result.h"
-#include "cli/options.h"
 #include "journal/mutable_file.h"
 #include "journal/undo_log.h"
+#include "session/request.h"
 
-namespace qd::cli {
+namespace qd::session {
 
 // A new log: of the name asked for, or of the next one beside the image; a device's lie in the working folder.
-Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const File& image);
+Result<std::unique_ptr<MutableFile>> create_log(const Request& request, const File& image);
 // One beside `log`, whatever name was asked for.
-Result<std::unique_ptr<MutableFile>> create_log_beside(const Options& options, const File& image);
+Result<std::unique_ptr<MutableFile>> create_log_beside(const Request& request, const File& image);
 
 // Removes a log, unless its name leads to another file by now.
 void remove_log(const File& log);
@@ -25,6 +25,16 @@ void remove_log(const File& log);
 // Why a log isn't to be used unless somebody vouches for it: others than who runs this and the image's owner (who may
 // change the image anyway) have made it, or can write to it. Empty: there is no such reason.
 std::string why_not_ours(const File& log, const File& image);
+
+// What an image is called in its log.
+std::string name_in_log(const File& image);
+
+// Why there was no log to be had.
+Error no_log(const Error& error);
+
+// A change that failed: the error, with the way out. A log without which the image is the same is of no use to anybody,
+// and is removed.
+Error give_up(Error error, const MutableFile* log, const MutableFile& image);
 
 // Is the image what it was before the change that the log is of?
 bool changes_nothing(const UndoLog& log, const File& image);
@@ -35,11 +45,11 @@ struct FoundLog {
 };
 
 // The logs of an image that there may be, the newest last.
-std::vector<std::string> log_names(const Options& options, const File& image);
+std::vector<std::string> log_names(const Request& request, const File& image);
 
 // The newest of them that tells of a change of this image which was interrupted, which is then no more among the names,
 // nor are the newer ones. Error: there seems to be one, but it isn't to be believed unasked; the sentence has the way
 // out.
 Result<std::optional<FoundLog>> interrupted_log(std::vector<std::string>& names, const File& image);
 
-}  // namespace qd::cli
+}  // namespace qd::session

@@ -1,4 +1,4 @@
-#include "cli/found_log.h"
+#include "session/logs.h"
 
 #include <fmt/core.h>
 #include <pwd.h>
@@ -14,12 +14,12 @@
 #include "journal/transaction.h"
 #include "words/escape.h"
 
-namespace qd::cli {
+namespace qd::session {
 namespace {
 
 // The name of an image's first log. The others have a number behind it.
-std::string first_log(const Options& options, const File& image) {
-  if (!options.undo_log.empty()) return options.undo_log;
+std::string first_log(const Request& request, const File& image) {
+  if (!request.undo_log.empty()) return request.undo_log;
   const std::string& path = image.path();
   return (image.kind() == FileKind::block_device ? path.substr(path.rfind('/') + 1) : path) + ".undo";
 }
@@ -77,6 +77,8 @@ tl::unexpected<Error> refuse(const File& log, const File& image, const std::stri
                   log.path(), image.path(), why, force, shell_quote(log.path()), shell_quote(image.path())));
 }
 
+constexpr std::string_view elsewhere = " (--undo-log FILE puts it elsewhere)";
+
 // Where a link leads is looked at, but not believed.
 std::unique_ptr<File> open_log(const std::string& path, bool& link) {
   auto file = open_file(path, {.follow_link = false});
@@ -87,12 +89,12 @@ std::unique_ptr<File> open_log(const std::string& path, bool& link) {
 
 }  // namespace
 
-Result<std::unique_ptr<MutableFile>> create_log(const Options& options, const File& image) {
-  return options.undo_log.empty() ? create_next(first_log(options, image)) : create_file(options.undo_log);
+Result<std::unique_ptr<MutableFile>> create_log(const Request& request, const File& image) {
+  return request.undo_log.empty() ? create_next(first_log(request, image)) : create_file(request.undo_log);
 }
 
-Result<std::unique_ptr<MutableFile>> create_log_beside(const Options& options, const File& image) {
-  return create_next(first_log(options, image));
+Result<std::unique_ptr<MutableFile>> create_log_beside(const Request& request, const File& image) {
+  return create_next(first_log(request, image));
 }
 
 void remove_log(const File& log) {
@@ -100,6 +102,22 @@ void remove_log(const File& log) {
   if (::lstat(log.path().c_str(), &status) != 0 || status.st_ino != log.identity().inode) return;
   ::unlink(log.path().c_str());
 }
+
+Error give_up(Error error, const MutableFile* log, const MutableFile& image) {
+  if (!log) return error;
+  const auto read = UndoLog::read(*log);
+  const bool no_room = error.number == ENOSPC || error.number == EDQUOT || error.number == EFBIG;
+  if (!read && no_room) error.message += elsewhere;
+  const bool useless = read ? changes_nothing(*read, image) : read.error().number == EINVAL;
+  if (useless) remove_log(*log);
+  return error;
+}
+
+Error no_log(const Error& error) {
+  return {error.number, fmt::format("no undo log: {}; nothing was changed{}", error.message, elsewhere)};
+}
+
+std::string name_in_log(const File& image) { return std::filesystem::path(image.path()).filename().string(); }
 
 bool changes_nothing(const UndoLog& log, const File& image) {
   Transaction back(image);
@@ -118,8 +136,8 @@ std::string why_not_ours(const File& log, const File& image) {
   return "";
 }
 
-std::vector<std::string> log_names(const Options& options, const File& image) {
-  const std::string first = first_log(options, image);
+std::vector<std::string> log_names(const Request& request, const File& image) {
+  const std::string first = first_log(request, image);
   std::vector<std::string> names;
   for (const int n : log_numbers(first)) names.push_back(log_name(first, n));
   return names;
@@ -156,4 +174,4 @@ Result<std::optional<FoundLog>> interrupted_log(std::vector<std::string>& names,
   return std::nullopt;
 }
 
-}  // namespace qd::cli
+}  // namespace qd::session

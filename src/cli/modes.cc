@@ -1,0 +1,46 @@
+#include "cli/modes.h"
+
+#include <algorithm>
+#include <array>
+
+namespace qd::cli {
+namespace {
+
+using render::Output;
+using render::View;
+using session::Outcome;
+
+void show_info(Output& out, Outcome& outcome, const View&) { render::print_info(out, outcome); }
+
+void show_check(Output& out, Outcome& outcome, const View& view) { render::print_check(out, outcome, view); }
+
+void show_problems(Output& out, Outcome& outcome, const View& view) {
+  View all = view;
+  all.problems = true;
+  render::print_check(out, outcome, all);
+}
+
+void show_dump(Output& out, Outcome& outcome, const View& view) {
+  View all = view;
+  all.problems = true;
+  render::print_dump(out, outcome, all);
+}
+
+constexpr std::array rows{
+    Mode{.name = "info", .show = show_info},
+    Mode{.name = "check", .show = show_check},
+    Mode{.name = "error", .show = show_problems},
+    Mode{.name = "dump", .long_text = true, .show = show_dump},
+    Mode{.name = "edit", .operands = "OVw", .writes = true, .one_image = true, .show = show_check},
+    Mode{.name = "copy", .operands = "OSwF", .writes = true, .one_image = true, .show = show_check},
+    Mode{.name = "rebase", .operands = "F", .writes = true, .show = show_check},
+    Mode{.name = "undo", .operands = "F", .writes = true, .one_image = true, .show = show_check},
+};
+
+}  // namespace
+
+std::span<const Mode> modes() { return rows; }
+
+const Mode& mode(std::string_view name) { return *std::ranges::find(rows, name, &Mode::name); }
+
+}  // namespace qd::cli

@@ -1,0 +1,23 @@
+// -m: what there is to be asked for, each mode a row.
+#pragma once
+
+#include <span>
+#include <string_view>
+
+#include "render/render.h"
+
+namespace qd::cli {
+
+struct Mode {
+  std::string_view name;
+  std::string_view operands{};  // the letters of those options that only some modes take: -O, -S, -V, -w, -F
+  bool writes = false;
+  bool one_image = false;
+  bool long_text = false;  // a line for each entry: it takes a while, and fills a pipe
+  void (*show)(render::Output& out, session::Outcome& outcome, const render::View& view);
+};
+
+std::span<const Mode> modes();
+const Mode& mode(std::string_view name);  // one of these
+
+}  // namespace qd::cli

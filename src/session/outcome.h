@@ -1,0 +1,55 @@
+// What came of a request: plain data, for any renderer.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "advice/advice.h"
+#include "base/result.h"
+#include "check/result.h"
+#include "image/image.h"
+#include "io/profile.h"
+#include "repair/plan.h"
+
+namespace qd::session {
+
+// A repair or an edit.
+struct Change {
+  repair::Plan plan;
+  bool dry_run = false, nothing = true;  // nothing: not a byte changes
+  check::Status before{}, after{};       // after: as planned
+  std::string taken_back_by;             // the log of an interrupted repair that was taken back first
+  std::string undo_log{};                // empty: there is none
+  std::uint64_t bytes_given_back = 0;
+  bool punch_refused = false;
+};
+
+// What an undo has done, or would do in a dry run.
+struct Undone {
+  std::string log;       // the one that the image was taken back by
+  std::string undo_log;  // takes it forth again; empty: there is none
+  std::string amiss;     // why the image may be neither what it was nor what it became; empty: it is what it was
+  std::uint64_t bytes_written = 0;
+  std::uint64_t bytes_cut = 0;  // that the image has grown by since
+  bool dry_run = false;
+};
+
+// 256 - errno: it could not be done.
+int exit_code(const Error& error);
+
+struct Outcome {
+  std::string path;  // empty: no image was asked about
+  std::optional<image::Image> image;
+  std::optional<check::Result> result;  // after the change
+  std::optional<advice::Verdict> verdict;
+  std::optional<Change> change;
+  std::optional<Undone> undone;
+  Profile profile;
+  std::optional<Error> error;  // why it ended; what is there above was known before
+
+  // The image's state, or why it could not be done. An undo that is done is no less done for what the image was.
+  int exit_code() const;
+};
+
+}  // namespace qd::session

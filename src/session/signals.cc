@@ -1,0 +1,26 @@
+#include "session/signals.h"
+
+namespace qd::session {
+namespace {
+
+std::atomic<bool> came = false;
+
+}  // namespace
+
+const std::atomic<bool>& SignalGuard::interrupted() { return came; }
+
+SignalGuard::SignalGuard(bool wanted) : wanted_(wanted) {
+  came = false;
+  if (!wanted_) return;
+  for (int i = 0; i < 3; ++i) {
+    struct sigaction action {};
+    action.sa_handler = [](int) { came = true; };
+    ::sigaction(signals[i], &action, &before_[i]);
+  }
+}
+
+SignalGuard::~SignalGuard() {
+  for (int i = 0; wanted_ && i < 3; ++i) ::sigaction(signals[i], &before_[i], nullptr);
+}
+
+}  // namespace qd::session

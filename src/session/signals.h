@@ -1,0 +1,26 @@
+// While an image is being written to, a signal must not kill: it asks for the way back.
+#pragma once
+
+#include <atomic>
+#include <csignal>
+
+namespace qd::session {
+
+// Of SIGINT, SIGTERM and SIGHUP, as long as this lives; or nothing, where whoever runs this looks after signals.
+class SignalGuard {
+ public:
+  explicit SignalGuard(bool wanted);
+  ~SignalGuard();
+  SignalGuard(const SignalGuard&) = delete;
+  SignalGuard& operator=(const SignalGuard&) = delete;
+
+  // Did one come?
+  static const std::atomic<bool>& interrupted();
+
+ private:
+  static constexpr int signals[] = {SIGINT, SIGTERM, SIGHUP};
+  const bool wanted_;
+  struct sigaction before_[3];
+};
+
+}  // namespace qd::session

@@ -1,0 +1,20 @@
+// Taking an image back: by a log that the user names, or by one that an interrupted change has left.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+#include "journal/mutable_file.h"
+#include "session/logs.h"
+#include "session/outcome.h"
+#include "session/request.h"
+
+namespace qd::session {
+
+// Takes the image back by the log; a dry run tells what that would do, as far as reading tells.
+Result<Undone> undo(const Request& request, const TakeBack& back);
+
+// The way back has a log of its own while it is under way. Once the image is as before, both are gone.
+Result<void> take_back(const FoundLog& found, const Request& request, MutableFile& image);
+
+}  // namespace qd::session
