@@ -17,6 +17,9 @@ namespace qd::advice {
 namespace {
 
 using check::Code;
+namespace field = format::field;
+
+std::string place_of(const format::HeaderField& f) { return fmt::format("header.{}", f.name); }
 
 class HeaderFinder {
  public:
@@ -35,7 +38,8 @@ class HeaderFinder {
   bool empty_from(std::uint64_t at) const;
   using Values = std::vector<std::uint64_t>;
   enum class Wanted { sound, better };
-  std::optional<Evidence> only(std::string_view name, const Values& values, Code gone, Wanted wanted, std::string why);
+  std::optional<Evidence> only(const format::HeaderField& field, const Values& values, Code gone, Wanted wanted,
+                               std::string why);
 
   std::optional<Evidence> magic();
   std::optional<Evidence> version();
@@ -70,41 +74,39 @@ bool HeaderFinder::garbage() const {
   return errors(result_) > sound || (sound == 0 && result_.leak_doubt.data_at_risk());
 }
 
-std::optional<Evidence> HeaderFinder::only(std::string_view name, const Values& values, Code gone, Wanted wanted,
-                                           std::string why) {
-  const Change now = header_field(name, 0);
+std::optional<Evidence> HeaderFinder::only(const format::HeaderField& field, const Values& values, Code gone,
+                                           Wanted wanted, std::string why) {
   Fewest<std::uint64_t> best;
-  const format::HeaderField& field = *std::ranges::find(format::header_fields(), name, &format::HeaderField::name);
   for (const std::uint64_t value : values) {
     if (value == field.value(h_)) continue;
-    const Change change{now.at, now.bytes, value};
+    const Change change = header_field(field, value);
     const auto then = trial_.with(std::span(&change, 1));
     if (!then || then->result.findings.count(gone) > 0) continue;
     if (!(wanted == Wanted::sound ? Trial::sound(then->result, result_) : trial_.better(then->result))) continue;
-    if (name == "l1_table_offset" && then->abandons(HostOffset(h_.l1_table_offset))) continue;
+    if (field == field::l1_table_offset && then->abandons(HostOffset(h_.l1_table_offset))) continue;
     best.add(value, errors(then->result) + then->leaks());
   }
   const auto alone = best.alone();
-  return alone ? std::optional(Evidence{fmt::format("header.{}", name), *alone, std::move(why)}) : std::nullopt;
+  return alone ? std::optional(Evidence{place_of(field), *alone, std::move(why)}) : std::nullopt;
 }
 
 std::optional<Evidence> HeaderFinder::magic() {
   if (count(Code::header_magic) == 0 || !image_.geometry) return std::nullopt;
-  return only("magic", {format::magic}, Code::header_magic, Wanted::sound,
+  return only(field::magic, {format::magic}, Code::header_magic, Wanted::sound,
               "All that the header leads to is what a qcow2 image has, and its refcounts fit.");
 }
 
 std::optional<Evidence> HeaderFinder::version() {
   constexpr std::uint32_t order_of_version_2 = 4;  // 16 bits: what fits as version 3 may be that
   if (h_.version == 3 && count(Code::header_length) > 0 && h_.refcount_order != order_of_version_2) {
-    return only("version", {2}, Code::header_length, Wanted::sound,
+    return only(field::version, {2}, Code::header_length, Wanted::sound,
                 "Where version 3 has its fields nothing makes sense, and without them tables and refcounts fit.");
   }
   if (count(Code::header_version) == 0) return std::nullopt;
   // Where version 3 has its fields, version 2 has a file name, extensions or zeros.
   const bool third = h_.refcount_order <= 6 && h_.header_length >= format::header_bytes_v3 && h_.header_length <= 512 &&
                      h_.header_length % 8 == 0;
-  return only("version", {third ? 3u : 2u}, Code::header_version, Wanted::sound,
+  return only(field::version, {third ? 3u : 2u}, Code::header_version, Wanted::sound,
               third ? "The fields that only version 3 has make sense." : "There are no fields of version 3.");
 }
 
@@ -116,7 +118,7 @@ std::optional<Evidence> HeaderFinder::cluster_bits() {
       values.push_back(bits);
     }
   }
-  return only("cluster_bits", values, Code::header_cluster_bits, Wanted::sound,
+  return only(field::cluster_bits, values, Code::header_cluster_bits, Wanted::sound,
               "With this cluster size, and with no other, tables and refcounts fit.");
 }
 
@@ -128,7 +130,7 @@ std::optional<Evidence> HeaderFinder::refcount_order() {
     const Measure measure{image_.geometry->cluster_bits, order, h_.refcount_table_offset};
     if (plausible_refcounts(image_, measure, h_.l1_table_offset)) values.push_back(order);
   }
-  return only("refcount_order", values, Code::header_refcount_order, Wanted::sound,
+  return only(field::refcount_order, values, Code::header_refcount_order, Wanted::sound,
               "With refcounts of this width, and of no other, they fit the tables.");
 }
 
@@ -151,7 +153,7 @@ std::optional<Evidence> HeaderFinder::features() {
     std::ranges::sort(values);
     values.erase(std::unique(values.begin(), values.end()), values.end());
   }
-  return only("incompatible_features", values, Code::header_incompatible, Wanted::sound,
+  return only(field::incompatible_features, values, Code::header_incompatible, Wanted::sound,
               unknown != 0 ? "Nothing in the image uses an unknown feature, and the image doesn't name one."
                            : "With these features tables and refcounts fit, with those that are set now they don't.");
 }
@@ -162,17 +164,18 @@ std::optional<Evidence> HeaderFinder::length() {
   if (count(gone) == 0 || h_.version == 2) return std::nullopt;
   const auto words = read_words(image_, HostOffset(format::header_bytes_v3), 1);
   const bool longer = !words.empty() && (words[0] & ~(std::uint64_t{1} << 56)) == 0;  // the compression type, padding
-  return only("header_length", {longer ? format::header_bytes_known : format::header_bytes_v3}, gone, Wanted::sound,
-              "There the header's extensions begin.");
+  return only(field::header_length, {longer ? format::header_bytes_known : format::header_bytes_v3}, gone,
+              Wanted::sound, "There the header's extensions begin.");
 }
 
 // A LUKS header tells that there is LUKS. Without one, what can be read is plain.
 std::optional<Evidence> HeaderFinder::crypt_method() {
   constexpr std::uint32_t none = 0, luks = 2;
   if (count(Code::header_crypt) == 0 || result_.states.empty()) return std::nullopt;
-  if (image_.crypt) return only("crypt_method", {luks}, Code::header_crypt, Wanted::better, "There is a LUKS header.");
+  if (image_.crypt)
+    return only(field::crypt_method, {luks}, Code::header_crypt, Wanted::better, "There is a LUKS header.");
   if (!plainly_readable(image_, result_)) return std::nullopt;
-  return only("crypt_method", {none}, Code::header_crypt, Wanted::better,
+  return only(field::crypt_method, {none}, Code::header_crypt, Wanted::better,
               "There is no LUKS header, and some of the data is plainly not encrypted.");
 }
 
@@ -188,14 +191,14 @@ std::optional<Evidence> HeaderFinder::backing_name() {
   const auto is_text = [](std::byte b) { return b >= std::byte{0x20} && b != std::byte{0x7f}; };
   const auto bytes = static_cast<std::uint64_t>(std::find_if_not(at, first.end(), is_text) - at);
   if (bytes == 0 && h_.backing_file_size == 0 && !image_.backing_format && empty_from(place)) {
-    return only("backing_file_offset", {0}, Code::header_backing_name, Wanted::better,
+    return only(field::backing_file_offset, {0}, Code::header_backing_name, Wanted::better,
                 "The header has no backing file's format and no length of its name, and there is no name.");
   }
   if (bytes == 0 || bytes > format::max_backing_name_bytes) return std::nullopt;
   const bool offset = h_.backing_file_offset != place;
   if (offset && h_.backing_file_size != bytes) return std::nullopt;
-  return only(offset ? "backing_file_offset" : "backing_file_size", {offset ? place : bytes}, Code::header_backing_name,
-              Wanted::better, "Behind the header's extensions there is a name.");
+  return only(offset ? field::backing_file_offset : field::backing_file_size, {offset ? place : bytes},
+              Code::header_backing_name, Wanted::better, "Behind the header's extensions there is a name.");
 }
 
 std::optional<Evidence> HeaderFinder::l1_offset() {
@@ -203,7 +206,7 @@ std::optional<Evidence> HeaderFinder::l1_offset() {
   const bool lost = count(Code::header_l1_offset) > 0 || count(Code::refcount_leak) > 0;
   // What is orphaned may be a snapshot's, while those can't be read.
   if (!lost || (count(Code::header_l1_offset) == 0 && check::snapshots_unread(result_))) return std::nullopt;
-  return only("l1_table_offset", orphan_l1_tables(image_, result_, clues_.orphans(), h_.l1_size),
+  return only(field::l1_table_offset, orphan_l1_tables(image_, result_, clues_.orphans(), h_.l1_size),
               Code::header_l1_offset, Wanted::better,
               "What lies there reads as an L1 table, and what its entries name is named by nothing else.");
 }
@@ -217,14 +220,15 @@ std::optional<Evidence> HeaderFinder::refcount_table() {
   if (!wrong) return std::nullopt;
   const std::uint64_t now = h_.refcount_table_clusters,
                       most = format::max_reftable_bytes >> image_.geometry->cluster_bits;
-  if (auto found = only("refcount_table_offset", refcount_tables(image_, result_), header_refcount_table, Wanted::sound,
-                        "What lies there reads as a refcount table, and its refcounts fit the tables.")) {
+  if (auto found =
+          only(field::refcount_table_offset, refcount_tables(image_, result_), header_refcount_table, Wanted::sound,
+               "What lies there reads as a refcount table, and its refcounts fit the tables.")) {
     return found;
   }
   if (now > 0 && now <= most && count(header_refcount_table) == 0) return std::nullopt;
   Values values;
   for (std::uint64_t n = 1; n <= std::min<std::uint64_t>(most, 64); n *= 2) values.push_back(n);
-  return only("refcount_table_clusters", values, header_refcount_table, Wanted::sound,
+  return only(field::refcount_table_clusters, values, header_refcount_table, Wanted::sound,
               "So long a table fits between what lies around it.");
 }
 
@@ -241,12 +245,12 @@ std::optional<Evidence> HeaderFinder::size() {
   }
   const bool is_recorded = std::ranges::find(values, h_.size) != values.end();
   if (values.size() == 1 && !is_recorded) {
-    const auto then = trial_.with(std::array{header_field("size", values[0])});
+    const auto then = trial_.with(std::array{header_field(field::size, values[0])});
     const auto gone = [&](Code code) { return then->result.findings.count(code) == 0; };
     if (then && gone(Code::header_virtual_size) && gone(Code::header_l1_size) && gone(Code::l2_beyond_end)) {
       // Or the table was longer, and what is leaked is the disk's end.
       if (!impossible && then->result.leak_doubt.data_at_risk()) return l1_size();
-      return Evidence{"header.size", values[0],
+      return Evidence{place_of(field::size), values[0],
                       "The snapshot table records this size for an L1 table as long as the active one."};
     }
   }
@@ -255,7 +259,7 @@ std::optional<Evidence> HeaderFinder::size() {
   if (!(impossible || (short_l1 && needed > room)) || is_recorded || h_.l1_size == 0 || h_.l1_size > room) {
     return std::nullopt;
   }
-  return only("size", {std::uint64_t{h_.l1_size} * g.bytes_per_l2()},
+  return only(field::size, {std::uint64_t{h_.l1_size} * g.bytes_per_l2()},
               impossible ? Code::header_virtual_size : Code::header_l1_size, Wanted::better,
               "The disk's size is recorded nowhere else. This is all that the L1 table can map: nothing of the guest's "
               "is cut off, and what the disk is too long reads as zeros.");
@@ -268,7 +272,7 @@ std::optional<Evidence> HeaderFinder::l1_size() {
   const bool possible = count(Code::header_l1_size) + count(Code::header_l1_offset) + count(Code::l1_truncated) == 0;
   if (possible && (h_.l1_size <= needed || l1_goes_on(image_, HostOffset(h_.l1_table_offset), h_.l1_size, needed)))
     return std::nullopt;
-  return only("l1_size", {needed}, Code::header_l1_size, Wanted::better,
+  return only(field::l1_size, {needed}, Code::header_l1_size, Wanted::better,
               fmt::format("A disk of {} bytes needs so many entries, and there is room for them.", h_.size));
 }
 
@@ -286,7 +290,7 @@ std::optional<Evidence> HeaderFinder::snapshots() {
   const auto [there, bytes] = image::snapshot_entries_at(image_, h_.snapshots_offset);
   // Of fewer than are promised, only if behind them there is nothing that may have been one.
   if (there > h_.nb_snapshots || (there > 0 && there < h_.nb_snapshots && empty_from(h_.snapshots_offset + bytes))) {
-    if (auto found = only("nb_snapshots", {there}, Code::snapshot_table, Wanted::better,
+    if (auto found = only(field::nb_snapshots, {there}, Code::snapshot_table, Wanted::better,
                           "So many entries lie where the header says that the snapshot table is.")) {
       return found;
     }
@@ -300,10 +304,10 @@ std::optional<Evidence> HeaderFinder::snapshots() {
   }
   if (values.size() != 1) return std::nullopt;
   const std::uint64_t number = image::snapshot_entries_at(image_, values[0]).count;
-  const auto then =
-      trial_.with(std::array{header_field("snapshots_offset", values[0]), header_field("nb_snapshots", number)});
+  const auto then = trial_.with(
+      std::array{header_field(field::snapshots_offset, values[0]), header_field(field::nb_snapshots, number)});
   if (!then || !trial_.better(then->result)) return std::nullopt;
-  return Evidence{"header.snapshots_offset", values[0],
+  return Evidence{place_of(field::snapshots_offset), values[0],
                   fmt::format("What lies there reads as a snapshot table of {}, and nothing names it.",
                               counted(number, "entry", "entries"))};
 }
@@ -314,16 +318,16 @@ std::optional<Evidence> HeaderFinder::whole() {
   for (const LostHeader& lost : lost_headers(image_)) {
     const std::uint64_t per_l2 = 1ULL << (2 * lost.cluster_bits - 3);
     const bool size_fits = h_.size > 0 && divide_up(h_.size, per_l2) == lost.l1_entries;
-    const std::vector<Change> changes{header_field("version", 3),
-                                      header_field("cluster_bits", lost.cluster_bits),
-                                      header_field("refcount_order", lost.refcount_order),
-                                      header_field("header_length", format::header_bytes_v3),
-                                      header_field("refcount_table_offset", lost.refcount_table),
-                                      header_field("refcount_table_clusters", 1),
-                                      header_field("l1_table_offset", lost.l1_table),
-                                      header_field("l1_size", lost.l1_entries),
-                                      header_field("size", size_fits ? h_.size : lost.l1_entries * per_l2),
-                                      header_field("magic", format::magic)};
+    const std::vector<Change> changes{header_field(field::version, 3),
+                                      header_field(field::cluster_bits, lost.cluster_bits),
+                                      header_field(field::refcount_order, lost.refcount_order),
+                                      header_field(field::header_length, format::header_bytes_v3),
+                                      header_field(field::refcount_table_offset, lost.refcount_table),
+                                      header_field(field::refcount_table_clusters, 1),
+                                      header_field(field::l1_table_offset, lost.l1_table),
+                                      header_field(field::l1_size, lost.l1_entries),
+                                      header_field(field::size, size_fits ? h_.size : lost.l1_entries * per_l2),
+                                      header_field(field::magic, format::magic)};
     const auto then = trial_.with(changes);
     if (!then || !Trial::sound(then->result, check::Result())) continue;
     best.add(changes, then->leaks());
@@ -340,8 +344,8 @@ std::optional<Evidence> HeaderFinder::whole() {
 std::optional<Evidence> HeaderFinder::first_of(const Fewest<std::vector<Change>>& best, std::string why) const {
   for (const Change& change : best.alone().value_or(std::vector<Change>())) {
     for (const format::HeaderField& field : format::header_fields()) {
-      if (field.offset != change.at.value || field.value(h_) == change.value) continue;
-      return Evidence{fmt::format("header.{}", field.name), change.value, std::move(why)};
+      if (field.at() != change.at || field.value(h_) == change.value) continue;
+      return Evidence{place_of(field), change.value, std::move(why)};
     }
   }
   return std::nullopt;
@@ -360,9 +364,9 @@ std::optional<Evidence> HeaderFinder::before_growth() {
   for (const std::uint64_t place : places) {
     for (const std::uint64_t entries : l1_sizes(image_, result_, place)) {
       if (entries <= h_.l1_size || (place == h_.l1_table_offset && entries <= needed)) continue;
-      const std::vector<Change> changes{header_field("l1_table_offset", place),
-                                        header_field("l1_size", std::max(entries, needed)),
-                                        header_field("size", entries > needed ? entries * g.bytes_per_l2() : h_.size)};
+      const std::vector<Change> changes{
+          header_field(field::l1_table_offset, place), header_field(field::l1_size, std::max(entries, needed)),
+          header_field(field::size, entries > needed ? entries * g.bytes_per_l2() : h_.size)};
       const auto then = trial_.with(changes);
       if (!then || !trial_.better(then->result) || then->result.leak_doubt.data_at_risk()) continue;
       if (place != h_.l1_table_offset && then->abandons(HostOffset(h_.l1_table_offset))) continue;
@@ -392,12 +396,12 @@ std::optional<Evidence> HeaderFinder::cut_by_size() {
   Fewest<std::uint64_t> best;
   for (const std::uint64_t entries : l1_sizes(image_, result_, h_.l1_table_offset)) {
     if (entries > h_.l1_size) break;
-    const auto then = trial_.with(std::array{header_field("size", entries * g.bytes_per_l2())});
+    const auto then = trial_.with(std::array{header_field(field::size, entries * g.bytes_per_l2())});
     const bool fits = then && errors(then->result) == 0 && then->result.findings.count(Code::l2_beyond_end) == 0;
     if (fits) best.add(entries * g.bytes_per_l2(), then->leaks());
   }
   if (!best.alone()) return std::nullopt;
-  return Evidence{"header.size", *best.alone(),
+  return Evidence{place_of(field::size), *best.alone(),
                   "Data lies behind the disk's end, and no shrinking leaves it there: the disk was larger, at least as "
                   "large as what the L1 table's entries map. What it is too long then reads as zeros."};
 }

@@ -13,10 +13,7 @@ namespace qd::advice {
 using check::Code;
 using check::Severity;
 
-Change header_field(std::string_view name, std::uint64_t value) {
-  const format::HeaderField& field = *std::ranges::find(format::header_fields(), name, &format::HeaderField::name);
-  return {HostOffset(field.offset), field.bytes, value};
-}
+Change header_field(const format::HeaderField& field, std::uint64_t value) { return {field.at(), field.bytes, value}; }
 
 std::uint64_t work(const check::Result& result) {
   constexpr std::uint64_t start = 1 << 16, a_finding = 8;

@@ -20,8 +20,7 @@ struct Change {
   std::uint64_t value = 0;  // big-endian, as all is
 };
 
-// A field of the header, by name.
-Change header_field(std::string_view name, std::uint64_t value);
+Change header_field(const format::HeaderField& field, std::uint64_t value);
 
 class Trial {
  public:

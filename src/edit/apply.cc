@@ -191,10 +191,10 @@ void Applying::make_active() {
   const auto at = w_.allocate(clusters);
   if (!at) return;
   w_.write(Stage::fresh, *at, std::as_bytes(std::span(table)));
-  set_field(w_, "l1_table_offset", at->value);
-  set_field(w_, "l1_size", entries);
-  set_field(w_, "size", snapshot_.disk_size);
-  act(w_, HostOffset(24), 24,
+  set_field(w_, format::field::l1_table_offset, at->value);
+  set_field(w_, format::field::l1_size, entries);
+  set_field(w_, format::field::size, snapshot_.disk_size);
+  act(w_, format::field::size.at(), format::field::l1_table_offset.end() - format::field::size.at(),
       fmt::format("{} is made active: L1 table of {} at 0x{:x}, disk of {}{}", snapshot_text(w_, number_),
                   counted(entries, "entry", "entries"), at->value, short_size(snapshot_.disk_size),
                   snapshot_.disk_size == h.size ? "" : fmt::format(" (now {})", short_size(h.size))));
@@ -256,8 +256,8 @@ Result<void> Applying::run() {
   if (!w_.dubious(check::active_state)) w_.let_go_since(w_.result());
   if (ruined) {
     tell_what_goes();
-    set_field(w_, "l1_table_offset", snapshot_.l1_offset.value);
-    set_field(w_, "l1_size", snapshot_.l1_size);
+    set_field(w_, format::field::l1_table_offset, snapshot_.l1_offset.value);
+    set_field(w_, format::field::l1_size, snapshot_.l1_size);
     w_.trust(check::active_state);
     if (!w_.look()) return {};
     // What is wrong with tables that both have, a check blames on the active ones.

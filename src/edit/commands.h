@@ -43,7 +43,7 @@ void settle_refcounts(repair::Work& work);
 std::string snapshot_text(const repair::Work& work, std::size_t number);
 
 // Plans a number of a header field.
-void set_field(repair::Work& work, std::string_view field, std::uint64_t value);
+void set_field(repair::Work& work, const format::HeaderField& field, std::uint64_t value);
 
 // Bitmaps say what has changed on the disk since some time. When all of it changes, all of it is what they say; when
 // its size does, theirs does.

@@ -37,7 +37,7 @@ Result<void> perform(repair::Work& w, const Mark& mark) {
   }
   const std::uint64_t before = h.incompatible_features, after = mark.set ? before | mark.bit : before & ~mark.bit;
   if (before == after) return {};
-  constexpr HostOffset place{72};
+  constexpr HostOffset place = format::field::incompatible_features.at();
   w.write64(Stage::mark, place, after);
   act(w, place, sizeof after, fmt::format("{} bit {}", name, mark.set ? "set" : "cleared"),
       fmt::format("{:016x}", before), fmt::format("{:016x}", after));

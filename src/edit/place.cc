@@ -90,7 +90,7 @@ Result<BytePlace> Finder::header() {
   const auto field = std::ranges::find(fields, rest_, &format::HeaderField::name);
   if (field == fields.end()) return missing("-H lists the header's fields");
   if (field->version3 && image_.header.version == 2) return missing("version 2 ends before it");
-  return BytePlace{PlaceKind::header, HostOffset(field->offset), field->bytes, 0, field->bytes * 8, &*field, 0, text_};
+  return BytePlace{PlaceKind::header, field->at(), field->bytes, 0, field->bytes * 8, &*field, 0, text_};
 }
 
 // Of whatever L1 table: "l1[i]", "l2[i,j]", "l2[i,j].bitmap".
@@ -259,7 +259,7 @@ Result<BytePlace> find_place(const image::Image& image, const std::string& text)
 BytePlace recognise(const image::Image& image, HostOffset at, unsigned bytes) {
   BytePlace place{PlaceKind::number, at, bytes, 0, bytes * 8, nullptr, 0, ""};
   for (const format::HeaderField& field : format::header_fields()) {
-    const bool here = field.offset == at.value && field.bytes == bytes;
+    const bool here = field.at() == at && field.bytes == bytes;
     if (here && !(field.version3 && image.header.version == 2)) {
       return {PlaceKind::header, at, bytes, 0, bytes * 8, &field, 0, fmt::format("header.{}", field.name)};
     }

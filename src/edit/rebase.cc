@@ -164,8 +164,8 @@ Result<void> Rebasing::write(const std::optional<std::string>& format) {
   if (old_name_) old_end = std::max(old_end, image.header.backing_file_offset + old_name_->size());
   head.resize(std::max<std::uint64_t>(head.size(), std::min(old_end, cluster)));
   w_.write(Stage::point, HostOffset(0), head);
-  set_field(w_, "backing_file_offset", offset);
-  set_field(w_, "backing_file_size", wanted_.name.size());
+  set_field(w_, format::field::backing_file_offset, offset);
+  set_field(w_, format::field::backing_file_size, wanted_.name.size());
   return {};
 }
 

@@ -76,10 +76,9 @@ std::string snapshot_text(const Work& w, std::size_t number) {
   return fmt::format("snapshot {} (\"{}\")", beginning(s.id), beginning(s.name));
 }
 
-void set_field(Work& w, std::string_view name, std::uint64_t value) {
-  const format::HeaderField& field = *std::ranges::find(format::header_fields(), name, &format::HeaderField::name);
+void set_field(Work& w, const format::HeaderField& field, std::uint64_t value) {
   const be64 raw(value);
-  w.write(Stage::point, HostOffset(field.offset), std::as_bytes(std::span(&raw, 1)).last(field.bytes));
+  w.write(Stage::point, field.at(), std::as_bytes(std::span(&raw, 1)).last(field.bytes));
 }
 
 }  // namespace qd::edit

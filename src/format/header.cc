@@ -10,35 +10,16 @@
 namespace qd::format {
 namespace {
 
-struct RawHeader {
-  be32 magic, version;
-  be64 backing_file_offset;
-  be32 backing_file_size, cluster_bits;
-  be64 size;
-  be32 crypt_method, l1_size;
-  be64 l1_table_offset, refcount_table_offset;
-  be32 refcount_table_clusters, nb_snapshots;
-  be64 snapshots_offset;
-  be64 incompatible_features, compatible_features, autoclear_features;
-  be32 refcount_order, header_length;
-  unsigned char compression_type;
-  unsigned char padding[7];
-};
-static_assert(sizeof(RawHeader) == header_bytes_known);
-static_assert(offsetof(RawHeader, incompatible_features) == header_bytes_v2);
-static_assert(offsetof(RawHeader, compression_type) == header_bytes_v3);
-
-#define FIELD(name, v3) \
-  HeaderField { #name, offsetof(RawHeader, name), sizeof(RawHeader::name), v3, \
-                [](const Header& h) -> std::uint64_t { return h.name; } }
-constexpr std::array fields{
-    FIELD(magic, false), FIELD(version, false), FIELD(backing_file_offset, false), FIELD(backing_file_size, false),
-    FIELD(cluster_bits, false), FIELD(size, false), FIELD(crypt_method, false), FIELD(l1_size, false),
-    FIELD(l1_table_offset, false), FIELD(refcount_table_offset, false), FIELD(refcount_table_clusters, false),
-    FIELD(nb_snapshots, false), FIELD(snapshots_offset, false), FIELD(incompatible_features, true),
-    FIELD(compatible_features, true), FIELD(autoclear_features, true), FIELD(refcount_order, true),
-    FIELD(header_length, true), FIELD(compression_type, true)};
-#undef FIELD
+// Is none left out? Each begins where the one before it ends, and behind the last there is padding.
+constexpr bool complete() {
+  HostOffset at;
+  for (const HeaderField& f : field::all) {
+    if (f.at() != at) return false;
+    at = f.end();
+  }
+  return at.value == offsetof(RawHeader, padding);
+}
+static_assert(complete());
 
 }  // namespace
 
@@ -72,7 +53,7 @@ Header parse_header(std::span<const std::byte> bytes) {
   return h;
 }
 
-std::span<const HeaderField> header_fields() { return fields; }
+std::span<const HeaderField> header_fields() { return field::all; }
 
 std::span<const FeatureName> known_features() {
   static const std::array<FeatureName, 8> names{{

@@ -2,6 +2,7 @@
 // size for whoever prints or edits them.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -10,6 +11,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/endian.h"
 #include "base/units.h"
 
 namespace qd::format {
@@ -37,12 +39,91 @@ struct Header {
 // Reads what is there: bytes that are missing count as zero. Version 2 ends after snapshots_offset.
 Header parse_header(std::span<const std::byte> bytes);
 
+// As it lies in the file.
+struct RawHeader {
+  be32 magic, version;
+  be64 backing_file_offset;
+  be32 backing_file_size, cluster_bits;
+  be64 size;
+  be32 crypt_method, l1_size;
+  be64 l1_table_offset, refcount_table_offset;
+  be32 refcount_table_clusters, nb_snapshots;
+  be64 snapshots_offset;
+  be64 incompatible_features, compatible_features, autoclear_features;
+  be32 refcount_order, header_length;
+  unsigned char compression_type;
+  unsigned char padding[7];
+};
+static_assert(sizeof(RawHeader) == header_bytes_known);
+static_assert(offsetof(RawHeader, incompatible_features) == header_bytes_v2);
+static_assert(offsetof(RawHeader, compression_type) == header_bytes_v3);
+
 struct HeaderField {
   std::string_view name;
   unsigned offset, bytes;
   bool version3;
   std::uint64_t (*value)(const Header&);
+
+  constexpr HostOffset at() const { return HostOffset(offset); }
+  constexpr HostOffset end() const { return HostOffset(offset + bytes); }
+  constexpr bool operator==(const HeaderField& other) const { return offset == other.offset; }
 };
+
+// For code that means a certain field: a name that there isn't doesn't compile.
+namespace field {
+
+template <auto member>
+std::uint64_t value_of(const Header& h) {
+  return h.*member;
+}
+
+#define FIELD(name, v3)                                                                               \
+  inline constexpr HeaderField name = {#name, offsetof(RawHeader, name), sizeof(RawHeader::name), v3, \
+                                       value_of<&Header::name>}
+FIELD(magic, false);
+FIELD(version, false);
+FIELD(backing_file_offset, false);
+FIELD(backing_file_size, false);
+FIELD(cluster_bits, false);
+FIELD(size, false);
+FIELD(crypt_method, false);
+FIELD(l1_size, false);
+FIELD(l1_table_offset, false);
+FIELD(refcount_table_offset, false);
+FIELD(refcount_table_clusters, false);
+FIELD(nb_snapshots, false);
+FIELD(snapshots_offset, false);
+FIELD(incompatible_features, true);
+FIELD(compatible_features, true);
+FIELD(autoclear_features, true);
+FIELD(refcount_order, true);
+FIELD(header_length, true);
+FIELD(compression_type, true);
+#undef FIELD
+
+// In their order.
+inline constexpr std::array all = {magic,
+                                   version,
+                                   backing_file_offset,
+                                   backing_file_size,
+                                   cluster_bits,
+                                   size,
+                                   crypt_method,
+                                   l1_size,
+                                   l1_table_offset,
+                                   refcount_table_offset,
+                                   refcount_table_clusters,
+                                   nb_snapshots,
+                                   snapshots_offset,
+                                   incompatible_features,
+                                   compatible_features,
+                                   autoclear_features,
+                                   refcount_order,
+                                   header_length,
+                                   compression_type};
+
+}  // namespace field
+
 std::span<const HeaderField> header_fields();
 
 // Feature bits.

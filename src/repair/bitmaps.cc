@@ -16,8 +16,6 @@ namespace {
 
 using check::Code;
 
-constexpr HostOffset autoclear_features{88};
-
 // All header extensions but the one of this type, as they will lie in the first cluster; the rest zeros.
 void remove_extension(Work& w, std::uint32_t type) {
   const image::Image& image = w.image();
@@ -114,8 +112,8 @@ void BitmapDropper::drop_all(Code reason, const std::string& why) {
   remove_extension(w_, format::extension::bitmaps);
   w_.act({reason, true, HostOffset(h.header_length), w_.image().extensions.end - h.header_length,
           "bitmaps extension removed, with all bitmaps: " + why, "", ""});
-  w_.put64(Stage::point, autoclear_features, h.autoclear_features & ~format::autoclear::bitmaps, reason,
-           "autoclear bit 0 cleared: there are no bitmaps", true);
+  w_.put64(Stage::point, format::field::autoclear_features.at(), h.autoclear_features & ~format::autoclear::bitmaps,
+           reason, "autoclear bit 0 cleared: there are no bitmaps", true);
 }
 
 void BitmapDropper::rewrite_directory() {
@@ -167,7 +165,7 @@ bool BitmapDropper::correct_extension() {
 void BitmapDropper::drop() {
   if (w_.count(Code::bitmaps_missing) > 0) {
     w_.dropped_bitmaps();
-    return w_.put64(Stage::point, autoclear_features,
+    return w_.put64(Stage::point, format::field::autoclear_features.at(),
                     w_.image().header.autoclear_features & ~format::autoclear::bitmaps, Code::bitmaps_missing,
                     "autoclear bit 0 cleared: there are no bitmaps");
   }

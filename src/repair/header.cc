@@ -12,9 +12,8 @@ namespace qd::repair {
 namespace {
 
 using check::Code;
+namespace field = format::field;
 namespace incompatible = format::incompatible;
-
-constexpr HostOffset incompatible_features{72}, autoclear_features{88}, compression_type{104};
 
 // Some compressed entries of the active tables, as samples.
 std::vector<std::uint64_t> compressed_samples(const Work& w) {
@@ -70,20 +69,21 @@ void mend_compression_type(Work& w) {
   const std::string why = samples.empty() ? "there is no compressed data"
                           : is_zstd       ? "the data is zstd"
                                           : "the data is zlib";
-  if (h.header_length > compression_type.value) {
+  if (h.header_length > field::compression_type.offset) {
     const auto before = static_cast<unsigned char>(h.compression_type);
     const std::byte type{is_zstd};
     if (before != is_zstd) {
-      w.write(Stage::point, compression_type, std::span(&type, 1));
-      w.act({Code::header_compression_type, false, compression_type, 1, "compression type: " + why,
-             fmt::format("{:02x}", before), fmt::format("{:02x}", static_cast<unsigned>(type))});
+      w.write(Stage::point, field::compression_type.at(), std::span(&type, 1));
+      w.act({Code::header_compression_type, false, field::compression_type.at(), field::compression_type.bytes,
+             "compression type: " + why, fmt::format("{:02x}", before),
+             fmt::format("{:02x}", static_cast<unsigned>(type))});
     }
   } else if (is_zstd) {
     return w.refuse(Code::header_compression_type, "the header is too short to say that the data is zstd");
   }
   const std::uint64_t bits = is_zstd ? h.incompatible_features | incompatible::compression
                                      : h.incompatible_features & ~incompatible::compression;
-  w.put64(Stage::point, incompatible_features, bits, Code::header_compression_type,
+  w.put64(Stage::point, field::incompatible_features.at(), bits, Code::header_compression_type,
           "feature bit 3 (compression type): " + why);
 }
 
@@ -99,7 +99,7 @@ void mend_header(Work& w) {
 // Before anything changes: the mark must not outlive what it stood for.
 void clear_unknown_features(Work& w) {
   if (w.transaction().empty() || w.count(Code::header_autoclear) == 0) return;
-  w.put64(Stage::claim, autoclear_features, w.image().header.autoclear_features & format::autoclear::known,
+  w.put64(Stage::claim, field::autoclear_features.at(), w.image().header.autoclear_features & format::autoclear::known,
           Code::header_autoclear, "unknown autoclear bits cleared: what they vouch for may not fit the image any more");
 }
 
@@ -117,11 +117,11 @@ void clear_marks(Work& w) {
   }
   std::uint64_t features = h.incompatible_features;
   if (marks & incompatible::corrupt) {
-    w.put64(Stage::mark, incompatible_features, features &= ~incompatible::corrupt, Code::header_corrupt,
+    w.put64(Stage::mark, field::incompatible_features.at(), features &= ~incompatible::corrupt, Code::header_corrupt,
             "corrupt bit cleared");
   }
   if (marks & incompatible::dirty) {
-    w.put64(Stage::mark, incompatible_features, features & ~incompatible::dirty, Code::header_dirty,
+    w.put64(Stage::mark, field::incompatible_features.at(), features & ~incompatible::dirty, Code::header_dirty,
             "dirty bit cleared");
   }
 }

@@ -36,8 +36,6 @@ namespace {
 
 using check::Code;
 
-constexpr HostOffset table_field{48};  // refcount_table_offset and refcount_table_clusters
-
 // The same change of the refcounts of clusters in a row.
 struct Change {
   Code reason{};
@@ -490,11 +488,12 @@ void RefcountMender::plan_table() {
     be64 offset;
     be32 clusters;
   } const field{be64(new_table_.value), be32(static_cast<std::uint32_t>(new_table_clusters_))};
-  static_assert(sizeof field == 12);
+  constexpr HostOffset place = format::field::refcount_table_offset.at();
+  static_assert(sizeof field == format::field::refcount_table_clusters.end() - place);
   const format::Header& h = w_.image().header;
-  w_.write(Stage::point, table_field, std::as_bytes(std::span(&field, 1)));
-  w_.act({w_.count(Code::header_refcount_table) > 0 ? Code::header_refcount_table : Code::refcount_low, false,
-          table_field, sizeof field,
+  w_.write(Stage::point, place, std::as_bytes(std::span(&field, 1)));
+  w_.act({w_.count(Code::header_refcount_table) > 0 ? Code::header_refcount_table : Code::refcount_low, false, place,
+          sizeof field,
           fmt::format("refcount table made anew at 0x{:x}, {} clusters", new_table_.value, new_table_clusters_),
           fmt::format("{:016x}{:08x}", h.refcount_table_offset, h.refcount_table_clusters),
           fmt::format("{:016x}{:08x}", new_table_.value, new_table_clusters_)});

@@ -31,7 +31,6 @@ using check::Code;
 using check::Owner;
 using check::OwnerKind;
 
-constexpr HostOffset l1_field{40}, snapshots_field{64};
 constexpr std::size_t most_claims = 64;  // that all get copies, unless forced
 
 // Who stays: the smaller number.
@@ -222,8 +221,8 @@ void Separator::move_l2_table(const Owners& owners, HostOffset cluster, Code rea
 void Separator::move_l1_table(const Owner& owner, Code reason, const std::string& all) {
   const image::State* s = w_.state(owner.state);
   if (!s) return;
-  const HostOffset field =
-      owner.state < 0 ? l1_field : w_.image().snapshots.entries[static_cast<std::size_t>(owner.state)].at;
+  const HostOffset field = owner.state < 0 ? format::field::l1_table_offset.at()
+                                           : w_.image().snapshots.entries[static_cast<std::size_t>(owner.state)].at;
   if (!w_.undisputed(field)) return;
   const std::uint64_t bytes = std::uint64_t{s->l1_size} * sizeof(be64);
   const auto to = copy(s->l1_offset, bytes);
@@ -238,7 +237,7 @@ void Separator::move_snapshot_table(Code reason, const std::string& all) {
   const std::uint64_t bytes = w_.image().snapshots.bytes;
   const auto to = copy(from, bytes);
   if (!to) return;
-  w_.put64(Stage::point, snapshots_field, to->value, reason,
+  w_.put64(Stage::point, format::field::snapshots_offset.at(), to->value, reason,
            fmt::format("snapshot table moves to 0x{:x}; its place was claimed by {}", to->value, all));
   w_.release(from, bytes);
 }

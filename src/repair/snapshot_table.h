@@ -6,13 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "format/header.h"
 #include "format/snapshot.h"
 #include "repair/work.h"
 
 namespace qd::repair {
 
-inline constexpr HostOffset snapshot_field{60};  // nb_snapshots and snapshots_offset
-inline constexpr std::uint64_t snapshot_field_bytes = 12;
+// nb_snapshots and snapshots_offset, which lie side by side.
+inline constexpr HostOffset snapshot_field = format::field::nb_snapshots.at();
+inline constexpr std::uint64_t snapshot_field_bytes = format::field::snapshots_offset.end() - snapshot_field;
 
 struct SnapshotEntry {
   format::RawSnapshot raw;       // its sizes of what follows are filled in when it is written

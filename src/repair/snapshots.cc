@@ -198,7 +198,7 @@ bool Salvage::find_lost_table() {
   }
   if (!place) return false;
   w_.found_again();
-  w_.put64(Stage::point, snapshot_field + 4, place->value, Code::snapshot_table,
+  w_.put64(Stage::point, format::field::snapshots_offset.at(), place->value, Code::snapshot_table,
            fmt::format("snapshot table found again at 0x{:x}, with all {} entries", place->value, count));
   return true;
 }
@@ -438,7 +438,7 @@ void mend_snapshots(Work& w) {
                       "back; --force gives them up",
                       h.snapshots_offset, there));
     }
-    return w.put64(Stage::point, snapshot_field + 4, 0, Code::snapshot_table,
+    return w.put64(Stage::point, format::field::snapshots_offset.at(), 0, Code::snapshot_table,
                    "snapshots_offset zeroed: there are no snapshots");
   }
   Salvage(w).mend();
