@@ -10,6 +10,7 @@
 namespace qd {
 
 using format::FeatureKind;
+namespace field = format::field;
 
 std::string_view severity_name(check::Severity severity) {
   constexpr std::array<std::string_view, 3> names{"warning", "leak", "error"};
@@ -51,21 +52,20 @@ std::string features_text(const image::Image& image, FeatureKind kind, std::uint
 }
 
 std::string field_meaning(const image::Image& image, const format::HeaderField& field, std::uint64_t value) {
-  const std::string_view name = field.name;
-  if (name == "magic") return value == format::magic ? "QFI\\xfb" : "not qcow2's";
-  if (name == "size") return fmt::format("{} ({})", value, short_size(value));
-  if (name == "cluster_bits")
+  if (field == field::magic) return value == format::magic ? "QFI\\xfb" : "not qcow2's";
+  if (field == field::size) return fmt::format("{} ({})", value, short_size(value));
+  if (field == field::cluster_bits)
     return value < 64 ? fmt::format("{} ({})", value, short_size(1ULL << value)) : fmt::format("{}", value);
-  if (name == "crypt_method")
+  if (field == field::crypt_method)
     return fmt::format("{} ({})", value, crypt_method_name(static_cast<std::uint32_t>(value)));
-  if (name == "compression_type")
+  if (field == field::compression_type)
     return fmt::format("{} ({})", value, compression_name(static_cast<std::uint8_t>(value)));
-  if (name == "refcount_order")
+  if (field == field::refcount_order)
     return value < 7 ? fmt::format("{} ({} bits)", value, 1u << value) : fmt::format("{}", value);
   const auto features = [&](FeatureKind kind) { return value == 0 ? "none" : feature_list(image, kind, value); };
-  if (name == "incompatible_features") return features(FeatureKind::incompatible);
-  if (name == "compatible_features") return features(FeatureKind::compatible);
-  if (name == "autoclear_features") return features(FeatureKind::autoclear);
+  if (field == field::incompatible_features) return features(FeatureKind::incompatible);
+  if (field == field::compatible_features) return features(FeatureKind::compatible);
+  if (field == field::autoclear_features) return features(FeatureKind::autoclear);
   return fmt::format("{}", value);
 }
 
