@@ -12,6 +12,7 @@
 #include "advice/search.h"
 #include "base/checked.h"
 #include "base/number.h"
+#include "base/uniform.h"
 
 namespace qd::advice {
 namespace {
@@ -280,7 +281,7 @@ std::optional<Evidence> HeaderFinder::l1_size() {
 bool HeaderFinder::empty_from(std::uint64_t at) const {
   const std::uint64_t end = round_up(at + 1, image_.geometry->cluster_size());
   std::vector<std::byte> bytes(end - at);
-  return image_.file().read(at, bytes) && std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; });
+  return image_.file().read(at, bytes) && all_zero(bytes);
 }
 
 std::optional<Evidence> HeaderFinder::snapshots() {

@@ -19,6 +19,7 @@
 #include "advice/evidence.h"
 #include "advice/search.h"
 #include "base/checked.h"
+#include "base/uniform.h"
 #include "image/classify.h"
 
 namespace qd::advice {
@@ -177,8 +178,7 @@ std::optional<std::pair<std::size_t, std::size_t>> SlotFinder::fingerprint(HostO
     if (words[i] & format::compressed_flag) {
       content = std::hash<std::uint64_t>()(words[i]);
     } else if (cluster != 0 && left-- > 0 && may_read(data.size()) &&
-               image_.file().read(cluster << g_.cluster_bits, data) &&
-               std::ranges::any_of(data, [&](std::byte byte) { return byte != data[0]; })) {
+               image_.file().read(cluster << g_.cluster_bits, data) && !all_same(data)) {
       content = std::hash<std::string_view>()({reinterpret_cast<const char*>(data.data()), data.size()});
     }
   }
@@ -270,7 +270,7 @@ bool SlotFinder::same_data(const std::vector<std::uint64_t>& one, const std::vec
     if (!image_.file().read(first << g_.cluster_bits, a) || !image_.file().read(second << g_.cluster_bits, b))
       return false;
     if (a != b) return false;
-    same |= std::ranges::any_of(a, [&](std::byte byte) { return byte != a[0]; });
+    same |= !all_same(a);
   }
   return same;
 }
@@ -396,7 +396,7 @@ bool ends_as_told(const image::Image& image, const image::State& active) {
   const std::uint64_t words_each = image.geometry->cluster_size() / sizeof(std::uint64_t), size = active.l1_size;
   const auto rest =
       read_words(image, active.l1_offset + size * sizeof(std::uint64_t), round_up(size, words_each) - size);
-  return std::ranges::all_of(rest, [](std::uint64_t word) { return word == 0; });
+  return all_zero(rest);
 }
 
 }  // namespace

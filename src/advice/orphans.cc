@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/uniform.h"
+
 namespace qd::advice {
 
 using check::Code;
@@ -90,7 +92,7 @@ bool OrphanFinder::look_at(ClusterIndex cluster) {
     const auto more = read_words(image_, g_.offset(cluster) + at, bytes / sizeof(std::uint64_t));
     words.insert(words.end(), more.begin(), more.end());
     if (more.empty()) return true;
-    empty &= std::ranges::all_of(more, [](std::uint64_t word) { return word == 0; });
+    empty &= all_zero(more);
     if (!empty && !may_be_l2_table(image_, more)) break;
   }
   if (empty) return true;

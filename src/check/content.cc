@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/endian.h"
+#include "base/uniform.h"
 
 namespace qd::check {
 namespace {
@@ -113,7 +114,7 @@ bool is_no_refcount_block(const image::Image& image, const image::RefcountBlock&
 std::string reads_as(const image::Image& image, HostOffset cluster) {
   std::vector<std::byte> bytes(image.geometry->cluster_size());
   if (!image.file().read(cluster.value, bytes)) return "something unreadable";
-  if (std::ranges::all_of(bytes, [&](std::byte b) { return b == bytes[0]; })) {
+  if (all_same(bytes)) {
     return fmt::format("0x{:02x} throughout", static_cast<unsigned>(bytes[0]));
   }
   if (is_text(bytes)) return "text";

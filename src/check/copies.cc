@@ -5,6 +5,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "base/uniform.h"
 #include "check/result.h"
 #include "format/snapshot.h"
 
@@ -164,8 +165,7 @@ bool CopyFinder::is_snapshot_table(std::span<const std::byte> bytes) const {
     if (!known) return false;
     at = round_up(end, 8);
   }
-  return entries > 0 && std::ranges::all_of(bytes.subspan(std::min<std::size_t>(at, bytes.size())),
-                                            [](std::byte b) { return b == std::byte{0}; });
+  return entries > 0 && all_zero(bytes.subspan(std::min<std::size_t>(at, bytes.size())));
 }
 
 bool CopyFinder::is_copy(ClusterIndex cluster, std::span<const std::byte> bytes) {

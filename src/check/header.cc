@@ -2,10 +2,10 @@
 // goes. Specification: "Header", "Header extensions".
 #include <fmt/core.h>
 
-#include <algorithm>
 #include <bit>
 #include <set>
 
+#include "base/uniform.h"
 #include "check/passes.h"
 #include "image/chain.h"
 
@@ -34,7 +34,7 @@ std::string looks_like(const Context& c) {
   if (c.image.foreign) return fmt::format("; it is {}", c.image.foreign->what);
   std::array<std::byte, 512> start{};
   if (!c.image.file().read(0, start)) return {};
-  if (std::ranges::all_of(start, [](std::byte b) { return b == std::byte{0}; })) return "; it begins with zeros";
+  if (all_zero(start)) return "; it begins with zeros";
   const auto found = image::looks_like(c.image.file());
   return found ? fmt::format("; it looks like {}", found->what) : "";
 }

@@ -24,6 +24,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "base/uniform.h"
 #include "check/copies.h"
 #include "check/counterparts.h"
 #include "check/result.h"
@@ -34,10 +35,6 @@ namespace {
 constexpr std::uint64_t handful = 8;               // clusters that an interrupted write may leave behind
 constexpr std::uint64_t content_bytes = 16 << 20;  // of leaked clusters that are looked into
 constexpr std::size_t most_orphan_tables = 64;     // that are compared with all tables in use
-
-bool all_zero(std::span<const std::uint64_t> words) {
-  return std::ranges::all_of(words, [](std::uint64_t word) { return word == 0; });
-}
 
 class LeakJudge {
  public:

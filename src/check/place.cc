@@ -13,6 +13,7 @@
 #include <span>
 #include <vector>
 
+#include "base/uniform.h"
 #include "check/leaks.h"
 #include "check/result.h"
 #include "image/walk.h"
@@ -73,7 +74,7 @@ void Looker::look(const image::Group& group, const image::Table& table, std::spa
   for (std::size_t i = 0; i < stretches_.size(); ++i) {
     if (g_.cluster(table.offset) + 1 != stretches_[i].first) continue;
     found(i, Neighbours::table, 0);
-    into[i].behind_void = std::ranges::all_of(table.l2.words(), [](std::uint64_t word) { return word == 0; });
+    into[i].behind_void = all_zero(table.l2.words());
   }
   image::for_runs(g_, table.l2, 0, g_.l2_entries(), [&](std::uint64_t first, std::uint64_t n) {
     const std::uint64_t raw = table.l2.raw(first);

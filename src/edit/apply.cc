@@ -18,6 +18,7 @@
 
 #include "base/checked.h"
 #include "base/number.h"
+#include "base/uniform.h"
 #include "edit/commands.h"
 #include "edit/misplaced.h"
 #include "image/walk.h"
@@ -83,7 +84,7 @@ Voids Applying::find_voids() const {
       [&](const image::Group& group, Voids& into) {
         bool active = false, snapshot = false;
         for (const image::Table& table : group.tables) {
-          const bool full = std::ranges::any_of(table.l2.words(), [](std::uint64_t word) { return word != 0; });
+          const bool full = !all_zero(table.l2.words());
           for (const image::L1Entry& e : table.entries) {
             if (full) (e.state == 0 ? active : snapshot) = true;
             if (!full && table.offset.value != 0) (e.state == 0 ? into.active : into.snapshot) = true;

@@ -9,6 +9,7 @@
 #include "base/checked.h"
 #include "base/endian.h"
 #include "base/parallel.h"
+#include "base/uniform.h"
 #include "io/read_buffer.h"
 #include "io/readahead.h"
 
@@ -34,7 +35,7 @@ bool is_uniform(std::span<const std::byte> raw, unsigned order) {
   }
   const auto first = static_cast<unsigned>(raw[0]), most = (1u << (1u << order)) - 1;
   if (first != (first & most) * (0xff / most)) return false;  // the byte's own entries differ
-  return std::memcmp(raw.data(), raw.data() + 1, raw.size() - 1) == 0;
+  return all_same(raw);
 }
 
 }  // namespace

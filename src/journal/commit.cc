@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "base/uniform.h"
 #include "journal/pages.h"
 #include "journal/transaction.h"
 #include "journal/undo_log.h"
@@ -165,8 +166,7 @@ Result<void> Commit::find_versions(std::uint64_t number, const PageBytes& old, s
   for (std::size_t i = 0; i < sectors.size(); ++i) {
     if (start + i * undo_sector < plan_.size) continue;
     const auto sector = std::span(old).subspan(i * undo_sector, undo_sector);
-    sectors[i].recorded =
-        std::any_of(sector.begin(), sector.end(), [](std::byte byte) { return byte != std::byte{0}; });
+    sectors[i].recorded = !all_zero(sector);
   }
   return {};
 }

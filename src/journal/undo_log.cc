@@ -16,6 +16,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "base/uniform.h"
 #include "journal/transaction.h"
 
 namespace qd {
@@ -86,10 +87,6 @@ tl::unexpected<Error> bad_log(const File& log, const std::string& what) {
 
 tl::unexpected<Error> damaged(const File& log, std::uint64_t offset, const char* what) {
   return bad_log(log, fmt::format("the undo log is damaged at {:#x}: {}; take another copy of it", offset, what));
-}
-
-bool is_zero(std::span<const std::byte> bytes) {
-  return std::all_of(bytes.begin(), bytes.end(), [](std::byte byte) { return byte == std::byte{0}; });
 }
 
 // All of a range, or an error: a log or an image doesn't end in the middle of what it is known to hold.
@@ -328,7 +325,7 @@ bool UndoLog::known(const Piece& piece, std::uint64_t sector) const {
     if (load_big_endian<std::uint32_t>(piece.checksums.data() + index * 4) == checksum) return true;
   }
   const std::uint64_t offset = piece.offset + sector * undo_sector;
-  return offset >= header_.new_size && is_zero(now);
+  return offset >= header_.new_size && all_zero(now);
 }
 
 std::uint64_t UndoLog::grown_from() const { return round_up(header_.old_size, undo_sector); }
@@ -346,7 +343,7 @@ Result<std::optional<std::uint64_t>> UndoLog::foreign_growth(const File& image) 
     }
     bytes.resize(std::min(end, image.size()) - at);
     if (auto got = read_into(image, at, bytes); !got) return tl::unexpected(got.error());
-    if (!is_zero(bytes)) return at;
+    if (!all_zero(bytes)) return at;
     at += bytes.size();
   }
   return std::nullopt;

@@ -27,6 +27,7 @@
 #include <vector>
 
 #include "base/checked.h"
+#include "base/uniform.h"
 #include "check/copies.h"
 #include "repair/old_refcounts.h"
 #include "repair/steps.h"
@@ -340,7 +341,7 @@ bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data)
   thread_local std::vector<std::byte> bytes;
   bytes.resize(g_.cluster_size());
   if (!file.read(at, bytes)) return true;
-  if (std::ranges::all_of(bytes, [](std::byte b) { return b == std::byte{0}; })) return false;
+  if (all_zero(bytes)) return false;
   return !check::reads_as_refcount_block(w_.image(), w_.result(), cluster / refcounts_.block_entries(), bytes);
 }
 

@@ -21,6 +21,7 @@
 
 #include "base/checked.h"
 #include "base/number.h"
+#include "base/uniform.h"
 #include "format/snapshot.h"
 #include "repair/snapshot_table.h"
 #include "repair/steps.h"
@@ -243,7 +244,7 @@ void Salvage::take(Found&& found) {
 bool Salvage::holds_something(HostOffset at) {
   if (at.value == 0 || at.value >= w_.image().file().size()) return false;
   const auto bytes = w_.read(at, std::min(g_.cluster_size(), w_.image().file().size() - at.value));
-  return std::ranges::any_of(bytes, [](std::byte byte) { return byte != std::byte{0}; });
+  return !all_zero(bytes);
 }
 
 // Splits what lies between the fixed part of an entry and its end. One of the two lengths at least must be right.
@@ -358,7 +359,7 @@ bool Salvage::correct_count(std::size_t kept) {
   const HostOffset end = entries[kept - 1].at + entries[kept - 1].bytes;
   const std::uint64_t room = round_up(end.value, g_.cluster_size()) - end.value;
   if (room == 0 || end.value + room > w_.image().file().size()) return false;
-  if (std::ranges::any_of(w_.read(end, room), [](std::byte b) { return b != std::byte{0}; })) return false;
+  if (!all_zero(w_.read(end, room))) return false;
   w_.put64(Stage::point, snapshot_field, std::uint64_t{kept} << 32 | header_.snapshots_offset >> 32,
            Code::snapshot_table, fmt::format("number of snapshots put right: {}", kept));
   return true;
@@ -367,7 +368,7 @@ bool Salvage::correct_count(std::size_t kept) {
 void Salvage::mend() {
   const image::SnapshotTable& table = w_.image().snapshots;
   const auto blank = [&](const format::Snapshot& s) {
-    return s.l1_offset.value == 0 || std::ranges::all_of(s.id, [](char c) { return c == '\0'; });
+    return s.l1_offset.value == 0 || all_zero(std::as_bytes(std::span(s.id)));
   };
   const bool void_table = table.entries.empty() || std::ranges::any_of(table.entries, blank);
   if (void_table && find_lost_table()) return;

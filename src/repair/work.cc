@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "base/uniform.h"
 #include "check/copies.h"
 
 namespace qd::repair {
@@ -344,8 +345,7 @@ bool Work::unused(std::uint64_t cluster) const {
   // On a device. Where refcounts were found too low, others may be as well, and only zeros are proof.
   if (!first_->refcounts_in_doubt || wanted.force) return true;
   std::vector<std::byte> bytes(geometry().cluster_size());
-  return base_.read(cluster << geometry().cluster_bits, bytes) &&
-         std::ranges::all_of(bytes, [](std::byte byte) { return byte == std::byte{0}; });
+  return base_.read(cluster << geometry().cluster_bits, bytes) && all_zero(bytes);
 }
 
 // Entries that lead past the end of a truncated file read as zeros, before as after. But when the file has grown beyond

@@ -5,10 +5,12 @@
 #include <cstdint>
 #include <limits>
 #include <type_traits>
+#include <vector>
 
 #include "base/checked.h"
 #include "base/endian.h"
 #include "base/result.h"
+#include "base/uniform.h"
 #include "base/units.h"
 
 namespace qd {
@@ -108,6 +110,39 @@ TEST(Checked, RoundsUp) {
   EXPECT_EQ(round_up(65536, 65536), 65536u);
   EXPECT_EQ(round_up(65537, 65536), 131072u);
   EXPECT_EQ(round_up(10, 3), 12u);  // not for powers of two only
+}
+
+TEST(Uniform, IsOneByteThroughout) {
+  EXPECT_TRUE(all_same({}));
+  for (const std::size_t size : {1, 2, 3, 8, 31, 64, 65, 512, 4097}) {
+    for (const std::byte value : {std::byte{0}, std::byte{1}, std::byte{0xff}}) {
+      std::vector<std::byte> bytes(size, value);
+      EXPECT_TRUE(all_same(bytes)) << size;
+      EXPECT_EQ(all_zero(bytes), value == std::byte{0}) << size;
+      for (std::size_t i = 0; i < size; i += size < 100 ? 1 : 61) {
+        bytes[i] ^= std::byte{0x80};
+        EXPECT_EQ(all_same(bytes), size == 1) << size << " " << i;
+        EXPECT_FALSE(all_zero(bytes)) << size << " " << i;
+        bytes[i] = value;
+      }
+    }
+  }
+}
+
+TEST(Uniform, WordsMayBeZero) {
+  std::vector<std::uint64_t> words;
+  EXPECT_TRUE(all_zero(words));
+  words.assign(5, 0);
+  EXPECT_TRUE(all_zero(words));
+  for (std::uint64_t& word : words) {
+    for (const std::uint64_t value : {std::uint64_t{1}, std::uint64_t{0x100}, std::uint64_t{1} << 63}) {
+      word = value;
+      EXPECT_FALSE(all_zero(words));
+    }
+    word = 0;
+  }
+  words.assign(5, 0x0101010101010101);
+  EXPECT_FALSE(all_zero(words));
 }
 
 TEST(Units, PlacesMoveAndMeasure) {

@@ -1,0 +1,22 @@
+// Is it one byte throughout, or nothing but zeros? By memcmp, which looks at many bytes at once: what is uniform equals
+// itself, shifted by one byte.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+
+namespace qd {
+
+// Nothing is uniform, too.
+inline bool all_same(std::span<const std::byte> bytes) {
+  return bytes.empty() || std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+
+inline bool all_zero(std::span<const std::byte> bytes) {
+  return bytes.empty() || (bytes[0] == std::byte{0} && all_same(bytes));
+}
+inline bool all_zero(std::span<const std::uint64_t> words) { return all_zero(std::as_bytes(words)); }
+
+}  // namespace qd
