@@ -59,7 +59,7 @@ class Judge {
   const image::Image& image_;
   const check::Result& result_;
   const check::LeakDoubt& doubt_;
-  const std::string path_;  // never mistaken for an option
+  const std::string path_;
   std::array<bool, 6> wanted_{};
   Status status_;
   bool foreign_ = false;     // there is nothing of a qcow2 image to be seen
@@ -68,11 +68,14 @@ class Judge {
   bool leaks_suspect_ = false;  // what is leaked may be in use
 };
 
+// Of a path; never mistaken for an option.
+std::string argument(const std::string& path) { return (path.starts_with('-') ? "./" : "") + path; }
+
 Judge::Judge(const image::Image& image, const check::Result& result)
     : image_(image),
       result_(result),
       doubt_(result.leak_doubt),
-      path_((image.file().path().starts_with('-') ? "./" : "") + image.file().path()),
+      path_(argument(image.file().path())),
       status_(status_without_files()) {
   foreign_ = image.foreign || count(Code::header_short) > 0 || (!image.geometry && count(Code::header_magic) > 0);
   unreadable_ = count(Code::l1_unreadable) + count(Code::l2_unreadable) + count(Code::reftable_unreadable) +
@@ -183,11 +186,7 @@ void Judge::explain_by_row(std::vector<Advice>& to) const {
   }
 }
 
-// A device's copy goes to the working folder: there is no room for it in /dev.
-std::string Judge::copy_name() const {
-  const bool device = image_.file().kind() == FileKind::block_device;
-  return (device ? path_.substr(path_.rfind('/') + 1) : path_) + ".copy";
-}
+std::string Judge::copy_name() const { return argument(image_.file().companion(".copy")); }
 
 Advice Judge::copy(std::string text) const {
   return {Kind::copy, std::move(text), {"cp", "--sparse=always", path_, copy_name()}};

@@ -14,12 +14,22 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 
 namespace qd {
 
-enum class FileKind { regular, block_device, memory };
+// What is so for some files and not for others.
+struct FileTraits {
+  std::string_view kind = "regular file";  // in words, for reports
+  bool resizable = true;                   // a device has the size it has
+  bool knows_allocation = true;            // else all of it counts as stored: a device doesn't tell what it holds
+  bool has_neighbours = true;              // other files can lie beside it; there is no room for them in /dev
+};
+
+inline constexpr FileTraits block_device_traits{
+    .kind = "block device", .resizable = false, .knows_allocation = false, .has_neighbours = false};
 
 struct ReadOptions {
   bool direct = false;  // O_DIRECT where the file system can; else the pages read are dropped from the cache afterwards
@@ -48,8 +58,14 @@ class File {
 
   virtual std::uint64_t size() const = 0;             // bytes; for a block device the device's
   virtual std::uint64_t allocated_bytes() const = 0;  // bytes the file system holds for it
-  virtual FileKind kind() const = 0;
+  virtual FileTraits traits() const = 0;
   virtual const std::string& path() const = 0;
+
+  // The name of a file that belongs to this one, as its undo log does: beside it, or else in the working folder.
+  std::string companion(std::string_view ending) const {
+    const std::size_t folder = traits().has_neighbours ? 0 : path().rfind('/') + 1;
+    return path().substr(folder).append(ending);
+  }
 
   // Time of the last change, nanoseconds since 1970; 0 where that means nothing (a device, memory).
   virtual std::int64_t modified() const { return 0; }

@@ -25,7 +25,7 @@ class MemoryFile final : public File {
 
   std::uint64_t size() const override { return bytes_.size(); }
   std::uint64_t allocated_bytes() const override { return bytes_.size(); }
-  FileKind kind() const override { return FileKind::memory; }
+  FileTraits traits() const override { return {}; }
   const std::string& path() const override { return name_; }
   std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override {
     return offset < size() ? std::min(length, size() - offset) : 0;
@@ -53,7 +53,7 @@ class FaultyFile final : public File {
 
   std::uint64_t size() const override { return inner_->size(); }
   std::uint64_t allocated_bytes() const override { return inner_->allocated_bytes(); }
-  FileKind kind() const override { return inner_->kind(); }
+  FileTraits traits() const override { return inner_->traits(); }
   const std::string& path() const override { return inner_->path(); }
   void will_need(std::uint64_t offset, std::uint64_t length) const override { inner_->will_need(offset, length); }
   std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override {

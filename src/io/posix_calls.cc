@@ -49,8 +49,8 @@ Result<std::size_t> finish_read(ReadOutcome got, std::uint64_t offset, std::span
   return got.done;
 }
 
-FileKind kind_of(const OpenedFile& opened) {
-  return S_ISBLK(opened.status.st_mode) ? FileKind::block_device : FileKind::regular;
+FileTraits traits_of(const OpenedFile& opened) {
+  return S_ISBLK(opened.status.st_mode) ? block_device_traits : FileTraits{};
 }
 
 // A device's status has no size; a driver without the ioctl can still be asked for its end.
@@ -63,9 +63,9 @@ Result<std::uint64_t> size_of(const OpenedFile& opened, const std::string& path)
   return static_cast<std::uint64_t>(end);
 }
 
-std::int64_t modified_time(int fd, FileKind kind) {
+std::int64_t modified_time(int fd) {
   struct stat status;
-  if (kind == FileKind::block_device || ::fstat(fd, &status) != 0) return 0;
+  if (::fstat(fd, &status) != 0 || S_ISBLK(status.st_mode)) return 0;
   return status.st_mtim.tv_sec * nanoseconds_per_second + status.st_mtim.tv_nsec;
 }
 
@@ -82,21 +82,22 @@ FileIdentity identity_of(int fd) {
   return id;
 }
 
-std::uint64_t data_from(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset) {
+std::uint64_t data_from(int fd, const FileTraits& traits, std::uint64_t size, std::uint64_t offset) {
   if (offset >= size) return size;
-  if (kind == FileKind::block_device) return offset;
+  if (!traits.knows_allocation) return offset;
   const off_t data = ::lseek(fd, static_cast<off_t>(offset), SEEK_DATA);
   if (data < 0) return errno == ENXIO ? size : offset;  // ENXIO: only a hole from here on; else: it can't tell
   return std::clamp(static_cast<std::uint64_t>(data), offset, size);
 }
 
-std::uint64_t stored_in(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset, std::uint64_t length) {
+std::uint64_t stored_in(int fd, const FileTraits& traits, std::uint64_t size, std::uint64_t offset,
+                        std::uint64_t length) {
   const std::uint64_t available = within(size, offset, length);
-  if (available == 0 || kind == FileKind::block_device) return available;
+  if (available == 0 || !traits.knows_allocation) return available;
 
   const std::uint64_t end = offset + available;
   std::uint64_t stored = 0;
-  while ((offset = data_from(fd, kind, size, offset)) < end) {
+  while ((offset = data_from(fd, traits, size, offset)) < end) {
     const off_t hole = ::lseek(fd, static_cast<off_t>(offset), SEEK_HOLE);
     const bool known = hole >= 0 && static_cast<std::uint64_t>(hole) > offset;
     const std::uint64_t stop = known ? std::min(static_cast<std::uint64_t>(hole), end) : end;

@@ -40,7 +40,7 @@ class BufferedReads {
 Result<std::size_t> finish_read(ReadOutcome got, std::uint64_t offset, std::span<std::byte> into,
                                 const std::string& path);
 
-FileKind kind_of(const OpenedFile& opened);
+FileTraits traits_of(const OpenedFile& opened);
 Result<std::uint64_t> size_of(const OpenedFile& opened, const std::string& path);
 
 // Bytes of the range that lie before the end; whatever is counted from here on fits an off_t.
@@ -54,9 +54,10 @@ constexpr std::int64_t nanoseconds_per_second = 1'000'000'000;
 bool same_file(const std::string& one, const std::string& other);
 
 // File::modified, identity, next_data and stored_bytes.
-std::int64_t modified_time(int fd, FileKind kind);
+std::int64_t modified_time(int fd);
 FileIdentity identity_of(int fd);
-std::uint64_t data_from(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset);
-std::uint64_t stored_in(int fd, FileKind kind, std::uint64_t size, std::uint64_t offset, std::uint64_t length);
+std::uint64_t data_from(int fd, const FileTraits& traits, std::uint64_t size, std::uint64_t offset);
+std::uint64_t stored_in(int fd, const FileTraits& traits, std::uint64_t size, std::uint64_t offset,
+                        std::uint64_t length);
 
 }  // namespace qd

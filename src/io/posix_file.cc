@@ -70,9 +70,9 @@ class PosixFile final : public File {
   PosixFile(std::string path, OpenedFile opened, std::uint64_t size, ReadOptions options)
       : path_(std::move(path)),
         descriptor_(std::move(opened.descriptor)),
-        kind_(kind_of(opened)),
+        traits_(traits_of(opened)),
         size_(size),
-        allocated_(kind_ == FileKind::regular ? static_cast<std::uint64_t>(opened.status.st_blocks) * 512 : size),
+        allocated_(traits_.knows_allocation ? static_cast<std::uint64_t>(opened.status.st_blocks) * 512 : size),
         spare_cache_(options.direct),
         direct_(opened.direct) {
     if (spare_cache_ && !direct_) stop_direct();
@@ -81,16 +81,16 @@ class PosixFile final : public File {
   Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) const override;
   std::uint64_t size() const override { return size_; }
   std::uint64_t allocated_bytes() const override { return allocated_; }
-  FileKind kind() const override { return kind_; }
+  FileTraits traits() const override { return traits_; }
   const std::string& path() const override { return path_; }
   void will_need(std::uint64_t offset, std::uint64_t length) const override;
   std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override {
-    return stored_in(descriptor_.get(), kind_, size_, offset, length);
+    return stored_in(descriptor_.get(), traits_, size_, offset, length);
   }
-  std::int64_t modified() const override { return modified_time(descriptor_.get(), kind_); }
+  std::int64_t modified() const override { return modified_time(descriptor_.get()); }
   FileIdentity identity() const override { return identity_of(descriptor_.get()); }
   std::uint64_t next_data(std::uint64_t offset) const override {
-    return data_from(descriptor_.get(), kind_, size_, offset);
+    return data_from(descriptor_.get(), traits_, size_, offset);
   }
 
  private:
@@ -104,7 +104,7 @@ class PosixFile final : public File {
   const std::string path_;
   const Descriptor descriptor_;
   const BufferedReads buffered_;
-  const FileKind kind_;
+  const FileTraits traits_;
   const std::uint64_t size_;
   const std::uint64_t allocated_;
   const bool spare_cache_;

@@ -23,7 +23,7 @@ namespace {
 class PosixMutable final : public MutableFile {
  public:
   PosixMutable(std::string path, OpenedFile opened, std::uint64_t size)
-      : path_(std::move(path)), kind_(kind_of(opened)), descriptor_(std::move(opened.descriptor)), size_(size) {}
+      : path_(std::move(path)), traits_(traits_of(opened)), descriptor_(std::move(opened.descriptor)), size_(size) {}
 
   Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) const override {
     const auto wanted = into.first(static_cast<std::size_t>(within(size_, offset, into.size())));
@@ -35,10 +35,10 @@ class PosixMutable final : public MutableFile {
   std::uint64_t size() const override { return size_; }
   std::uint64_t allocated_bytes() const override {
     struct stat status;
-    if (kind_ == FileKind::block_device || ::fstat(fd(), &status) != 0) return size_;
+    if (!traits_.knows_allocation || ::fstat(fd(), &status) != 0) return size_;
     return static_cast<std::uint64_t>(status.st_blocks) * 512;
   }
-  FileKind kind() const override { return kind_; }
+  FileTraits traits() const override { return traits_; }
   const std::string& path() const override { return path_; }
   void will_need(std::uint64_t offset, std::uint64_t length) const override {
     const std::uint64_t useful = within(size_, offset, length);
@@ -46,15 +46,15 @@ class PosixMutable final : public MutableFile {
     ::posix_fadvise(fd(), static_cast<off_t>(offset), static_cast<off_t>(useful), POSIX_FADV_WILLNEED);
   }
   std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override {
-    return stored_in(fd(), kind_, size_, offset, length);
+    return stored_in(fd(), traits_, size_, offset, length);
   }
-  std::uint64_t next_data(std::uint64_t offset) const override { return data_from(fd(), kind_, size_, offset); }
+  std::uint64_t next_data(std::uint64_t offset) const override { return data_from(fd(), traits_, size_, offset); }
 
   Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) override;
   Result<void> resize(std::uint64_t bytes) override;
   Result<bool> punch(std::uint64_t offset, std::uint64_t length) override;
   Result<void> sync() override;
-  std::int64_t modified() const override { return modified_time(fd(), kind_); }
+  std::int64_t modified() const override { return modified_time(fd()); }
   FileIdentity identity() const override { return identity_of(fd()); }
   void set_modified(std::int64_t nanoseconds) override;
 
@@ -65,7 +65,7 @@ class PosixMutable final : public MutableFile {
   }
 
   const std::string path_;
-  const FileKind kind_;
+  const FileTraits traits_;
   const Descriptor descriptor_;
   const BufferedReads buffered_;
   std::uint64_t size_;
@@ -83,7 +83,7 @@ Result<void> PosixMutable::write(std::uint64_t offset, std::span<const std::byte
     if (n <= 0) return failed(n < 0 ? errno : ENOSPC);
     done += static_cast<std::size_t>(n);
     // What a failing write left behind counts as well: taking the image back starts from the real end.
-    if (kind_ == FileKind::regular) size_ = std::max(size_, offset + done);
+    if (traits_.resizable) size_ = std::max(size_, offset + done);
   }
   return {};
 }
@@ -91,7 +91,7 @@ Result<void> PosixMutable::write(std::uint64_t offset, std::span<const std::byte
 Result<void> PosixMutable::resize(std::uint64_t bytes) {
   const auto failed = [&](int number) { return cannot(number, fmt::format("set the length to {} bytes of", bytes)); };
   if (bytes == size_) return {};
-  if (kind_ == FileKind::block_device) return failed(EINVAL);
+  if (!traits_.resizable) return failed(EINVAL);
   if (bytes > std::numeric_limits<off_t>::max()) return failed(EFBIG);
   while (::ftruncate(fd(), static_cast<off_t>(bytes)) != 0) {
     if (errno != EINTR) return failed(errno);
@@ -123,7 +123,7 @@ Result<void> PosixMutable::sync() {
 }
 
 void PosixMutable::set_modified(std::int64_t nanoseconds) {
-  if (kind_ == FileKind::block_device) return;
+  if (S_ISBLK(identity().mode)) return;  // its node has a time, what it holds has none
   std::int64_t seconds = nanoseconds / nanoseconds_per_second;
   std::int64_t rest = nanoseconds % nanoseconds_per_second;
   if (rest < 0) {  // before 1970

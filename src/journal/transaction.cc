@@ -24,7 +24,7 @@ class View final : public File {
   Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) const override;
   std::uint64_t size() const override { return plan_.size; }
   std::uint64_t allocated_bytes() const override { return plan_.base.allocated_bytes() + fresh(0, plan_.size); }
-  FileKind kind() const override { return plan_.base.kind(); }
+  FileTraits traits() const override { return plan_.base.traits(); }
   const std::string& path() const override { return plan_.base.path(); }
   FileIdentity identity() const override { return plan_.base.identity(); }
   std::uint64_t waits() const override { return plan_.base.waits(); }
@@ -112,7 +112,7 @@ Result<void> for_pages(std::uint64_t offset, std::uint64_t length, Each&& each) 
 }
 
 Result<void> require_room(const Plan& plan, std::uint64_t offset, std::uint64_t length) {
-  const std::uint64_t limit = plan.base.kind() == FileKind::block_device ? plan.base.size() : longest;
+  const std::uint64_t limit = plan.base.traits().resizable ? longest : plan.base.size();
   const auto end = checked_add(offset, length);
   if (end && *end <= limit) return {};
   return fail(limit == longest ? EFBIG : ENOSPC,
@@ -162,7 +162,7 @@ void Transaction::punch(std::uint64_t offset, std::uint64_t length) {
 }
 
 void Transaction::resize(std::uint64_t bytes) {
-  if (plan_->base.kind() == FileKind::block_device) return;
+  if (!plan_->base.traits().resizable) return;
   const std::lock_guard writing(plan_->mutex);
   // What is cut off is gone, also when the image is made longer again before any of it is real.
   if (bytes < plan_->size) {

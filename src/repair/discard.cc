@@ -49,7 +49,7 @@ void discard_free_space(Work& w) {
   const format::Geometry& g = w.geometry();
   const File& file = w.image().file();
   const std::uint64_t last_use = w.result().totals.image_end_offset;
-  const bool cuts = file.kind() != FileKind::block_device && last_use < file.size();
+  const bool cuts = file.traits().resizable && last_use < file.size();
   const std::uint64_t end = cuts ? last_use >> g.cluster_bits : file.size() >> g.cluster_bits;
   for_free(w, end, [&](HostOffset at, std::uint64_t bytes) {
     w.punch(at, bytes);

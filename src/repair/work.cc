@@ -360,12 +360,12 @@ void Work::grow_over_lost_data() {
 }
 
 std::optional<HostOffset> Work::allocate(std::uint64_t clusters) {
-  const bool device = base_.kind() == FileKind::block_device;
+  const bool grows = base_.traits().resizable;
   const std::uint64_t last_use = result_.totals.image_end_offset >> geometry().cluster_bits;
-  next_ = std::max(next_, device ? last_use : image_->clusters());
-  const std::uint64_t end = device ? base_.size() >> geometry().cluster_bits
-                                   : std::min(image_->clusters() + claims().dangling.size(),
-                                              format::max_host_offset >> geometry().cluster_bits);
+  next_ = std::max(next_, grows ? image_->clusters() : last_use);
+  const std::uint64_t end = grows ? std::min(image_->clusters() + claims().dangling.size(),
+                                             format::max_host_offset >> geometry().cluster_bits)
+                                  : base_.size() >> geometry().cluster_bits;
   for (std::uint64_t run = 0; next_ < end;) {
     if (claims().dangles(ClusterIndex(next_), image_->clusters())) grow_over_lost_data();
     if (failed()) return std::nullopt;
@@ -376,8 +376,8 @@ std::optional<HostOffset> Work::allocate(std::uint64_t clusters) {
         fmt::format(
             "there is no room for {} new clusters behind the last one in use (0x{:x}){}{}; nothing was changed",
             clusters, last_use << geometry().cluster_bits,
-            device && first_->refcounts_in_doubt ? " that hold nothing but zeros, where refcounts are wrong" : "",
-            device ? ": make the device larger, or copy the image to a file" : "")});
+            !grows && first_->refcounts_in_doubt ? " that hold nothing but zeros, where refcounts are wrong" : "",
+            grows ? "" : ": make the device larger, or copy the image to a file")});
   return std::nullopt;
 }
 

@@ -106,9 +106,8 @@ Result<void> Changing::write() {
   observer_->end();
   if (!done) return tl::unexpected(give_up(done.error(), log.get(), *writable_));
   const std::uint64_t after = writable_->allocated_bytes();
-  // A device doesn't tell what it holds.
-  const bool device = writable_->kind() == FileKind::block_device;
-  change.bytes_given_back = device ? done->bytes_punched : before > after ? before - after : 0;
+  const bool tells = writable_->traits().knows_allocation;
+  change.bytes_given_back = !tells ? done->bytes_punched : before > after ? before - after : 0;
   change.punch_refused = done->punch_refused;
   if (log) change.undo_log = log->path();
   return {};

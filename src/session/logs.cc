@@ -19,9 +19,7 @@ namespace {
 
 // The name of an image's first log. The others have a number behind it.
 std::string first_log(const Request& request, const File& image) {
-  if (!request.undo_log.empty()) return request.undo_log;
-  const std::string& path = image.path();
-  return (image.kind() == FileKind::block_device ? path.substr(path.rfind('/') + 1) : path) + ".undo";
+  return request.undo_log.empty() ? image.companion(".undo") : request.undo_log;
 }
 
 std::string log_name(const std::string& first, int n) { return n == 1 ? first : fmt::format("{}.{}", first, n); }

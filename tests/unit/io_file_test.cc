@@ -26,7 +26,8 @@ TEST_F(PosixFile, ReadsAndSaysWhatItIs) {
   const auto file = open(path);
   EXPECT_EQ(file->size(), 10'000u);
   EXPECT_GE(file->allocated_bytes(), 10'000u);
-  EXPECT_EQ(file->kind(), FileKind::regular);
+  EXPECT_EQ(file->traits().kind, "regular file");
+  EXPECT_TRUE(file->traits().resizable && file->traits().knows_allocation && file->traits().has_neighbours);
   EXPECT_EQ(file->path(), path);
   EXPECT_EQ(read_from(*file, 0, 10'000), expected_from(bytes, 0, 10'000));
   EXPECT_EQ(read_from(*file, 512, 1024), expected_from(bytes, 512, 1024));

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "io_testing.h"
+#include "simulated_file.h"
 
 namespace qd {
 namespace {
@@ -13,7 +14,7 @@ TEST(MemoryFile, ReadsLikeAFile) {
   const auto file = memory_file(bytes, "name");
   EXPECT_EQ(file->size(), 1000u);
   EXPECT_EQ(file->allocated_bytes(), 1000u);
-  EXPECT_EQ(file->kind(), FileKind::memory);
+  EXPECT_TRUE(file->traits().resizable && file->traits().knows_allocation);
   EXPECT_EQ(file->path(), "name");
   for (const std::uint64_t offset :
        {std::uint64_t{0}, std::uint64_t{990}, std::uint64_t{1000}, std::uint64_t{1} << 63, top - 10, top}) {
@@ -57,12 +58,32 @@ TEST(FaultyFile, IsOtherwiseTheSameFile) {
   const auto file = faulty_file(memory_file(std::string(100, 'a'), "name"), 0, 0, EIO);
   EXPECT_EQ(file->size(), 100u);
   EXPECT_EQ(file->allocated_bytes(), 100u);
-  EXPECT_EQ(file->kind(), FileKind::memory);
+  EXPECT_TRUE(file->traits().resizable);
   EXPECT_EQ(file->path(), "name");
   EXPECT_EQ(file->stored_bytes(10, 20), 20u);
   EXPECT_EQ(file->next_data(10), 10u);
   EXPECT_EQ(read_from(*file, 0, 100).count, 100u);
   EXPECT_EQ(file->bytes_read(), 100u);
+}
+
+TEST(FaultyFile, IsADeviceIfTheOtherIs) {
+  Fate fate;
+  auto inner = std::make_unique<SimulatedFile>(fate, "abc", "/dev/disk");
+  inner->become_device();
+  const auto file = faulty_file(std::move(inner), 0, 0, EIO);
+  EXPECT_EQ(file->traits().kind, "block device");
+  EXPECT_FALSE(file->traits().resizable || file->traits().knows_allocation || file->traits().has_neighbours);
+}
+
+TEST(File, HasCompanionsBesideItOrInTheWorkingFolder) {
+  EXPECT_EQ(memory_file("", "/images/disk.qcow2")->companion(".undo"), "/images/disk.qcow2.undo");
+  EXPECT_EQ(memory_file("", "disk.qcow2")->companion(".copy"), "disk.qcow2.copy");
+  Fate fate;
+  SimulatedFile device(fate, "", "/dev/mapper/disk"), here(fate, "", "disk");
+  device.become_device();
+  here.become_device();
+  EXPECT_EQ(device.companion(".undo"), "disk.undo");
+  EXPECT_EQ(here.companion(".undo"), "disk.undo");
 }
 
 TEST(FaultyFile, TheFaultMayReachPastEverything) {

@@ -15,7 +15,7 @@ class Listener final : public File {
   Result<std::size_t> read(std::uint64_t, std::span<std::byte>) const override { return 0; }
   std::uint64_t size() const override { return 1 << 30; }
   std::uint64_t allocated_bytes() const override { return size(); }
-  FileKind kind() const override { return FileKind::memory; }
+  FileTraits traits() const override { return {}; }
   const std::string& path() const override { return path_; }
   std::uint64_t stored_bytes(std::uint64_t, std::uint64_t length) const override { return length; }
   std::uint64_t next_data(std::uint64_t offset) const override { return offset; }

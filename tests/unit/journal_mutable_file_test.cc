@@ -28,7 +28,8 @@ TEST_F(PosixMutable, WritesAndReadsWhatItWrote) {
   const std::string path = write_file("image", bytes);
   {
     const auto file = open_to_write(path);
-    EXPECT_EQ(file->kind(), FileKind::regular);
+    EXPECT_EQ(file->traits().kind, "regular file");
+    EXPECT_TRUE(file->traits().resizable && file->traits().knows_allocation && file->traits().has_neighbours);
     EXPECT_EQ(file->path(), path);
     const std::string more = random_bytes(5'000, 2);
     expect_ok(file->write(8'000, as_bytes(more)));

@@ -258,11 +258,26 @@ TEST(Transaction, TheViewKnowsItsHoles) {
   const auto view = transaction.view();
   EXPECT_EQ(view->size(), 20'001u);
   EXPECT_EQ(view->path(), "base");
-  EXPECT_EQ(view->kind(), FileKind::memory);
+  EXPECT_TRUE(view->traits().resizable);
   EXPECT_EQ(view->stored_bytes(0, top), 20'001u);
   EXPECT_EQ(view->next_data(0), 0u);
   EXPECT_EQ(view->next_data(20'001), 20'001u);
   EXPECT_EQ(view->stored_bytes(30'000, 5), 0u);
+}
+
+TEST(Transaction, WhatCannotBeResizedKeepsItsSize) {
+  Disk disk(random_bytes(10'000));
+  disk.image.become_device();
+  Transaction transaction(disk.image);
+  EXPECT_FALSE(transaction.view()->traits().resizable);
+  transaction.resize(5'000);
+  EXPECT_TRUE(transaction.empty());
+  EXPECT_EQ(transaction.write(Stage::fresh, 9'999, as_bytes("xy")).error().number, ENOSPC);
+  EXPECT_TRUE(transaction.empty());
+  expect_ok(transaction.write(Stage::fresh, 9'999, as_bytes("x")));
+  value_of(disk.commit(transaction));
+  EXPECT_EQ(disk.image.contents().size(), 10'000u);
+  EXPECT_EQ(disk.image.contents().back(), 'x');
 }
 
 TEST(Transaction, ABadSourceIsAnError) {

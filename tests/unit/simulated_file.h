@@ -61,6 +61,7 @@ class SimulatedFile final : public MutableFile {
       : fate_(fate), name_(std::move(name)), now_(bytes), synced_(std::move(bytes)), modified_(modified) {}
 
   void refuse_punch() { punches_ = false; }
+  void become_device() { traits_ = block_device_traits; }
   // A new disk for an old transaction, which knows its file by address.
   void reset(std::string bytes, std::int64_t modified) {
     now_ = bytes;
@@ -89,7 +90,7 @@ class SimulatedFile final : public MutableFile {
   }
   std::uint64_t size() const override { return now_.size(); }
   std::uint64_t allocated_bytes() const override { return now_.size(); }
-  FileKind kind() const override { return FileKind::memory; }
+  FileTraits traits() const override { return traits_; }
   const std::string& path() const override { return name_; }
   // Blocks of zeros are holes.
   std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override {
@@ -199,6 +200,7 @@ class SimulatedFile final : public MutableFile {
   std::vector<Change> pending_;
   std::int64_t modified_;
   bool punches_ = true;
+  FileTraits traits_;
 };
 
 }  // namespace qd

@@ -20,7 +20,7 @@ void write_file(Json& json, const image::Image& image, bool file_system) {
   json.object("file", [&] {
     json.value("size", file.size());
     json.value("allocated", file.allocated_bytes());
-    json.value("kind", file.kind() == FileKind::block_device ? "block device" : "regular file");
+    json.value("kind", file.traits().kind);
     if (!file_system) return;
     if (const std::string name = file_system_name(file.path()); !name.empty()) json.value("file-system", name);
   });

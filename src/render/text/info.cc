@@ -20,9 +20,8 @@ void field(Output& out, std::string_view name, std::string_view text) {
 void print_files(Output& out, const image::Image& image) {
   const File& file = image.file();
   field(out, "image", escape(file.path()));
-  const bool device = file.kind() == FileKind::block_device;
-  field(out, device ? "device size" : "file size", size_text(file.size()));
-  if (!device) {
+  field(out, file.traits().resizable ? "file size" : "device size", size_text(file.size()));
+  if (file.traits().knows_allocation) {
     field(out, "on disk",
           fmt::format("{} ({} of the file)", size_text(file.allocated_bytes()),
                       percent(file.allocated_bytes(), file.size())));
