@@ -18,6 +18,7 @@ namespace qd::advice {
 namespace {
 
 using check::Code;
+using check::Doubt;
 namespace field = format::field;
 
 std::string place_of(const format::HeaderField& f) { return fmt::format("header.{}", f.name); }
@@ -70,8 +71,7 @@ class HeaderFinder {
 
 // May the tables be read by a wrong measure? Then there is more wrong than flags, and data of two owners.
 bool HeaderFinder::garbage() const {
-  using enum Code;
-  const std::uint64_t sound = count(l1_copied) + count(l2_copied) + count(compressed_copied) + count(cluster_reuse);
+  const std::uint64_t sound = result_.findings.errors(check::Subject::copied) + count(Code::cluster_reuse);
   return errors(result_) > sound || (sound == 0 && result_.leak_doubt.data_at_risk());
 }
 
@@ -238,7 +238,7 @@ std::optional<Evidence> HeaderFinder::size() {
   if (!image_.geometry || !result_.claims) return std::nullopt;
   const format::Geometry& g = *image_.geometry;
   const bool impossible = count(Code::header_virtual_size) > 0, short_l1 = count(Code::header_l1_size) > 0;
-  if (!impossible && !short_l1 && count(Code::l2_beyond_end) == 0) return std::nullopt;
+  if (!result_.findings.any(Doubt::virtual_size)) return std::nullopt;
   Values values;
   for (const format::Snapshot& s : image_.snapshots.entries) {
     if (s.extra_data_size < 16 || s.l1_size != h_.l1_size || s.disk_size == 0) continue;
@@ -247,8 +247,7 @@ std::optional<Evidence> HeaderFinder::size() {
   const bool is_recorded = std::ranges::find(values, h_.size) != values.end();
   if (values.size() == 1 && !is_recorded) {
     const auto then = trial_.with(std::array{header_field(field::size, values[0])});
-    const auto gone = [&](Code code) { return then->result.findings.count(code) == 0; };
-    if (then && gone(Code::header_virtual_size) && gone(Code::header_l1_size) && gone(Code::l2_beyond_end)) {
+    if (then && !then->result.findings.any(Doubt::virtual_size)) {
       // Or the table was longer, and what is leaked is the disk's end.
       if (!impossible && then->result.leak_doubt.data_at_risk()) return l1_size();
       return Evidence{place_of(field::size), values[0],
@@ -270,7 +269,7 @@ std::optional<Evidence> HeaderFinder::l1_size() {
   if (!image_.geometry || !result_.claims || !damaged_) return std::nullopt;
   const std::uint64_t needed = image_.geometry->l1_entries_for(h_.size);
   if (needed > l1_room(image_, result_)) return std::nullopt;
-  const bool possible = count(Code::header_l1_size) + count(Code::header_l1_offset) + count(Code::l1_truncated) == 0;
+  const bool possible = !result_.findings.any(Doubt::l1_table) && count(Code::l1_truncated) == 0;
   if (possible && (h_.l1_size <= needed || l1_goes_on(image_, HostOffset(h_.l1_table_offset), h_.l1_size, needed)))
     return std::nullopt;
   return only(field::l1_size, {needed}, Code::header_l1_size, Wanted::better,

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "advice/advice.h"
@@ -14,15 +15,57 @@
 namespace qd::advice {
 
 using check::Code;
+using check::Doubt;
 using check::Repair;
 using check::Severity;
 using check::Status;
+using check::Subject;
 
 namespace {
 
-// Another file is missing; nothing is wrong with the image.
-bool is_file(Code code) {
-  return code == Code::backing_missing || code == Code::backing_loop || code == Code::data_file_missing;
+// One error, and several; without that, it isn't counted but said.
+struct Words {
+  std::string_view one, many;
+  bool operator==(const Words&) const = default;
+};
+
+// What is one thing for the reader has the same words, and stands side by side in the table.
+Words words(Subject subject) {
+  switch (subject) {
+    case Subject::end:
+      return {"its end cut off", ""};
+    case Subject::file:
+      return {"error in the file", "errors in the file"};
+    case Subject::header:
+      return {"error in the header", "errors in the header"};
+    case Subject::l1:
+    case Subject::l2:
+      return {"error in the L1 and L2 tables", "errors in the L1 and L2 tables"};
+    case Subject::compressed:
+      return {"error in compressed data", "errors in compressed data"};
+    case Subject::data_map:
+    case Subject::data_file_reused:
+      return {"error in the map of the data file", "errors in the map of the data file"};
+    case Subject::refcount_table:
+      return {"error in the refcount table", "errors in the refcount table"};
+    case Subject::snapshots:
+      return {"error in the snapshot table", "errors in the snapshot table"};
+    case Subject::bitmaps:
+      return {"error in the bitmaps", "errors in the bitmaps"};
+    case Subject::reused:
+      return {"cluster used twice", "clusters used twice"};
+    case Subject::refcounts:
+      return {"refcount too low", "refcounts too low"};
+    case Subject::copied:
+      return {"COPIED flag wrong", "COPIED flags wrong"};
+    case Subject::corrupt_bit:
+      return {"the corrupt bit set", ""};
+    case Subject::backing:  // see missing_file()
+    case Subject::data_file:
+    case Subject::count_:
+      break;
+  }
+  return {};
 }
 
 class Judge {
@@ -34,7 +77,8 @@ class Judge {
 
  private:
   std::uint64_t count(Code code) const { return result_.findings.count(code); }
-  std::uint64_t count_of(std::string_view structure) const;
+  std::uint64_t count(Severity severity) const;
+  std::uint64_t errors(Subject subject) const { return result_.findings.errors(subject); }
   bool wanted(Repair repair) const { return wanted_[static_cast<std::size_t>(repair)]; }
   Status status_without_files() const;
   bool lazy_dirty() const;
@@ -78,25 +122,19 @@ Judge::Judge(const image::Image& image, const check::Result& result)
       path_(argument(image.file().path())),
       status_(status_without_files()) {
   foreign_ = image.foreign || count(Code::header_short) > 0 || (!image.geometry && count(Code::header_magic) > 0);
-  unreadable_ = count(Code::l1_unreadable) + count(Code::l2_unreadable) + count(Code::reftable_unreadable) +
-                    count(Code::refblock_unreadable) >
-                0;
+  unreadable_ = result.findings.any(Doubt::disk);
   in_use_ = count(Code::image_in_use) > 0;
   for (const check::Problem& row : check::problems()) {
     if (count(row.code) == 0) continue;
-    if (row.severity != Severity::warning && !is_file(row.code)) wanted_[static_cast<std::size_t>(row.repair)] = true;
+    const bool damage = row.severity != Severity::warning && !is_other_file(row.subject);
+    if (damage) wanted_[static_cast<std::size_t>(row.repair)] = true;
   }
   leaks_suspect_ = count(Code::refcount_leak) > 0 && doubt_.data_at_risk();
 }
 
-std::uint64_t Judge::count_of(std::string_view structure) const {
+std::uint64_t Judge::count(Severity severity) const {
   std::uint64_t sum = 0;
-  for (const check::Problem& row : check::problems()) {
-    const bool flag = row.name.ends_with(".copied") || row.code == Code::header_corrupt;
-    if (row.severity == Severity::error && !flag && row.name.substr(0, row.name.find('.')) == structure) {
-      sum += count(row.code);
-    }
-  }
+  for (const check::Problem& row : check::problems()) sum += row.severity == severity ? count(row.code) : 0;
   return sum;
 }
 
@@ -104,7 +142,7 @@ std::uint64_t Judge::count_of(std::string_view structure) const {
 Status Judge::status_without_files() const {
   Status worst = Status::good;
   for (const check::Problem& row : check::problems()) {
-    if (!is_file(row.code) && count(row.code) > 0) worst = std::max(worst, row.status);
+    if (!is_other_file(row.subject) && count(row.code) > 0) worst = std::max(worst, row.status);
   }
   return worst;
 }
@@ -115,43 +153,31 @@ bool Judge::lazy_dirty() const {
 
 // Is the header alone what has lost values?
 bool Judge::only_header() const {
-  return wanted(Repair::edit) && count_of("l1") + count_of("l2") == 0 && count(Code::header_l1_offset) == 0;
+  return wanted(Repair::edit) && errors(Subject::l1) + errors(Subject::l2) == 0 && count(Code::header_l1_offset) == 0;
 }
 
 // A file that the image needs and QEMU doesn't open it without, in words.
 std::string Judge::missing_file() const {
   if (count(Code::backing_loop) > 0) return "while its backing chain comes back to itself";
-  if (count(Code::backing_missing) > 0) return "without its backing file";
-  return count(Code::data_file_missing) > 0 ? "without its data file" : "";
+  if (errors(Subject::backing) > 0) return "without its backing file";
+  return errors(Subject::data_file) > 0 ? "without its data file" : "";
 }
 
 // The image's state in figures, the worst first.
 std::string Judge::what() const {
   std::vector<std::string> parts;
-  const auto add = [&](std::uint64_t n, std::string_view one, std::string_view many) {
-    if (n > 0) parts.push_back(counted(n, one, many));
+  const auto add = [&](std::uint64_t n, const Words& w) {
+    if (n > 0 && !w.one.empty()) parts.push_back(w.many.empty() ? std::string(w.one) : counted(n, w.one, w.many));
   };
-  if (count(Code::image_truncated) > 0) parts.push_back("its end cut off");
-  add(count_of("header"), "error in the header", "errors in the header");
-  add(count_of("l1") + count_of("l2"), "error in the L1 and L2 tables", "errors in the L1 and L2 tables");
-  add(count_of("compressed"), "error in compressed data", "errors in compressed data");
-  add(count_of("data-file") - count(Code::data_file_missing), "error in the map of the data file",
-      "errors in the map of the data file");
-  add(count_of("reftable") + count_of("refblock"), "error in the refcount table", "errors in the refcount table");
-  add(count_of("snapshot"), "error in the snapshot table", "errors in the snapshot table");
-  add(count_of("bitmap") + count_of("bitmaps"), "error in the bitmaps", "errors in the bitmaps");
-  add(count_of("cluster") + count_of("metadata"), "cluster used twice", "clusters used twice");
-  add(count(Code::refcount_low) + count(Code::refcount_overflow), "refcount too low", "refcounts too low");
-  add(count(Code::l1_copied) + count(Code::l2_copied) + count(Code::compressed_copied), "COPIED flag wrong",
-      "COPIED flags wrong");
-  if (count(Code::header_corrupt) > 0) parts.push_back("the corrupt bit set");
-  add(count(Code::refcount_leak), "cluster leaked", "clusters leaked");
-
-  std::uint64_t warnings = 0;
-  for (const check::Problem& row : check::problems()) {
-    if (row.severity == Severity::warning) warnings += count(row.code);
+  std::uint64_t n = 0;
+  for (std::size_t i = 0; i < static_cast<std::size_t>(Subject::count_); ++i) {
+    const auto subject = static_cast<Subject>(i), next = static_cast<Subject>(i + 1);
+    n += errors(subject);
+    if (words(next) == words(subject)) continue;
+    add(std::exchange(n, 0), words(subject));
   }
-  add(warnings, "warning", "warnings");
+  add(count(Severity::leak), {"cluster leaked", "clusters leaked"});
+  add(count(Severity::warning), {"warning", "warnings"});
   std::string text;
   for (std::size_t i = 0; i < parts.size(); ++i) {
     text += (i == 0 ? "" : i + 1 == parts.size() ? " and " : ", ") + parts[i];
@@ -215,9 +241,9 @@ void Judge::rescue(std::vector<Advice>& to) const {
 void Judge::go_back(std::vector<Advice>& to) const {
   if (result_.reports.empty() || (image_.geometry && image_.geometry->data_file)) return;
   if (count(Code::image_truncated) > 0) return;  // what was cut off may be brought back, and most can be read
-  const std::uint64_t lost_l1 = count(Code::header_l1_offset) + count(Code::header_l1_size);
+  const std::uint64_t lost_l1 = result_.findings.count(Doubt::l1_table);
   const bool disputed = result_.claims && !result_.claims->conflict.empty();
-  if (disputed || count_of("header") > lost_l1 || (lost_l1 == 0 && !result_.damaged(0))) return;
+  if (disputed || errors(Subject::header) > lost_l1 || (lost_l1 == 0 && !result_.damaged(0))) return;
   for (std::size_t state = result_.reports.size(); --state > 0;) {
     const auto number = static_cast<std::size_t>(result_.states[state].snapshot);
     if (result_.damaged(state) || image_.snapshots.entries[number].disk_size == 0) continue;
@@ -236,7 +262,7 @@ void Judge::go_back(std::vector<Advice>& to) const {
 }
 
 std::string_view Judge::repair_text() const {
-  const std::uint64_t overlaps = count_of("cluster") + count_of("metadata") + count(Code::data_file_reuse);
+  const std::uint64_t overlaps = errors(Subject::reused) + errors(Subject::data_file_reused);
   if (lazy_dirty()) {
     return "With lazy refcounts this is what an interrupted guest leaves behind. Refcounts are set right, no data "
            "moves.";

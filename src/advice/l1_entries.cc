@@ -99,7 +99,7 @@ void SlotFinder::gather() {
     const check::Problem& row = check::problem(f.code);
     if (f.code == Code::refcount_low && f.host) low.insert(f.host->value);
     if (row.severity != check::Severity::error || row.status <= check::Status::corrupt_flag || !f.l1_index) continue;
-    if (row.name.starts_with("l1.")) {
+    if (row.subject == check::Subject::l1) {
       for (std::uint64_t i = 0; i < std::min(f.count, most_slots); ++i) wrong.emplace(f.state, *f.l1_index + i);
     }
   }

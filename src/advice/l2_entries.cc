@@ -90,7 +90,8 @@ void Neighbours::gather_bad() {
   for (const check::Finding& f : result_.findings.list()) {
     const check::Problem& row = check::problem(f.code);
     if (row.severity != check::Severity::error || row.status <= check::Status::corrupt_flag) continue;
-    if (!f.l1_index || !f.l2_index || !(row.name.starts_with("l2.") || row.name.starts_with("compressed."))) continue;
+    const bool entry = row.subject == check::Subject::l2 || row.subject == check::Subject::compressed;
+    if (!f.l1_index || !f.l2_index || !entry) continue;
     for (std::uint64_t i = 0; i < f.count && bad_.size() < most; ++i) {
       bad_[{f.state, *f.l1_index, static_cast<std::uint32_t>(*f.l2_index + i)}] = true;
     }

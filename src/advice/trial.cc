@@ -83,17 +83,14 @@ bool Trial::Outcome::abandons(HostOffset at) const {
 namespace {
 
 // Another file is missing, or data was decompressed: a trial doesn't look at that, so nothing there gets better by it.
-bool is_tried(Code code) {
-  return code != Code::backing_missing && code != Code::backing_loop && code != Code::data_file_missing &&
-         code != Code::compressed_payload;
-}
+bool is_tried(const check::Problem& row) { return !is_other_file(row.subject) && row.code != Code::compressed_payload; }
 
 }  // namespace
 
 std::uint64_t errors(const check::Result& result) {
   std::uint64_t sum = 0;
   for (const check::Problem& row : check::problems()) {
-    if (row.severity == Severity::error && is_tried(row.code)) sum += result.findings.count(row.code);
+    if (row.severity == Severity::error && is_tried(row)) sum += result.findings.count(row.code);
   }
   return sum;
 }
@@ -113,7 +110,7 @@ bool Trial::better(const check::Result& then) const {
 bool Trial::sound(const check::Result& then, const check::Result& now) {
   for (const check::Problem& row : check::problems()) {
     if (row.severity != Severity::error || then.findings.count(row.code) == 0) continue;
-    const bool known = row.name.starts_with("header.") && now.findings.count(row.code) > 0;
+    const bool known = row.subject == check::Subject::header && now.findings.count(row.code) > 0;
     if (!known && row.status > check::Status::corrupt_flag) return false;
   }
   if (then.leak_doubt.data_at_risk()) return false;

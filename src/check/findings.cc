@@ -55,6 +55,32 @@ void Findings::append(Findings&& other) {
 
 std::uint64_t Findings::total() const { return std::accumulate(counts_.begin(), counts_.end(), std::uint64_t{0}); }
 
+std::uint64_t Findings::count(Doubt doubt) const {
+  std::uint64_t sum = 0;
+  for (const Problem& row : problems()) sum += has(row.doubts, doubt) ? count(row.code) : 0;
+  return sum;
+}
+
+std::uint64_t Findings::errors(Subject subject) const {
+  std::uint64_t sum = 0;
+  for (const Problem& row : problems()) {
+    if (row.severity == Severity::error && row.subject == subject) sum += count(row.code);
+  }
+  return sum;
+}
+
+bool Findings::any(Hidden hidden) const {
+  return std::ranges::any_of(problems(),
+                             [&](const Problem& row) { return row.hides == hidden && count(row.code) > 0; });
+}
+
+std::optional<Code> Findings::first(Doubt doubt) const {
+  const auto rows = problems();
+  const auto found =
+      std::ranges::find_if(rows, [&](const Problem& row) { return has(row.doubts, doubt) && count(row.code) > 0; });
+  return found == rows.end() ? std::nullopt : std::optional(found->code);
+}
+
 Status Findings::status() const {
   Status worst = Status::good;
   for (const Problem& row : problems()) {

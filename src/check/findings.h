@@ -54,6 +54,11 @@ class Findings {
 
   const std::vector<Finding>& list() const { return list_; }
   std::uint64_t count(Code code) const { return counts_[static_cast<std::size_t>(code)]; }
+  std::uint64_t count(Doubt doubt) const;
+  std::uint64_t errors(Subject subject) const;  // warnings and leaks are none
+  bool any(Doubt doubt) const { return first(doubt).has_value(); }
+  bool any(Hidden hidden) const;
+  std::optional<Code> first(Doubt doubt) const;  // in the order of the table
   std::uint64_t total() const;
   std::uint64_t unlisted() const { return unlisted_; }  // problems counted but not kept
   Status status() const;                                // the worst of them

@@ -7,7 +7,7 @@
 // (counterparts.h).
 //
 // What makes it worse:
-//   damage elsewhere that hides references (hidden.cc has the list),
+//   damage elsewhere that hides references (the table of problems says which does),
 //   entries that name clusters which may not be theirs: what they should name may be what is leaked,
 //   content: a leaked cluster that reads as an L1 or L2 table; an L2 table that leads to leaked clusters is a finding,
 //   number: more of them than an interrupted write leaves behind, and not all of them empty,
@@ -324,20 +324,16 @@ void LeakJudge::judge_counts() {
 // leaves its own behind. Giving it a copy or a refcount doesn't bring that back. (With lazy refcounts, 0 is nothing
 // special after a crash; QEMU's writes are ordered so that it is otherwise.)
 bool LeakJudge::names_others() const {
-  if (count(Code::cluster_reuse) + count(Code::cluster_on_metadata) + count(Code::cluster_compressed_overlap) > 0) {
-    return true;
-  }
+  // Two metadata structures on one cluster are no entry's doing.
+  if (result_.findings.errors(Subject::reused) > count(Code::metadata_overlap)) return true;
   return !lazy_dirty() && std::ranges::any_of(result_.findings.list(), [](const Finding& f) {
     return f.code == Code::refcount_low && f.guest && f.found == 0;
   });
 }
 
 void LeakJudge::judge() {
-  for (const Problem& row : problems()) {
-    if (count(row.code) == 0 || row.code == Code::image_in_use) continue;
-    doubt_.hidden |= hides(row.code) == Hidden::data;
-    doubt_.bitmaps_hidden |= hides(row.code) == Hidden::bitmaps;
-  }
+  doubt_.hidden |= result_.findings.any(Hidden::data);
+  doubt_.bitmaps_hidden |= result_.findings.any(Hidden::bitmaps);
   const std::uint64_t leaked = count(Code::refcount_leak);
   if (leaked == 0) return;
   gather();
@@ -399,7 +395,7 @@ void LeakJudge::place() {
 
 bool snapshots_unread(const Result& result) {
   return std::ranges::any_of(problems(), [&](const Problem& row) {
-    return row.status == Status::snapshot && hides(row.code) == Hidden::data && result.findings.count(row.code) > 0;
+    return row.subject == Subject::snapshots && row.hides == Hidden::data && result.findings.count(row.code) > 0;
   });
 }
 

@@ -17,11 +17,6 @@ namespace qd::check {
 
 struct Result;
 
-// While such a problem stands, references to clusters are missing from the count. What looks leaked may then be
-// somebody's data, or a bitmap's, and must not be freed before the problem is gone.
-enum class Hidden : std::uint8_t { nothing, bitmaps, data };
-Hidden hides(Code code);
-
 // Are there snapshots whose tables can't be reached? What counts their references looks like any other wrong number.
 bool snapshots_unread(const Result& result);
 

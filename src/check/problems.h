@@ -1,6 +1,8 @@
 // The one table of problems. Each kind of damage is one row: a stable code, how bad it is, the exit status it leads to,
-// how `qemu-img check` counts it, which repair mends it, the sentence that reports it and what to do. Text, JSON, the
-// man page and docs/problems.md come from the row; tests/images holds at least one image for each.
+// how `qemu-img check` counts it, which repair mends it, what follows from it for the rest of the image, the sentence
+// that reports it and what to do. Text, JSON, the man page and docs/problems.md come from the row; tests/images holds at
+// least one image for each. Whoever asks something of many codes asks for a column: a list of codes elsewhere is one that
+// a new row isn't in.
 #pragma once
 
 #include <cstddef>
@@ -51,6 +53,48 @@ enum class Counted : std::uint8_t { nowhere, corruption, leak };
 enum class Repair : std::uint8_t { none, user, leak, error, reuse, edit };
 std::string_view repair_name(Repair repair);
 
+// What part of the image the problem is about. A verdict counts errors by these, in this order, and a report has a block
+// for one or several.
+enum class Subject : std::uint8_t {
+  end,               // of the file: it was cut off
+  file,              // as a whole
+  header,
+  l1,
+  l2,
+  compressed,        // clusters
+  data_map,          // entries that lead into the external data file
+  data_file_reused,  // clusters of that file which several entries name
+  refcount_table,    // and the refcount blocks
+  snapshots,         // their table, and what it says of each
+  bitmaps,
+  reused,            // clusters which several own
+  refcounts,
+  copied,            // the flag of L1 and L2 entries
+  corrupt_bit,
+  backing,           // other files: nothing is wrong with the image
+  data_file,
+  count_             // how many there are
+};
+constexpr bool is_other_file(Subject subject) { return subject == Subject::backing || subject == Subject::data_file; }
+
+// While such a problem stands, references to clusters are missing from the count. What looks leaked may then be
+// somebody's data, or a bitmap's, and must not be freed before the problem is gone.
+enum class Hidden : std::uint8_t { nothing, bitmaps, data };
+
+// What else can't be relied on while it stands; any of these together.
+enum class Doubt : std::uint8_t {
+  none = 0,
+  disk = 1 << 0,            // it fails: each access may be the last, so nothing is written
+  meaning = 1 << 1,         // what any entry means: a sound image may look damaged
+  l1_table = 1 << 2,        // where the active one lies, and how long it is
+  virtual_size = 1 << 3,
+};
+constexpr Doubt operator|(Doubt a, Doubt b) {
+  return static_cast<Doubt>(static_cast<std::uint8_t>(a) | static_cast<std::uint8_t>(b));
+}
+constexpr bool has(Doubt all, Doubt one) { return (static_cast<unsigned>(all) & static_cast<unsigned>(one)) != 0; }
+
+// Nothing here has a default, and the words come last: a row that leaves a column out doesn't compile.
 struct Problem {
   Code code;
   std::string_view name;      // "l2.unaligned": never changes once released
@@ -58,6 +102,9 @@ struct Problem {
   Status status;              // what the image's state is, at best, while this problem stands
   Counted counted;
   Repair repair;
+  Subject subject;
+  Hidden hides;
+  Doubt doubts;
   std::string_view sentence;  // fmt pattern over the named arguments that findings.cc fills in
   std::string_view advice;    // what it means for the guest's data, and the way out
 };

@@ -49,7 +49,7 @@ bool Result::damaged(std::size_t state) const {
   const TableCounts &l1 = reports[state].l1, &l2 = reports[state].l2;
   return l1.unaligned + l1.invalid + l2.unaligned + l2.invalid > 0 ||
          std::ranges::any_of(findings.list(), [&](const Finding& f) {
-           return f.state == states[state].snapshot && hides(f.code) == Hidden::data;
+           return f.state == states[state].snapshot && problem(f.code).hides == Hidden::data;
          });
 }
 

@@ -65,7 +65,7 @@ class Applying {
   bool misplaced_ = false;           // entries that stay have named clusters which may not be theirs
 };
 
-bool Applying::l1_lost() const { return w_.count(Code::header_l1_offset) + w_.count(Code::header_l1_size) > 0; }
+bool Applying::l1_lost() const { return w_.result().findings.any(check::Doubt::l1_table); }
 
 // Two uses of a cluster are damage of both.
 bool Applying::active_damaged() const {

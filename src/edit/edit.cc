@@ -30,7 +30,7 @@ const check::Finding* header_error(const check::Result& result) {
   const auto& list = result.findings.list();
   const auto found = std::ranges::find_if(list, [](const check::Finding& f) {
     const Problem& row = check::problem(f.code);
-    return row.severity == Severity::error && row.status == check::Status::corrupt && row.name.starts_with("header.");
+    return row.severity == Severity::error && row.subject == check::Subject::header;
   });
   return found == list.end() ? nullptr : &*found;
 }

@@ -1,7 +1,5 @@
 #include "render/blocks.h"
 
-#include <string_view>
-
 namespace qd::render {
 namespace {
 
@@ -12,16 +10,33 @@ std::int32_t state_of(Block block, const check::Finding& finding) {
 }  // namespace
 
 Block block_of(const check::Finding& finding) {
-  const std::string_view name = check::problem(finding.code).name;
-  const std::string_view structure = name.substr(0, name.find('.'));
-  if (name == "data-file.missing") return Block::header;
-  if (name == "data-file.reuse" || structure == "cluster" || structure == "metadata") return Block::clusters;
-  if (name.ends_with(".copied")) return Block::copied;
-  if (structure == "reftable" || structure == "refblock" || structure == "refcount") return Block::refcounts;
-  if (structure == "bitmap" || structure == "bitmaps") return Block::bitmaps;
-  if (structure == "snapshot") return Block::snapshots;
-  if (structure == "l1" || structure == "l2" || structure == "compressed" || structure == "data-file") {
-    return finding.state >= 0 ? Block::snapshots : Block::active;
+  using enum check::Subject;
+  switch (check::problem(finding.code).subject) {
+    case l1:
+    case l2:
+    case compressed:
+    case data_map:
+      return finding.state >= 0 ? Block::snapshots : Block::active;
+    case snapshots:
+      return Block::snapshots;
+    case bitmaps:
+      return Block::bitmaps;
+    case refcount_table:
+    case refcounts:
+      return Block::refcounts;
+    case copied:
+      return Block::copied;
+    case reused:
+    case data_file_reused:
+      return Block::clusters;
+    case end:
+    case file:
+    case header:
+    case corrupt_bit:
+    case backing:
+    case data_file:
+    case count_:
+      break;
   }
   return Block::header;
 }

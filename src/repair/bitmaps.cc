@@ -180,17 +180,11 @@ void BitmapDropper::drop() {
 }  // namespace
 
 void drop_bad_bitmaps(Work& w) {
-  if (w.count(Code::bitmaps_missing) + w.count(Code::bitmaps_extension) + w.count(Code::bitmaps_directory) +
-          w.count(Code::bitmap_entry) + w.count(Code::bitmap_table) + w.count(Code::bitmap_table_entry) ==
-      0) {
-    return;
-  }
+  if (!w.result().findings.any(check::Hidden::bitmaps)) return;
   // By the disk's size a bitmap is judged.
-  using enum Code;
-  const bool size_in_doubt =
-      w.count(header_virtual_size) + w.count(header_l1_size) + w.count(l2_beyond_end) > 0 || w.image().header.size == 0;
+  const bool size_in_doubt = w.result().findings.any(check::Doubt::virtual_size) || w.image().header.size == 0;
   if (size_in_doubt && !w.wanted.force) {
-    return w.refuse(bitmap_entry,
+    return w.refuse(Code::bitmap_entry,
                     "bitmaps stay as they are: the virtual size may be what is wrong, and they be right. "
                     "--force drops those that don't fit it");
   }

@@ -32,8 +32,7 @@ bool Work::look() {
   using enum check::Code;
   first_->refcounts_in_doubt = count(refcount_low) > 0 || refcounts_hidden();
   for (const check::Problem& row : check::problems()) {
-    first_->hidden |= count(row.code) > 0 && row.code != cluster_compressed_overlap && row.code != image_in_use &&
-                      check::hides(row.code) == check::Hidden::data;
+    first_->hidden |= count(row.code) > 0 && row.code != cluster_compressed_overlap && row.hides == check::Hidden::data;
   }
   first_->looks_lost = result_.leak_doubt.lost_table || result_.leak_doubt.misplaced;
   // The header's two fields may have each other's place.
@@ -54,10 +53,7 @@ bool Work::refcounts_hidden() const {
          0;
 }
 
-bool Work::unreadable() const {
-  using enum check::Code;
-  return count(l1_unreadable) + count(l2_unreadable) + count(reftable_unreadable) + count(refblock_unreadable) > 0;
-}
+bool Work::unreadable() const { return result_.findings.any(check::Doubt::disk); }
 
 // An L1 entry can lead to them without a conflict, since they are counted as nobody's: the L1 tables of snapshots that
 // say they have none, and, while snapshots can't be read, what reads as such a table. (So may an L2 table, if the guest
@@ -87,11 +83,9 @@ void Work::find_stray_l1_tables() {
 }
 
 std::optional<check::Code> Work::questions_everything() const {
-  using enum check::Code;
-  for (const check::Code code : {header_version, header_cluster_bits, header_incompatible, header_subclusters,
-                                 header_data_file, header_refcount_order}) {
-    if (count(code) > 0) return code;
-  }
+  if (const auto code = result_.findings.first(check::Doubt::meaning)) return code;
+  // Of refcounts alone; but whether an entry is right, they tell.
+  if (count(check::Code::header_refcount_order) > 0) return check::Code::header_refcount_order;
   return std::nullopt;
 }
 

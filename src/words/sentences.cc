@@ -23,7 +23,7 @@ std::string where(const check::Finding& f, const std::vector<std::string>& snaps
 
 std::string range_suffix(const check::Finding& f, std::uint64_t cluster_size) {
   if (f.count < 2) return {};
-  if (f.index && f.host && check::problem(f.code).name.starts_with("refcount.")) {
+  if (f.index && f.host && check::problem(f.code).subject == check::Subject::refcounts) {
     return fmt::format("; the same for {} clusters in a row, up to 0x{:x}", f.count,
                        f.host->value + f.count * cluster_size);
   }

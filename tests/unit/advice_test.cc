@@ -86,7 +86,7 @@ TEST_F(Judge, NeverFreesLeaksWhileReferencesAreHidden) {
   for (const check::Problem& row : check::problems()) {
     if (row.code == Code::refcount_leak) continue;
     const Verdict v = judged(with({{row.code, 1}, {Code::refcount_leak, 1}}));
-    EXPECT_FALSE(hides(row.code) != check::Hidden::nothing && frees(commands(v))) << row.name;
+    EXPECT_FALSE(row.hides != check::Hidden::nothing && frees(commands(v))) << row.name;
   }
   using enum Code;
   for (const Code code :
@@ -96,7 +96,7 @@ TEST_F(Judge, NeverFreesLeaksWhileReferencesAreHidden) {
         l2_past_end,           l2_bitmap_unallocated, snapshot_table,       snapshot_entry,    snapshot_extra_data,
         snapshot_l1_unaligned, snapshot_l1_size,      snapshot_l1_past_end, snapshot_l1_short, cluster_reuse,
         l1_no_table,           image_truncated}) {
-    EXPECT_EQ(hides(code), check::Hidden::data) << check::problem(code).name;
+    EXPECT_EQ(check::problem(code).hides, check::Hidden::data) << check::problem(code).name;
   }
 }
 
@@ -163,7 +163,7 @@ TEST_F(Judge, ADirtyBitAloneIsNoAlarm) {
 
 TEST_F(Judge, NothingIsRepairedUnderAWriter) {
   for (const check::Problem& row : check::problems()) {
-    if (row.name.ends_with(".unreadable") || row.code == Code::header_short) continue;
+    if (has(row.doubts, check::Doubt::disk) || row.code == Code::header_short) continue;
     const Verdict v = judged(with({{Code::image_in_use, 1}, {row.code, 1}}));
     EXPECT_THAT(commands(v), testing::ElementsAre("qcow2-dump a.qcow2")) << row.name;
   }
@@ -193,8 +193,7 @@ TEST_F(Judge, EveryProblemGetsASentence) {
   for (const check::Problem& row : check::problems()) {
     const Verdict v = judged(with({{row.code, 1}}));
     EXPECT_TRUE(v.text.ends_with('.')) << row.name << ": " << v.text;
-    EXPECT_THAT(v.text, Not(HasSubstr("  "))) << row.name;
-    EXPECT_THAT(v.text, Not(HasSubstr("has ;"))) << row.name;
+    EXPECT_THAT(v.text, Not(testing::ContainsRegex(" [ ,;.]"))) << row.name;  // "The image has ; it can be repaired."
     EXPECT_FALSE(words(v).empty());
   }
 }

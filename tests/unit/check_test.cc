@@ -167,6 +167,22 @@ TEST(Findings, AppendingKeepsCounts) {
   EXPECT_EQ(all.unlisted(), 2u);
 }
 
+TEST(Findings, AreAskedByTheColumnsOfTheTable) {
+  Findings findings;
+  for (const Code code : {Code::header_incompatible, Code::header_version, Code::header_dirty, Code::bitmap_table}) {
+    Finding f;
+    f.code = code;
+    f.count = 2;
+    findings.add(f);
+  }
+  EXPECT_EQ(findings.errors(Subject::header), 4u);
+  EXPECT_EQ(findings.errors(Subject::snapshots), 0u);
+  EXPECT_EQ(findings.first(Doubt::meaning), Code::header_version);
+  EXPECT_EQ(findings.count(Doubt::meaning), 4u);
+  EXPECT_FALSE(findings.any(Doubt::disk));
+  EXPECT_TRUE(findings.any(Hidden::bitmaps));
+}
+
 TEST(Problems, HaveWhatTheirRowPromises) {
   for (const Problem& row : problems()) {
     EXPECT_FALSE(row.advice.empty()) << row.name;

@@ -90,6 +90,22 @@ TEST(CheckText, ProblemsStandInTheirBlock) {
   EXPECT_THAT(check_text(bytes, false), HasSubstr("Where:          qcow2-dump -m error a.qcow2\n"));
 }
 
+TEST(CheckText, EveryProblemIsListedOnce) {
+  for (const check::Problem& row : check::problems()) {
+    image::Image image = open_image(ImageBytes().bytes());
+    check::Result result = check::check(image);
+    check::Finding finding;
+    finding.code = row.code;
+    result.findings.add(std::move(finding));
+    const session::Outcome found = outcome(std::move(image), std::move(result), false);
+    const std::string text = written([&](Output& out) { print_check(out, found, {.problems = true}); });
+    const std::string name = "[" + std::string(row.name) + "] ";
+    const std::size_t at = text.find(name);
+    ASSERT_NE(at, text.npos) << row.name;
+    EXPECT_EQ(text.find(name, at + 1), text.npos) << row.name;
+  }
+}
+
 TEST(CheckText, TheSelectionNeverChangesTheVerdict) {
   ImageBytes bytes;
   bytes.put<std::uint64_t>(4 * 4096 + 8, 5 * 4096);

@@ -190,8 +190,7 @@ void CheckReport::copied() {
 
 std::uint64_t CheckReport::reused() const {
   const check::Findings& f = result_.findings;
-  return f.count(Code::cluster_reuse) + f.count(Code::cluster_on_metadata) + f.count(Code::cluster_compressed_overlap) +
-         f.count(Code::metadata_overlap) + f.count(Code::data_file_reuse);
+  return f.errors(check::Subject::reused) + f.errors(check::Subject::data_file_reused);
 }
 
 void CheckReport::clusters() {
