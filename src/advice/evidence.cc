@@ -13,12 +13,8 @@ namespace {
 
 // What is no snapshot table claims what isn't its own, and then right entries look wrong.
 bool claims_by_mistake(const check::Result& result) {
-  using enum check::Code;
-  const auto& findings = result.findings;
-  const bool doubtful = findings.count(snapshot_table) + findings.count(snapshot_entry) +
-                            findings.count(snapshot_extra_data) + findings.count(snapshot_incomplete) >
-                        0;
-  return doubtful && std::ranges::any_of(result.owners, [&](const check::Owner& o) {
+  return result.findings.any(check::Doubt::snapshot_table) &&
+         std::ranges::any_of(result.owners, [&](const check::Owner& o) {
            return o.kind == check::OwnerKind::snapshot_table && result.claims->conflict.test(o.cluster.value);
          });
 }
@@ -28,12 +24,7 @@ bool claims_by_mistake(const check::Result& result) {
 bool counts_tell(const check::Result& result) {
   using enum check::Code;
   const auto& findings = result.findings;
-  if (findings.count(header_dirty) + findings.count(reftable_reserved) + findings.count(reftable_unaligned) +
-          findings.count(reftable_past_end) + findings.count(reftable_shared) + findings.count(refblock_truncated) +
-          findings.count(refblock_garbage) >
-      0) {
-    return false;
-  }
+  if (findings.count(header_dirty) > 0 || findings.any(check::Doubt::refcounts)) return false;
   std::uint64_t explained = 0;
   for (const check::Finding& f : findings.list()) {
     if (f.code != refcount_low || !f.index) continue;

@@ -215,10 +215,7 @@ std::optional<Evidence> HeaderFinder::l1_offset() {
 std::optional<Evidence> HeaderFinder::refcount_table() {
   if (!result_.claims) return std::nullopt;
   using enum Code;
-  const bool wrong = count(header_refcount_table) + count(reftable_reserved) + count(reftable_unaligned) +
-                         count(reftable_past_end) + count(reftable_shared) + count(refcount_low) >
-                     0;
-  if (!wrong) return std::nullopt;
+  if (!result_.findings.any(Doubt::refcounts) && count(refcount_low) == 0) return std::nullopt;
   const std::uint64_t now = h_.refcount_table_clusters,
                       most = format::max_reftable_bytes >> image_.geometry->cluster_bits;
   if (auto found =
@@ -285,8 +282,7 @@ bool HeaderFinder::empty_from(std::uint64_t at) const {
 
 std::optional<Evidence> HeaderFinder::snapshots() {
   if (!image_.geometry || !result_.claims || h_.refcount_order > 6) return std::nullopt;
-  const bool wrong = count(Code::snapshot_table) + count(Code::snapshot_entry) + count(Code::snapshot_incomplete) > 0;
-  if (!wrong && count(Code::refcount_leak) == 0) return std::nullopt;
+  if (!result_.findings.any(Doubt::snapshot_table) && count(Code::refcount_leak) == 0) return std::nullopt;
   const auto [there, bytes] = image::snapshot_entries_at(image_, h_.snapshots_offset);
   // Of fewer than are promised, only if behind them there is nothing that may have been one.
   if (there > h_.nb_snapshots || (there > 0 && there < h_.nb_snapshots && empty_from(h_.snapshots_offset + bytes))) {

@@ -346,7 +346,7 @@ void Judge::repair(std::vector<Advice>& to) const {
   const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak) && !doubt_.bitmaps_hidden && !leaks_suspect_;
   if (error + reuse + leak == 0) return;
   // A snapshot table that isn't read rightly claims what isn't its own.
-  const bool wrong_claims = error && count(Code::snapshot_table) + count(Code::snapshot_entry) > 0;
+  const bool wrong_claims = error && result_.findings.any(Doubt::snapshot_table);
   const std::string_view rest = "This mends the rest, leaks excepted.";
   const std::string text(leaks_suspect_ ? rest : repair_text());
   const std::string_view mode = error + reuse + leak > 1 && !leaks_suspect_ ? "all"
@@ -355,9 +355,7 @@ void Judge::repair(std::vector<Advice>& to) const {
                                                                             : "leak";
   if (repair(to, mode, text) || (mode == "reuse" && error && repair(to, "error", text))) return;
   // What was cut off may be brought back; then they are there again.
-  const bool cut_off = count(Code::image_truncated) + count(Code::header_l1_offset) + count(Code::l1_truncated) +
-                           count(Code::l1_past_end) + count(Code::l2_past_end) >
-                       0;
+  const bool cut_off = result_.findings.any(Doubt::end);
   const bool found = image::snapshot_entries_at(image_, image_.header.snapshots_offset).count > 0;
   if (count(Code::snapshot_table) > 0 && !cut_off && !found) {
     repair(to, "error",

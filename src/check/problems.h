@@ -88,6 +88,9 @@ enum class Doubt : std::uint8_t {
   meaning = 1 << 1,         // what any entry means: a sound image may look damaged
   l1_table = 1 << 2,        // where the active one lies, and how long it is
   virtual_size = 1 << 3,
+  refcounts = 1 << 4,       // some can't be read, and tell of nothing that is lost
+  snapshot_table = 1 << 5,  // what it claims may be others'
+  end = 1 << 6,             // the file's: what was cut off may be brought back
 };
 constexpr Doubt operator|(Doubt a, Doubt b) {
   return static_cast<Doubt>(static_cast<std::uint8_t>(a) | static_cast<std::uint8_t>(b));

@@ -46,12 +46,7 @@ bool Work::look() {
   return !failed();
 }
 
-bool Work::refcounts_hidden() const {
-  using enum check::Code;
-  return count(header_refcount_table) + count(reftable_reserved) + count(reftable_unaligned) +
-             count(reftable_past_end) + count(reftable_shared) + count(refblock_truncated) + count(refblock_garbage) >
-         0;
-}
+bool Work::refcounts_hidden() const { return result_.findings.any(check::Doubt::refcounts); }
 
 bool Work::unreadable() const { return result_.findings.any(check::Doubt::disk); }
 
@@ -345,10 +340,7 @@ bool Work::unused(std::uint64_t cluster) const {
 // Entries that lead past the end of a truncated file read as zeros, before as after. But when the file has grown beyond
 // them, nothing tells any more that there was data once: a check would call the image good.
 void Work::grow_over_lost_data() {
-  using enum check::Code;
-  const std::uint64_t cut_off = count(l2_past_end) + count(compressed_past_end) + count(l1_past_end) +
-                                count(header_l1_offset) + count(l1_truncated) + count(snapshot_l1_past_end);
-  if (wanted.force || cut_off == 0) return;
+  if (wanted.force || !result_.findings.any(check::Doubt::end)) return;
   growth_refused_ = true;
   fail({EFBIG, "the file must not grow beyond what was cut off"});
 }
