@@ -22,7 +22,7 @@ qd::check::Result check_with(const qd::image::Image& image, std::size_t threads)
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string bytes(reinterpret_cast<const char*>(data), size);
-  const auto image = qd::image::Image::open(qd::memory_file(bytes));
+  const auto image = qd::image::Image::open(qd::memory_file(bytes), {});
   const auto one = check_with(*image, 1), two = check_with(*image, 2);
   if (one.findings.total() != two.findings.total() || one.totals.corruptions != two.totals.corruptions ||
       one.totals.leaks != two.totals.leaks || one.findings.list().size() != two.findings.list().size()) {

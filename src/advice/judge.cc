@@ -298,10 +298,15 @@ std::string_view Judge::repair_text() const {
 bool Judge::edit(std::vector<Advice>& to) const {
   const auto evidence = find_evidence(image_, result_);
   if (!evidence) return false;
-  to.push_back(
-      {Kind::edit,
-       evidence->why + " Nothing is lost by writing it back. Then check again.",
-       {"qcow2-dump", "-m", "edit", "-O", evidence->place, "-V", fmt::format("0x{:x}", evidence->value), path_}});
+  Advice advice{Kind::edit, evidence->why + " Nothing is lost by writing it back. Then check again.", {"qcow2-dump"}};
+  std::vector<std::string>& command = advice.command;
+  // Places other than the header's fields are found by the cluster size.
+  if (image_.against_header() && !evidence->place.starts_with("header.")) {
+    command.insert(command.end(), {"--cluster-size", fmt::format("{}", image_.geometry->cluster_size())});
+  }
+  command.insert(command.end(),
+                 {"-m", "edit", "-O", evidence->place, "-V", fmt::format("0x{:x}", evidence->value), path_});
+  to.push_back(std::move(advice));
   return true;
 }
 
@@ -325,7 +330,7 @@ bool Judge::repair(std::vector<Advice>& to, std::string_view mode, std::string t
   if (result_.claims && status_ != Status::good && work(result_) <= most_work) {
     const bool all = mode == "all";
     Transaction transaction(image_.file());
-    const auto planned = repair::plan_repair(image_.file(), transaction,
+    const auto planned = repair::plan_repair(image_.file(), image_.hints(), transaction,
                                              {.leak = all || mode == "leak",
                                               .error = all || mode == "error",
                                               .reuse = all || mode == "reuse",

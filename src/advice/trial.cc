@@ -38,6 +38,14 @@ std::uint64_t l1_clusters(const image::Image& image) {
   return image.geometry->clusters(bytes);
 }
 
+// A field that is tried speaks for itself: what the user says in its stead would hide whether it fits.
+image::Hints hints_for(const image::Image& image, std::span<const Change> changes) {
+  image::Hints hints = image.hints();
+  const auto is_size = [](const Change& c) { return c.at == header_field("cluster_bits", 0).at; };
+  if (std::ranges::any_of(changes, is_size)) hints.cluster_bits.reset();
+  return hints;
+}
+
 }  // namespace
 
 // Small images are tried for whatever there is, large ones as often as a person waits for.
@@ -59,7 +67,7 @@ std::optional<Trial::Outcome> Trial::with(std::span<const Change> changes) {
     for (std::size_t i = bytes.size(); i-- > 0; value >>= 8) bytes[i] = static_cast<std::byte>(value);
     if (!outcome.plan->write(Stage::point, change.at.value, bytes)) return std::nullopt;
   }
-  auto opened = image::Image::open(outcome.plan->view());
+  auto opened = image::Image::open(outcome.plan->view(), hints_for(image_, changes));
   if (!opened || !opened->geometry) return std::nullopt;
   constexpr std::uint64_t few = 1 << 22;
   constexpr std::size_t few_findings = 4096;  // all are counted, and that is what is asked for

@@ -103,7 +103,7 @@ Result<void> set_number(Work& w, const BytePlace& place, const std::string& text
 // Where the bytes come from. A donor is an image as well: its places have names, too.
 Result<HostOffset> source_place(const Work& w, const std::string& text, const File* source) {
   const Transaction nothing(source ? *source : w.base());
-  const auto image = image::Image::open(nothing.view());
+  const auto image = image::Image::open(nothing.view(), source ? image::Hints() : w.image().hints());
   if (!image) return tl::unexpected(image.error());
   const auto place = find_place(*image, text);
   if (!place) return tl::unexpected(place.error());

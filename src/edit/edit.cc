@@ -61,9 +61,10 @@ void act(repair::Work& w, HostOffset at, std::uint64_t bytes, std::string text, 
   w.act({std::nullopt, false, at, bytes, std::move(text), std::move(before), std::move(after)});
 }
 
-Result<repair::Repair> plan_edit(const File& image, Transaction& transaction, const Command& command, bool force,
-                                 const File* source, const check::Options& options) {
-  repair::Work w(image, transaction, {.error = true, .force = force}, options);
+Result<repair::Repair> plan_edit(const File& image, const image::Hints& hints, Transaction& transaction,
+                                 const Command& command, bool force, const File* source,
+                                 const check::Options& options) {
+  repair::Work w(image, hints, transaction, {.error = true, .force = force}, options);
   w.plan.title = "Change";
   w.plan.asked = name(command);
   if (!w.look()) return tl::unexpected(w.error());

@@ -73,6 +73,7 @@ Result<void> Rebasing::require_possible() const {
       w_.count(Code::header_version) + w_.count(Code::header_length) > 0 || w_.image().extensions.truncated) {
     return refused("the header or its extensions can't be read to their end: what stands there would be lost");
   }
+  if (w_.image().against_header()) return refused(repair::against_header(w_.image()));
   if (hidden_extension()) {
     return refused(
         "the backing file's name lies before header extensions, and hides them: they would be overwritten. "

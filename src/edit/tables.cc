@@ -17,6 +17,7 @@ Result<void> require_sound_tables(const Work& w, bool active_may_be_ruined) {
   if (!w.image().geometry || w.image().header_cut_off() || w.image().header.magic != format::magic) {
     return refused("the header is unusable: nothing leads to the tables");
   }
+  if (w.image().against_header()) return refused(repair::against_header(w.image()));
   if (w.wanted.force) return {};
   if (const auto doubtful = w.questions_everything()) {
     return refused(fmt::format("{}: what the tables mean depends on this. --force takes the header as it is",

@@ -78,7 +78,7 @@ Chain open_chain(const Image& top) {
       break;
     }
     const std::uint64_t bytes = (*file)->size();
-    auto image = Image::open(std::move(*file));
+    auto image = Image::open(std::move(*file), {});
     if (!image) {
       link.error = image.error().message;
       break;

@@ -14,6 +14,7 @@ using format::Geometry;
 Result<Image> Image::open(std::unique_ptr<File> file, const Hints& hints) {
   Image image;
   image.file_ = std::move(file);
+  image.hints_ = hints;
   // No entry can name a place beyond 2^56, so nothing behind it is of interest.
   image.size_ = round_up(std::min<std::uint64_t>(image.file_->size(), format::max_host_offset), format::sector);
 

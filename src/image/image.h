@@ -8,6 +8,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/result.h"
@@ -47,7 +48,8 @@ struct CryptHeader {
   std::uint64_t bytes = 0;
 };
 
-// What the user knows better than the image does.
+// What the user knows better than the image does. It goes before what the header says, wherever the image is looked at;
+// written to the header it is only by an edit that says so.
 struct Hints {
   std::optional<unsigned> cluster_bits;
 };
@@ -55,7 +57,12 @@ struct Hints {
 class Image {
  public:
   // Errors: only what the file itself returns (EIO on the first cluster).
-  static Result<Image> open(std::unique_ptr<File> file, const Hints& hints = {});
+  static Result<Image> open(std::unique_ptr<File> file, const Hints& hints);
+  // The same image, as another view of it shows it: as it would be with a change.
+  Result<Image> reopen(std::unique_ptr<File> view) const { return open(std::move(view), hints_); }
+  const Hints& hints() const { return hints_; }
+  // Are clusters taken for another size than the header has? Whoever else opens the image goes by the header.
+  bool against_header() const { return geometry && geometry->cluster_bits != header.cluster_bits; }
 
   const File& file() const { return *file_; }
   // As QEMU counts: the file's size in whole sectors.
@@ -106,6 +113,7 @@ class Image {
   void read_directory(Bitmaps& into) const;
 
   std::unique_ptr<File> file_;
+  Hints hints_;
   std::uint64_t size_ = 0;
 };
 

@@ -41,7 +41,7 @@ std::vector<std::uint64_t> compressed_samples(const Work& w) {
 
 // How many of the samples decompress, if the image is of this type?
 std::size_t fitting(Work& w, const std::vector<std::uint64_t>& samples, std::uint8_t type) {
-  auto image = image::Image::open(w.transaction().view());
+  auto image = w.image().reopen(w.transaction().view());
   if (!image) return 0;
   image->header.compression_type = type;
   std::vector<std::byte> cluster(w.geometry().cluster_size());

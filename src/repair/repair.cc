@@ -138,15 +138,24 @@ std::string unreadable_disk(const std::string& path) {
       path);
 }
 
-Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wanted& wanted,
+std::string against_header(const image::Image& image) {
+  return fmt::format(
+      "the header's cluster size is another one, and whoever else opens the image goes by that. -m edit -O "
+      "header.cluster_bits -V {} first",
+      image.geometry->cluster_bits);
+}
+
+Result<Repair> plan_repair(const File& image, const image::Hints& hints, Transaction& transaction, const Wanted& wanted,
                            const check::Options& options) {
-  Work w(image, transaction, wanted, options);
+  Work w(image, hints, transaction, wanted, options);
   if (!w.look()) return tl::unexpected(w.error());
   Repair repair;
   repair.before = w.result().status();
   if (w.unreadable()) return fail(EIO, unreadable_disk(image.path()));
   if (!w.image().geometry || w.image().header_cut_off() || w.image().header.magic != format::magic) {
     w.refuse(Code::header_magic, "the header is unusable: what it should say must be put right first");
+  } else if (w.image().against_header()) {
+    w.refuse(Code::header_cluster_bits, against_header(w.image()));
   } else if (const auto doubtful = w.questions_everything(); doubtful && !wanted.force) {
     w.refuse(*doubtful,
              "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "
@@ -162,7 +171,7 @@ Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wa
   }
   if (w.growth_refused()) {
     transaction.forget();
-    Work untouched(image, transaction, wanted, options);
+    Work untouched(image, hints, transaction, wanted, options);
     if (!untouched.look()) return tl::unexpected(untouched.error());
     explain_growth(untouched);
     repair.plan = std::move(untouched.plan);

@@ -17,9 +17,13 @@ struct Repair {
 // Why nothing is written to an image on a failing disk.
 std::string unreadable_disk(const std::string& path);
 
+// Why no table is changed while the image is read against its header (Image::against_header()).
+std::string against_header(const image::Image& image);
+
+// `hints`: what the image is opened with.
 // Errors: EIO where the disk below can't be read (copy it first), ENOSPC where there is no room for new structures,
 // EFBIG where a refcount table would be too large. What can't be done for other reasons is a refusal in the plan.
-Result<Repair> plan_repair(const File& image, Transaction& transaction, const Wanted& wanted,
+Result<Repair> plan_repair(const File& image, const image::Hints& hints, Transaction& transaction, const Wanted& wanted,
                            const check::Options& options = {});
 
 }  // namespace qd::repair

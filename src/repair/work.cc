@@ -13,12 +13,13 @@
 
 namespace qd::repair {
 
-Work::Work(const File& base, Transaction& transaction, const Wanted& wanted_, const check::Options& options)
-    : wanted(wanted_), base_(base), transaction_(transaction), options_(options) {}
+Work::Work(const File& base, const image::Hints& hints, Transaction& transaction, const Wanted& wanted_,
+           const check::Options& options)
+    : wanted(wanted_), base_(base), transaction_(transaction), hints_(hints), options_(options) {}
 
 bool Work::look() {
   if (failed()) return false;
-  auto image = image::Image::open(transaction_.view());
+  auto image = image::Image::open(transaction_.view(), hints_);
   if (!image) return fail(image.error()), false;
   image_.emplace(std::move(*image));
   result_ = check::check(*image_, options_);

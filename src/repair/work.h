@@ -47,7 +47,8 @@ struct FirstLook {
 class Work {
  public:
   // `base` is the image as it is.
-  Work(const File& base, Transaction& transaction, const Wanted& wanted_, const check::Options& options);
+  Work(const File& base, const image::Hints& hints, Transaction& transaction, const Wanted& wanted_,
+       const check::Options& options);
 
   const Wanted wanted;
   Plan plan;
@@ -190,6 +191,7 @@ class Work {
 
   const File& base_;
   Transaction& transaction_;
+  const image::Hints hints_;
   const check::Options options_;
   std::optional<image::Image> image_;
   check::Result result_;

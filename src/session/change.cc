@@ -50,7 +50,7 @@ Result<repair::Repair> Changing::plan_on(const File& image) {
   if (auto wanted = std::get_if<repair::Wanted>(&request_->task)) {
     repair::Wanted all = *wanted;
     all.force = request_->force;
-    return repair::plan_repair(image, *transaction_, all, how);
+    return repair::plan_repair(image, request_->hints, *transaction_, all, how);
   }
   const auto& command = std::get<edit::Command>(request_->task);
   const auto* copy = std::get_if<edit::CopyBytes>(&command);
@@ -59,7 +59,7 @@ Result<repair::Repair> Changing::plan_on(const File& image) {
     if (!opened) return tl::unexpected(opened.error());
     source_ = std::move(*opened);
   }
-  return edit::plan_edit(image, *transaction_, command, request_->force, source_.get(), how);
+  return edit::plan_edit(image, request_->hints, *transaction_, command, request_->force, source_.get(), how);
 }
 
 Result<Changing> Changing::plan(const Request& request, Observer& observer, Outcome& outcome) {

@@ -114,7 +114,7 @@ class GuestReader {
   // before they are separated and after.
   GuestReader(const File& file, bool sure)
       : transaction_(file),
-        image_(image::Image::open(transaction_.view()).value()),
+        image_(image::Image::open(transaction_.view(), {}).value()),
         result_(check::check(image_, options)),
         sure_(sure) {}
 
@@ -444,7 +444,7 @@ Status Trial::free_leaks(Disk& disk, Status status) {
 // Returns the status that it leaves.
 Status Trial::repair_uncut(Disk& disk, const Wanted& wanted, bool nothing_to_do) {
   Transaction transaction(disk.image);
-  const auto planned = repair::plan_repair(disk.image, transaction, wanted, options);
+  const auto planned = repair::plan_repair(disk.image, {}, transaction, wanted, options);
   if (!planned) return fail("a second repair fails: " + planned.error().message), Status::corrupt;
   if (nothing_to_do && !transaction.empty()) fail("a third repair still finds something to do");
   const auto done = transaction.commit(disk.image, nullptr, "", disk.interrupted);
@@ -474,7 +474,7 @@ Totals try_all(const std::string& before) {
       wanted.force = force;
       const std::string name = fmt::format("{}{}", kind.name, force ? " --force" : "");
       const Planner plan = [&](const File& image, Transaction& transaction) {
-        return repair::plan_repair(image, transaction, wanted, options);
+        return repair::plan_repair(image, {}, transaction, wanted, options);
       };
       Trial trial(before, guest, name, plan, wanted, totals);
       const bool refused = trial.run();
@@ -489,7 +489,7 @@ Totals try_all(const std::string& before) {
   const bool healthy = GuestReader(file, true).status() <= Status::copied;
   const auto try_edit = [&](const Edit& edit, bool with_log_only) {
     const Planner plan = [&](const File& image, Transaction& transaction) {
-      return edit::plan_edit(image, transaction, edit.command, false, nullptr, options);
+      return edit::plan_edit(image, {}, transaction, edit.command, false, nullptr, options);
     };
     const Wanted all{.leak = true, .error = true, .reuse = true};
     Trial trial(before, guest, std::string(edit.name), plan, all, totals);

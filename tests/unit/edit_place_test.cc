@@ -15,7 +15,7 @@ namespace {
 using test::TinyImage;
 using testing::HasSubstr;
 
-image::Image open(TinyImage tiny) { return std::move(*image::Image::open(memory_file(tiny.bytes()))); }
+image::Image open(TinyImage tiny) { return std::move(*image::Image::open(memory_file(tiny.bytes()), {})); }
 
 // Offset and width; the reason where there is no such place.
 std::string place(const image::Image& image, const std::string& text) {

@@ -106,7 +106,7 @@ std::vector<std::uint64_t> walked(const Image& image, const WalkOptions& options
 
 TEST(Walk, GivesTheSameEntriesInPieces) {
   test::TinyImage tiny(8);
-  const auto image = Image::open(memory_file(tiny.bytes()));
+  const auto image = Image::open(memory_file(tiny.bytes()), {});
   ASSERT_TRUE(image);
   std::size_t groups = 0;
   const std::vector<std::uint64_t> whole = walked(*image, {}, groups);
@@ -121,7 +121,7 @@ TEST(Walk, GivesTheSameEntriesInPieces) {
 
 TEST(Walk, StopsWhenItIsTold) {
   test::TinyImage tiny(8);
-  const auto image = Image::open(memory_file(tiny.bytes()));
+  const auto image = Image::open(memory_file(tiny.bytes()), {});
   ASSERT_TRUE(image);
   const std::atomic<bool> stop = true;
   std::size_t groups = 0;

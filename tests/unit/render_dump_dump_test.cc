@@ -15,7 +15,7 @@ namespace {
 using test::TinyImage;
 
 std::string dump(std::unique_ptr<File> file, const View& view = {}) {
-  session::Outcome outcome = checked(std::move(*image::Image::open(std::move(file))));
+  session::Outcome outcome = checked(std::move(*image::Image::open(std::move(file), {})));
   const Descriptor text(::memfd_create("dump", MFD_CLOEXEC));
   {
     Output out(text.get());

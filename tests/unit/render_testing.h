@@ -68,7 +68,7 @@ class ImageBytes {
 };
 
 inline image::Image open_image(const std::string& bytes, const std::string& name = "a.qcow2") {
-  auto image = image::Image::open(memory_file(bytes, name));
+  auto image = image::Image::open(memory_file(bytes, name), {});
   EXPECT_TRUE(image) << image.error().message;
   return std::move(*image);
 }

@@ -58,7 +58,7 @@ class TinyImage {
     std::memcpy(bytes_.data() + at, &value, sizeof value);
   }
   static check::Result check_file(std::unique_ptr<File> file, const check::Options& options) {
-    auto image = image::Image::open(std::move(file));
+    auto image = image::Image::open(std::move(file), {});
     return check::check(*image, options);
   }
 

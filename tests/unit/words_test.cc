@@ -18,7 +18,7 @@ TEST(Sizes, HaveTheirKnownShape) {
 }
 
 TEST(Sentences, CanBeSaidOfEveryProblem) {
-  const auto image = image::Image::open(memory_file(""));
+  const auto image = image::Image::open(memory_file(""), {});
   ASSERT_TRUE(image);
   const check::Result result;
   const Sentences sentence(*image, result);
