@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "advice/evidence.h"
+#include "image/lookup.h"
 #include "image/walk.h"
 
 namespace qd::advice {
@@ -132,15 +133,16 @@ void Neighbours::look_around() {
 
 Neighbours::Value Neighbours::value(const Start& start, std::uint64_t index) const {
   if (index >= g_.l2_entries()) return Value::sound;
-  const auto words = read_words(image_, start.table + index * g_.l2_entry_bytes(), g_.l2_words());
-  if (words.empty()) return Value::sound;
+  const auto entry = image::read_l2_entry(image_, start.table, index);
+  if (!entry) return Value::sound;
   if (bad_.contains({result_.states[start.state].snapshot, start.l1_index, static_cast<std::uint32_t>(index)})) {
     return Value::bad;
   }
-  const std::uint64_t offset = words[0] & format::offset_mask;
-  if (words[0] == 0) return words.back() == 0 ? Value::empty : Value::bad;
+  const std::uint64_t raw = entry->raw;
+  if (raw == 0) return entry->bitmap == 0 ? Value::empty : Value::bad;
   // It names what is somebody else's.
-  const HostOffset place = words[0] & format::compressed_flag ? g_.compressed(words[0]).offset : HostOffset(offset);
+  const HostOffset place =
+      raw & format::compressed_flag ? g_.compressed(raw).offset : HostOffset(raw & format::offset_mask);
   const bool taken =
       place.value != 0 && place.value < image_.size() && result_.claims->conflict.test(g_.cluster(place).value);
   return taken ? Value::bad : Value::sound;
@@ -181,13 +183,11 @@ std::optional<Neighbours::Place> Neighbours::place(std::size_t run) const {
 
 std::optional<Start> start_at(const image::Image& image, const check::Result& result, std::int32_t number,
                               std::uint32_t l1_index, std::uint64_t l2_index) {
-  for (std::size_t s = 0; s < result.states.size(); ++s) {
-    if (result.states[s].snapshot != number) continue;
-    const auto entry = read_words(image, result.states[s].l1_offset + std::uint64_t{l1_index} * 8, 1);
-    if (entry.empty()) return std::nullopt;
-    return Start{s, l1_index, HostOffset(entry[0] & format::offset_mask), l2_index};
-  }
-  return std::nullopt;
+  const image::State* state = image::find_state(result.states, number);
+  if (!state) return std::nullopt;
+  const auto table = image::l2_table_of(image, *state, l1_index);
+  if (!table) return std::nullopt;
+  return Start{static_cast<std::size_t>(state - result.states.data()), l1_index, *table, l2_index};
 }
 
 std::optional<Start> Neighbours::only_bad() const {
@@ -203,12 +203,12 @@ std::optional<Evidence> try_entry(Clues& clues, const Start& start, ClusterIndex
   const auto& [state, l1_index, table, l2_index] = start;
   const bool copied = clues.result.disk_refcounts->get(cluster) == 1;
   const std::uint64_t value = g.offset(cluster).value | (copied ? format::copied_flag : 0);
-  const Change change{table + l2_index * g.l2_entry_bytes(), 8, value};
-  const auto now = read_words(clues.image, change.at, 1);
+  const Change change{image::l2_entry_at(clues.image, table, l2_index), 8, value};
+  const auto now = image::read_word(clues.image.file(), change.at);
   const auto then = clues.trial.with(std::span(&change, 1));
-  if (!then || !clues.trial.better(then->result) || now.empty()) return std::nullopt;
-  const bool compressed = (now[0] & format::compressed_flag) != 0;
-  if (then->abandons(compressed ? g.compressed(now[0]).offset : HostOffset(now[0] & format::offset_mask))) {
+  if (!then || !clues.trial.better(then->result) || !now) return std::nullopt;
+  const bool compressed = (*now & format::compressed_flag) != 0;
+  if (then->abandons(compressed ? g.compressed(*now).offset : HostOffset(*now & format::offset_mask))) {
     return std::nullopt;
   }
   const std::int32_t number = clues.result.states[state].snapshot;

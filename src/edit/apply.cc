@@ -18,14 +18,14 @@
 
 #include "base/checked.h"
 #include "base/number.h"
+#include "base/text.h"
 #include "base/uniform.h"
 #include "edit/commands.h"
 #include "edit/misplaced.h"
+#include "image/lookup.h"
 #include "image/walk.h"
-#include "render/selection.h"
 #include "repair/snapshot_table.h"
 #include "repair/steps.h"
-#include "words/escape.h"
 #include "words/sizes.h"
 
 namespace qd::edit {
@@ -280,7 +280,7 @@ Result<void> Applying::run() {
 
 Result<void> perform(Work& w, const Apply& apply) {
   if (auto sound = require_sound_tables(w, true); !sound) return sound;
-  const auto number = render::find_snapshot(w.image(), apply.snapshot);
+  const auto number = image::find_snapshot(w.image(), apply.snapshot);
   if (!number) return tl::unexpected(number.error());
   return Applying(w, apply, *number).run();
 }

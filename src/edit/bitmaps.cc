@@ -1,8 +1,8 @@
 // A bitmap whose table says "all ones" everywhere needs no clusters: every backup that goes by it copies the whole
 // disk, which is always right. Specification: "Bitmap table".
 #include "base/checked.h"
+#include "base/text.h"
 #include "edit/commands.h"
-#include "words/escape.h"
 
 namespace qd::edit {
 namespace {

@@ -5,11 +5,11 @@
 
 #include "base/checked.h"
 #include "base/number.h"
+#include "base/text.h"
 #include "edit/commands.h"
 #include "edit/place.h"
 #include "repair/snapshot_table.h"
 #include "repair/steps.h"
-#include "words/escape.h"
 
 namespace qd::edit {
 namespace {

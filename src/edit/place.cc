@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/number.h"
+#include "image/lookup.h"
 #include "words/names.h"
 
 namespace qd::edit {
@@ -18,14 +19,6 @@ namespace {
 using format::RawSnapshot;
 
 tl::unexpected<Error> no_place(const std::string& why) { return fail(EINVAL, why + "; nothing was changed"); }
-
-Result<std::uint64_t> read64(const image::Image& image, HostOffset at) {
-  be64 value;
-  if (auto read = image.file().read(at.value, std::as_writable_bytes(std::span(&value, 1))); !read) {
-    return tl::unexpected(read.error());
-  }
-  return value.get();
-}
 
 // Takes "[3,672]" off the front of `text`. Nothing: that isn't there.
 std::optional<std::vector<std::uint64_t>> take_indexes(std::string_view& text, std::size_t count) {
@@ -51,11 +44,6 @@ bool take(std::string_view& text, std::string_view word) {
   return true;
 }
 
-struct L1 {
-  HostOffset at;
-  std::uint64_t entries = 0;
-};
-
 class Finder {
  public:
   Finder(const image::Image& image, const std::string& text) : image_(image), text_(text), rest_(text) {}
@@ -63,7 +51,7 @@ class Finder {
 
  private:
   Result<BytePlace> header();
-  Result<BytePlace> table_entry(const L1& l1);
+  Result<BytePlace> table_entry(const image::State& state);
   Result<BytePlace> snapshot();
   Result<BytePlace> snapshot_field(std::size_t number);
   Result<BytePlace> reftable_entry();
@@ -94,23 +82,24 @@ Result<BytePlace> Finder::header() {
 }
 
 // Of whatever L1 table: "l1[i]", "l2[i,j]", "l2[i,j].bitmap".
-Result<BytePlace> Finder::table_entry(const L1& l1) {
+Result<BytePlace> Finder::table_entry(const image::State& state) {
   const bool second = rest_.starts_with("l2");
   rest_.remove_prefix(2);
   const auto index = take_indexes(rest_, second ? 2 : 1);
   if (!index) return unknown();
   const format::Geometry& g = *image_.geometry;
-  if (l1.at.value >= format::max_host_offset) return missing("its L1 table lies nowhere");
-  if ((*index)[0] >= l1.entries) return missing(fmt::format("the L1 table has {} entries", l1.entries));
-  const HostOffset l1_entry = l1.at + (*index)[0] * sizeof(be64);
-  if (!second) return rest_.empty() ? Result<BytePlace>(entry(PlaceKind::l1_entry, l1_entry)) : unknown();
+  if (state.l1_offset.value >= format::max_host_offset) return missing("its L1 table lies nowhere");
+  if ((*index)[0] >= state.l1_size) return missing(fmt::format("the L1 table has {} entries", state.l1_size));
+  if (!second) {
+    return rest_.empty() ? Result<BytePlace>(entry(PlaceKind::l1_entry, image::l1_entry_at(state, (*index)[0])))
+                         : unknown();
+  }
 
   if ((*index)[1] >= g.l2_entries()) return missing(fmt::format("an L2 table has {} entries", g.l2_entries()));
-  const auto value = read64(image_, l1_entry);
-  if (!value) return tl::unexpected(value.error());
-  const HostOffset table(*value & format::offset_mask);
-  if (table.value == 0) return missing(fmt::format("L1 entry {} leads to no L2 table", (*index)[0]));
-  const HostOffset at = table + (*index)[1] * g.l2_entry_bytes();
+  const auto table = image::l2_table_of(image_, state, (*index)[0]);
+  if (!table) return tl::unexpected(table.error());
+  if (table->value == 0) return missing(fmt::format("L1 entry {} leads to no L2 table", (*index)[0]));
+  const HostOffset at = image::l2_entry_at(image_, *table, (*index)[1]);
   if (rest_.empty()) return entry(PlaceKind::l2_entry, at);
   if (rest_ != ".bitmap") return unknown();
   if (!g.extended_l2) return missing("the image has no extended L2 entries");
@@ -123,7 +112,9 @@ Result<BytePlace> Finder::snapshot() {
   const auto& entries = image_.snapshots.entries;
   if ((*index)[0] >= entries.size()) return missing(fmt::format("{} snapshots can be read", entries.size()));
   const format::Snapshot& s = entries[(*index)[0]];
-  if (rest_.starts_with("l1[") || rest_.starts_with("l2[")) return table_entry({s.l1_offset, s.l1_size});
+  if (rest_.starts_with("l1[") || rest_.starts_with("l2[")) {
+    return table_entry({static_cast<std::int32_t>((*index)[0]), s.l1_offset, s.l1_size});
+  }
   return snapshot_field((*index)[0]);
 }
 
@@ -179,7 +170,8 @@ Result<BytePlace> Finder::refcount() {
   const std::uint64_t cluster = (*index)[0], block = cluster >> g.refcount_block_bits();
   const std::uint64_t room = std::uint64_t{image_.header.refcount_table_clusters} << g.cluster_bits;
   if (block >= room / sizeof(be64)) return missing("the refcount table ends before");
-  const auto value = read64(image_, HostOffset(image_.header.refcount_table_offset) + block * sizeof(be64));
+  const auto value =
+      image::read_word(image_.file(), HostOffset(image_.header.refcount_table_offset) + block * sizeof(be64));
   if (!value) return tl::unexpected(value.error());
   const HostOffset at(*value & format::reftable_offset_mask);
   if (at.value == 0)
@@ -201,7 +193,7 @@ Result<BytePlace> Finder::find() {
   const bool table = rest_.starts_with("l1[") || rest_.starts_with("l2[");
   if (!table && rest_.find('[') == rest_.npos) return unknown();
   if (!image_.geometry) return missing("the header's cluster size is impossible (--cluster-size gives another)");
-  if (table) return table_entry({HostOffset(image_.header.l1_table_offset), image_.header.l1_size});
+  if (table) return table_entry({-1, HostOffset(image_.header.l1_table_offset), image_.header.l1_size});
   if (take(rest_, "snapshot")) return snapshot();
   if (take(rest_, "refcount_table")) return reftable_entry();
   if (take(rest_, "refcount")) return refcount();
@@ -271,12 +263,12 @@ BytePlace recognise(const image::Image& image, HostOffset at, unsigned bytes) {
   if (at >= l1 && at - l1 < l1_bytes) {
     return {PlaceKind::l1_entry, at, bytes, 0, 64, nullptr, 0, fmt::format("l1[{}]", (at - l1) / sizeof(be64))};
   }
-  std::vector<be64> table(l1_bytes / sizeof(be64));
-  if (!image.file().read(l1.value, std::as_writable_bytes(std::span(table)))) return place;
+  const auto table = image::read_words(image.file(), l1, l1_bytes / sizeof(be64));
+  if (!table) return place;
   const std::uint64_t inside = g.offset_in_cluster(at.value);
-  const auto leads_here = [&](const be64& entry) { return (entry.get() & format::offset_mask) == at.value - inside; };
-  const auto entry = std::ranges::find_if(table, leads_here);
-  if (entry == table.end() || at.value == inside) return place;
+  const auto leads_here = [&](std::uint64_t entry) { return (entry & format::offset_mask) == at.value - inside; };
+  const auto entry = std::ranges::find_if(*table, leads_here);
+  if (entry == table->end() || at.value == inside) return place;
   const bool bitmap = g.extended_l2 && inside % g.l2_entry_bytes() != 0;
   return {bitmap ? PlaceKind::l2_bitmap : PlaceKind::l2_entry,
           at,
@@ -285,7 +277,7 @@ BytePlace recognise(const image::Image& image, HostOffset at, unsigned bytes) {
           64,
           nullptr,
           0,
-          fmt::format("l2[{},{}]{}", entry - table.begin(), inside / g.l2_entry_bytes(), bitmap ? ".bitmap" : "")};
+          fmt::format("l2[{},{}]{}", entry - table->begin(), inside / g.l2_entry_bytes(), bitmap ? ".bitmap" : "")};
 }
 
 std::string meaning(const image::Image& image, const BytePlace& place, std::uint64_t value) {

@@ -7,7 +7,7 @@
 #include <set>
 
 #include "edit/commands.h"
-#include "render/selection.h"
+#include "image/lookup.h"
 #include "repair/snapshot_table.h"
 
 namespace qd::edit {
@@ -26,7 +26,7 @@ Result<Numbers> chosen(const image::Image& image, const Remove& wanted) {
     return fail(EINVAL, fmt::format("\"{}\" means all snapshots, and one is called so; say which with snapshot[N]",
                                     everything));
   }
-  const auto number = render::find_snapshot(image, wanted.snapshot);
+  const auto number = image::find_snapshot(image, wanted.snapshot);
   if (!number) return tl::unexpected(number.error());
   if (!wanted.all_but) return Numbers{*number};
   all.erase(*number);

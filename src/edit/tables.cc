@@ -3,9 +3,9 @@
 
 #include "base/checked.h"
 #include "base/number.h"
+#include "base/text.h"
 #include "edit/commands.h"
 #include "repair/steps.h"
-#include "words/escape.h"
 #include "words/sizes.h"
 
 namespace qd::edit {

@@ -25,10 +25,7 @@ struct Selection {
 };
 
 // `output`: "refcount", "snapshot", "all". `snapshot`: "active", "inactive", "all", "snapshot[N]", an ID or a name;
-// an exact ID goes first, then a name. EINVAL with the candidates where nothing or more than one matches.
+// as image::find_snapshot knows them. EINVAL with the candidates where nothing or more than one matches.
 Result<Selection> select(const image::Image& image, const std::string& output, const std::string& snapshot);
-
-// The place of a snapshot in the table: "snapshot[N]", an exact ID, or a name. EINVAL as above.
-Result<std::size_t> find_snapshot(const image::Image& image, const std::string& wanted);
 
 }  // namespace qd::render

@@ -232,15 +232,10 @@ void Work::fail(Error error) {
   if (!error_) error_ = std::move(error);
 }
 
-const image::State* Work::state(std::int32_t snapshot) const {
-  const auto found = std::ranges::lower_bound(result_.states, snapshot, {}, &image::State::snapshot);
-  return found == result_.states.end() || found->snapshot != snapshot ? nullptr : &*found;
-}
-
 std::optional<HostOffset> Work::l1_entry(std::int32_t snapshot, std::uint32_t l1_index) const {
   const image::State* s = state(snapshot);
   if (!s || l1_index >= s->l1_size) return std::nullopt;
-  return s->l1_offset + std::uint64_t{l1_index} * sizeof(be64);
+  return image::l1_entry_at(*s, l1_index);
 }
 
 std::optional<HostOffset> Work::l2_table(std::int32_t snapshot, std::uint32_t l1_index) {
@@ -259,7 +254,11 @@ std::vector<std::byte> Work::read(HostOffset at, std::uint64_t bytes) {
   return buffer;
 }
 
-std::uint64_t Work::read64(HostOffset at) { return load_big_endian<std::uint64_t>(read(at, sizeof(be64)).data()); }
+std::uint64_t Work::read64(HostOffset at) {
+  const auto word = image::read_word(image_->file(), at);
+  if (!word) fail(word.error());
+  return word.value_or(0);
+}
 
 std::vector<std::uint64_t> Work::read_words(HostOffset at, std::uint64_t bytes) {
   bytes = std::min(bytes, image_->size() - std::min(image_->size(), at.value));

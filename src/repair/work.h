@@ -19,6 +19,7 @@
 #include "base/result.h"
 #include "check/check.h"
 #include "image/classify.h"
+#include "image/lookup.h"
 #include "journal/transaction.h"
 #include "repair/plan.h"
 
@@ -79,13 +80,11 @@ class Work {
 
   // ---- looking
 
-  const image::State* state(std::int32_t snapshot) const;
-  // Where an L1 entry lies, and the L2 table that it names.
+  const image::State* state(std::int32_t snapshot) const { return image::find_state(result_.states, snapshot); }
+  // Where an L1 entry lies, and the L2 table that it names: nothing where there can't be one, or the state is dubious.
   std::optional<HostOffset> l1_entry(std::int32_t snapshot, std::uint32_t l1_index) const;
   std::optional<HostOffset> l2_table(std::int32_t snapshot, std::uint32_t l1_index);
-  HostOffset l2_entry(HostOffset table, std::uint64_t index) const {
-    return table + index * geometry().l2_entry_bytes();
-  }
+  HostOffset l2_entry(HostOffset table, std::uint64_t index) const { return image::l2_entry_at(*image_, table, index); }
   std::uint64_t read64(HostOffset at);
   std::vector<std::byte> read(HostOffset at, std::uint64_t bytes);
   // Does the table's content say that it is one? As of the last look.

@@ -15,9 +15,6 @@ std::string escape(std::string_view text, std::size_t most = std::string_view::n
 // A name in a line of text: whole if a person could have written it, else its beginning.
 inline std::string short_name(std::string_view name) { return escape(name, 128); }
 
-// The beginning of a name, as it is: for sentences that whoever prints them escapes.
-std::string beginning(std::string_view name);
-
 // As a JSON string, quotes included. What escape() would change becomes \uNNNN, which is the same value; bytes that are
 // no UTF-8 become U+FFFD.
 std::string json_string(std::string_view text);

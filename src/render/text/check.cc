@@ -2,6 +2,7 @@
 // their shape stays as it is, column by column.
 #include <algorithm>
 
+#include "image/lookup.h"
 #include "render/blocks.h"
 #include "render/text/reused.h"
 #include "render/text/text.h"
@@ -105,10 +106,9 @@ void CheckReport::size_line(std::string_view name, std::uint64_t clusters, std::
 }
 
 void CheckReport::state_result(std::int32_t snapshot) {
-  const auto found = std::ranges::find(result_.states, snapshot, &image::State::snapshot);
-  if (found == result_.states.end() || !walked())
-    return out_.write("\nResult:\nnot read: its L1 table can't be reached\n");
-  const check::StateReport& r = result_.reports[static_cast<std::size_t>(found - result_.states.begin())];
+  const image::State* found = image::find_state(result_.states, snapshot);
+  if (!found || !walked()) return out_.write("\nResult:\nnot read: its L1 table can't be reached\n");
+  const check::StateReport& r = result_.reports[static_cast<std::size_t>(found - result_.states.data())];
   out_.write("\nResult:\n");
   l1_line(r);
   l2_lines(r);

@@ -1,0 +1,46 @@
+// One entry at a time, for whoever asks about a few of them. Whoever wants them all walks (walk.h).
+//
+// Nothing here judges: an entry is looked up where it would lie, also where its table is none.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/endian.h"
+#include "base/result.h"
+#include "base/units.h"
+#include "image/image.h"
+#include "image/walk.h"
+
+namespace qd::image {
+
+// The state of a snapshot, by its number, or the active one (-1); null if there is none. `states`: by number, as a
+// check has them.
+const State* find_state(std::span<const State> states, std::int32_t snapshot);
+
+// The place of a snapshot in the table: "snapshot[N]", else an exact ID, else a name. EINVAL with the candidates where
+// nothing or more than one matches.
+Result<std::size_t> find_snapshot(const Image& image, const std::string& wanted);
+
+// A word of a table; 0 behind the file's end.
+Result<std::uint64_t> read_word(const File& file, HostOffset at);
+
+// Where entries lie.
+inline HostOffset l1_entry_at(const State& state, std::uint64_t l1_index) {
+  return state.l1_offset + l1_index * sizeof(be64);
+}
+inline HostOffset l2_entry_at(const Image& image, HostOffset l2_table, std::uint64_t l2_index) {
+  return l2_table + l2_index * image.geometry->l2_entry_bytes();
+}
+
+// The L2 table that an L1 entry names, flags aside, wherever that is; 0: none.
+Result<HostOffset> l2_table_of(const Image& image, const State& state, std::uint64_t l1_index);
+
+struct L2Entry {
+  std::uint64_t raw = 0;
+  std::uint64_t bitmap = 0;  // the second half of an extended entry
+};
+Result<L2Entry> read_l2_entry(const Image& image, HostOffset l2_table, std::uint64_t l2_index);
+
+}  // namespace qd::image
