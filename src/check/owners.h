@@ -1,14 +1,19 @@
-// Owners of clusters in words, for findings and for the plan of a repair.
+// Owners of clusters in words: for findings, for the plan of a repair, and for the report's lines.
 #pragma once
 
 #include <string>
-#include <string_view>
 
 #include "check/result.h"
 
 namespace qd::check {
 
-// Where an owner that is data or compressed data lies for the guest; `whose` stands behind its entries.
-std::string guest_place(const format::Geometry& g, const Result& result, const Owner& owner, std::string_view whose);
+// How a sentence calls a snapshot: as a person does, 1 ("first"), or by its place in the table, snapshot[0].
+enum class SnapshotsBy : std::uint8_t { name, place };
+
+// "L2 table of L1 entry 3 of snapshot[0]", "guest offset 0x10000 (L1 entry 0, L2 entry 1)".
+std::string owner_text(const format::Geometry& g, const Result& result, const Owner& owner, SnapshotsBy by);
+
+// The same as the places of tables, without the snapshot: "l1_index:    0, l2_index:    1 [entry: 0x40008]".
+std::string owner_place(const image::Image& image, const Result& result, const Owner& owner);
 
 }  // namespace qd::check

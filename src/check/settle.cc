@@ -266,24 +266,6 @@ void Settler::settle_cluster(std::uint64_t cluster, Part& part) const {
   report(part, f);
 }
 
-std::string describe(const Context& c, const Owner& o) {
-  const std::string whose =
-      o.state >= 0 ? fmt::format(" of snapshot {}", c.result.snapshot_names[static_cast<std::size_t>(o.state)]) : "";
-  switch (o.kind) {
-    case OwnerKind::l1_table:
-      return (o.state < 0 ? "active L1 table" : "L1 table") + whose;
-    case OwnerKind::l2_table:
-      return fmt::format("L2 table of L1 entry {}{}", o.l1_index, whose);
-    case OwnerKind::refcount_block:
-      return fmt::format("refcount block {}", o.index);
-    case OwnerKind::data:
-    case OwnerKind::compressed:
-      return guest_place(c.geometry(), c.result, o, whose);
-    default:
-      return std::string(owner_name(o.kind));
-  }
-}
-
 // All owners in words; each place once, however many snapshots share it.
 std::string describe_owners(const Context& c, std::span<const Owner> owners) {
   constexpr std::size_t most = 8;
@@ -292,7 +274,7 @@ std::string describe_owners(const Context& c, std::span<const Owner> owners) {
   for (const Owner& o : owners) {
     if (!seen.emplace(o.kind, o.l1_index, o.l2_index, o.index).second && o.kind >= OwnerKind::data) continue;
     if (seen.size() > most) continue;
-    text += (text.empty() ? "" : ", ") + describe(c, o);
+    text += (text.empty() ? "" : ", ") + owner_text(c.geometry(), c.result, o, SnapshotsBy::name);
   }
   if (seen.size() > most) text += fmt::format(" and {} more", seen.size() - most);
   return text.empty() ? "too many to list" : text;

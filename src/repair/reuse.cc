@@ -89,7 +89,9 @@ class Separator {
 
  private:
   using Owners = std::vector<Owner>;
-  std::string name(const Owner& o) const;
+  std::string name(const Owner& o) const {
+    return check::owner_text(g_, w_.result(), o, check::SnapshotsBy::place);
+  }
   std::string everybody(const std::map<Claim, Owners>& claims) const;
   void move(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
   std::optional<HostOffset> copy(HostOffset from, std::uint64_t bytes, bool data = false);
@@ -112,21 +114,6 @@ class Separator {
   std::set<Claim> moved_;  // a structure of several clusters is moved once
   std::map<std::uint64_t, std::map<HostOffset, HostOffset>> bitmap_entries_;  // of bitmaps, as the check has found them
 };
-
-std::string Separator::name(const Owner& o) const {
-  const std::string whose = o.state >= 0 ? fmt::format(" of snapshot[{}]", o.state) : "";
-  switch (o.kind) {
-    case OwnerKind::l2_table:
-      return fmt::format("L2 table of L1 entry {}{}", o.l1_index, whose);
-    case OwnerKind::data:
-    case OwnerKind::compressed:
-      return check::guest_place(g_, w_.result(), o, whose);
-    case OwnerKind::refcount_block:
-      return fmt::format("refcount block {}", o.index);
-    default:
-      return std::string(check::owner_name(o.kind)) + whose;
-  }
-}
 
 // The one who stays comes first. Each of the others has an action of its own, which names it.
 std::string Separator::everybody(const std::map<Claim, Owners>& claims) const {
