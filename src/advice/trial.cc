@@ -41,7 +41,7 @@ std::uint64_t l1_clusters(const image::Image& image) {
 // A field that is tried speaks for itself: what the user says in its stead would hide whether it fits.
 image::Hints hints_for(const image::Image& image, std::span<const Change> changes) {
   image::Hints hints = image.hints();
-  const auto is_size = [](const Change& c) { return c.at == header_field("cluster_bits", 0).at; };
+  const auto is_size = [](const Change& c) { return c.at == header_field(format::field::cluster_bits, 0).at; };
   if (std::ranges::any_of(changes, is_size)) hints.cluster_bits.reset();
   return hints;
 }

@@ -34,7 +34,7 @@ namespace qd::image {
 // One set of tables: the active ones (snapshot == -1) or those of a snapshot.
 struct State {
   std::int32_t snapshot = -1;
-  HostOffset l1_offset;
+  HostOffset l1_offset{};
   std::uint32_t l1_size = 0;    // entries
   std::uint64_t disk_size = 0;  // bytes of the guest's disk
   std::uint64_t vm_state = 0;   // bytes of VM state behind the disk's end, at most
