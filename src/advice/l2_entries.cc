@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "advice/evidence.h"
+#include "image/classify.h"
 #include "image/lookup.h"
 #include "image/walk.h"
 
@@ -241,9 +242,8 @@ std::optional<Evidence> unaligned(Clues& clues) {
 
 // The cluster that a compressed entry would name without the flag, if no bit speaks against that.
 std::optional<ClusterIndex> without_flag(const image::Image& image, std::uint64_t entry) {
-  const std::uint64_t offset = entry & ~(format::compressed_flag | format::copied_flag);
-  if (offset == 0 || image.geometry->offset_in_cluster(offset) != 0 || offset >= image.size()) return std::nullopt;
-  return image.geometry->cluster(HostOffset(offset));
+  const HostOffset at(entry & ~(format::compressed_flag | format::copied_flag));
+  return image::possible_place(image, at) ? std::optional(image.geometry->cluster(at)) : std::nullopt;
 }
 
 // A compressed cluster never has COPIED, and no other state has the same cluster at that place, uncompressed.

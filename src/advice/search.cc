@@ -63,6 +63,19 @@ std::vector<std::uint64_t> refcount_tables(const image::Image& image, const chec
 
 namespace {
 
+// The number behind the last entry that isn't zero; nothing if one of them doesn't fit. The first `known` aren't
+// judged.
+template <class Fits>
+std::optional<std::uint64_t> end_of_entries(const std::vector<std::uint64_t>& words, std::uint64_t known, Fits&& fits) {
+  std::uint64_t end = std::min<std::uint64_t>(known, words.size());
+  for (std::uint64_t i = end; i < words.size(); ++i) {
+    if (words[i] == 0) continue;
+    if (!fits(words[i])) return std::nullopt;
+    end = i + 1;
+  }
+  return end;
+}
+
 // Of a cluster that may be a part of an L1 table: the number behind its last entry; nothing if it reads as no such
 // part. The first `known` entries aren't judged.
 std::optional<std::uint64_t> l1_entries_in(const image::Image& image, const check::Result& result, ClusterIndex cluster,
@@ -82,18 +95,11 @@ std::optional<std::uint64_t> l1_entries_in(const image::Image& image, const chec
   };
   const auto words = read_words(image, g.offset(cluster), words_each);
   constexpr std::uint64_t a_few = 4;  // tell enough
-  std::uint64_t named = 0, end = std::min(known, words.size());
+  std::uint64_t named = 0;
   if (words.empty()) return std::nullopt;
-  for (std::uint64_t i = end; i < words.size(); ++i) {
-    if (words[i] == 0) continue;
-    const std::uint64_t offset = words[i] & format::offset_mask;
-    if ((words[i] & format::l1_reserved_mask) != 0 || offset == 0 || !image::possible_l1_entry(image, words[i]) ||
-        (named++ < a_few && !is_table(offset))) {
-      return std::nullopt;
-    }
-    end = i + 1;
-  }
-  return end;
+  return end_of_entries(words, known, [&](std::uint64_t entry) {
+    return image::names_table(image, entry) && (named++ >= a_few || is_table(entry & format::offset_mask));
+  });
 }
 
 }  // namespace
@@ -119,8 +125,7 @@ bool l1_goes_on(const image::Image& image, HostOffset l1_table, std::uint64_t si
   if (!image::look_at_l1(image, words).is_table()) return false;
   for (const std::uint64_t word : words) {
     const HostOffset table(word & format::offset_mask);
-    if (table.value == 0 || (word & format::l1_reserved_mask) != 0 || !image::possible_l1_entry(image, word)) continue;
-    if (image::reads_as_l2_table(image, table)) return true;
+    if (image::names_table(image, word) && image::reads_as_l2_table(image, table)) return true;
   }
   return false;
 }
@@ -209,20 +214,15 @@ std::uint64_t l1_room(const image::Image& image, const check::Result& result) {
 
 namespace {
 
-// As an L1 table: the index behind its last entry; 0 if it is none.
+// As an L1 table of clusters of another size than the image's: the index behind its last entry; 0 if it is none.
 std::uint64_t l1_entries_at(const image::Image& image, std::uint64_t at, unsigned cluster_bits) {
   const auto words = read_words(image, HostOffset(at), (1ULL << cluster_bits) / sizeof(std::uint64_t));
-  std::uint64_t end = 0;
-  for (std::uint64_t i = 0; i < words.size(); ++i) {
-    if (words[i] == 0) continue;
-    const std::uint64_t offset = words[i] & format::offset_mask;
-    if ((words[i] & format::l1_reserved_mask) != 0 || offset == 0 || !aligned(offset, cluster_bits) ||
-        offset >= image.size()) {
-      return 0;
-    }
-    end = i + 1;
-  }
-  return end;
+  const auto fits = [&](std::uint64_t entry) {
+    const std::uint64_t offset = entry & format::offset_mask;
+    return (entry & format::l1_reserved_mask) == 0 && offset != 0 && aligned(offset, cluster_bits) &&
+           offset < image.size();
+  };
+  return end_of_entries(words, 0, fits).value_or(0);
 }
 
 }  // namespace

@@ -7,6 +7,7 @@
 
 #include "advice/evidence.h"
 #include "advice/search.h"
+#include "image/classify.h"
 
 namespace qd::advice {
 namespace {
@@ -16,7 +17,7 @@ using check::Code;
 // May the snapshot's L1 table be another one than its entry names?
 bool misled(const image::Image& image, const check::Result& result, std::size_t number) {
   const HostOffset at = image.snapshots.entries[number].l1_offset;
-  if (at.value == 0 || image.geometry->offset_in_cluster(at.value) != 0 || at.value >= image.size()) return true;
+  if (!image::possible_place(image, at)) return true;
   const ClusterIndex cluster = image.geometry->cluster(at);
   if (result.claims->conflict.test(cluster.value) || result.disk_refcounts->get(cluster) == 0) return true;
   for (std::size_t s = 1; s < result.states.size(); ++s) {

@@ -61,7 +61,7 @@ class LeakJudge {
   void look_into(Stretch& stretch, std::uint64_t& budget, CopyFinder& copies);
   void look_at(ClusterIndex cluster, std::span<be64> content, Stretch& stretch, CopyFinder& copies);
   bool behind_everything(const Stretch& stretch) const;
-  bool leads_to_tables(ClusterIndex cluster);
+  bool leads_to_known_tables(ClusterIndex cluster) const;
   void judge_copies();
   void judge_tables();
   void judge_counts();
@@ -231,9 +231,10 @@ void LeakJudge::look_into() {
   for (Stretch& stretch : orphans_) look_into(stretch, budget, copies);
 }
 
-// An L1 table is one whose entries lead to L2 tables, lost or in use. (Those of an L2 table of a disk in an external
-// data file may seem to, a few of them: they are places in another file.)
-bool LeakJudge::leads_to_tables(ClusterIndex cluster) {
+// An L1 table is one whose entries lead to L2 tables, lost or in use: to known ones, where image::leads_to_tables()
+// asks what lies there. (Those of an L2 table of a disk in an external data file may seem to, a few of them: they are
+// places in another file.)
+bool LeakJudge::leads_to_known_tables(ClusterIndex cluster) const {
   std::vector<be64> words(g_.cluster_size() / sizeof(be64));
   if (!image_.file().read(g_.offset(cluster).value, std::as_writable_bytes(std::span(words)))) return false;
   const auto leads = std::ranges::count_if(words, [&](const be64& word) {
@@ -272,7 +273,7 @@ void LeakJudge::judge_copies() {
 // What the table is that speaks the clearest, and what it says.
 void LeakJudge::judge_tables() {
   for (auto& [cluster, reading] : tables_) {
-    if (leads_to_tables(cluster)) reading.like = Likeness::l1_table;
+    if (leads_to_known_tables(cluster)) reading.like = Likeness::l1_table;
   }
   for (const auto& [cluster, reading] : tables_) {
     // A table that nothing names is theirs as likely as not, if there are snapshots that can't be read: that is said

@@ -4,6 +4,10 @@
 
 namespace qd::image {
 
+bool possible_place(const Image& image, HostOffset at) {
+  return at.value != 0 && image.geometry->offset_in_cluster(at.value) == 0 && at.value < image.size();
+}
+
 bool possible_l1_entry(const Image& image, std::uint64_t entry) {
   const std::uint64_t offset = entry & format::offset_mask;
   return image.geometry->offset_in_cluster(offset) == 0 && offset < image.size();
@@ -18,6 +22,11 @@ bool possible_l2_entry(const Image& image, std::uint64_t entry) {
   }
   const std::uint64_t offset = entry & format::offset_mask;
   return g.offset_in_cluster(offset) == 0 && (g.data_file || offset < image.size());
+}
+
+bool names_table(const Image& image, std::uint64_t l1_entry) {
+  return (l1_entry & format::l1_reserved_mask) == 0 &&
+         possible_place(image, HostOffset(l1_entry & format::offset_mask));
 }
 
 TableLook look_at_l1(const Image& image, std::span<const std::uint64_t> words) {
@@ -68,8 +77,7 @@ Result<bool> leads_to_tables(const Image& image, HostOffset table) {
         for (const std::uint64_t entry : words) {
           if (entry == 0) continue;
           const HostOffset target(entry & format::offset_mask);
-          const bool possible = (entry & format::l1_reserved_mask) == 0 && target.value != 0 && target != table;
-          tables += possible && possible_l1_entry(image, entry) && reads_as_l2_table(image, target);
+          tables += target != table && names_table(image, entry) && reads_as_l2_table(image, target);
           if (++used == enough || used - tables > enough / 2) return false;
         }
         return true;

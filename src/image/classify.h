@@ -21,9 +21,14 @@ struct TableLook {
   bool speaks_for_itself() const { return used > 0 && bad * 4 <= used; }
 };
 
+// Could a cluster lie there?
+bool possible_place(const Image& image, HostOffset at);
+
 // Could the entry's offset be right, flags aside? Specification: "L1 table entry", "L2 table entry".
 bool possible_l1_entry(const Image& image, std::uint64_t entry);
 bool possible_l2_entry(const Image& image, std::uint64_t entry);
+// Does an L1 entry name a table, with nothing in it that no program writes?
+bool names_table(const Image& image, std::uint64_t l1_entry);
 
 // `words`: in the machine's byte order, for L2 tables with as many words an entry as the image has.
 TableLook look_at_l1(const Image& image, std::span<const std::uint64_t> words);

@@ -6,6 +6,7 @@
 
 #include "base/checked.h"
 #include "base/endian.h"
+#include "image/classify.h"
 
 namespace qd::image {
 
@@ -261,6 +262,12 @@ void Image::read_directory(Bitmaps& into) const {
   }
 }
 
+bool leads_to_l1_table(const Image& image, const format::RawSnapshot& entry) {
+  const std::uint64_t entries = entry.l1_size.get();
+  return possible_place(image, HostOffset(entry.l1_table_offset.get())) && entries > 0 &&
+         entries <= format::max_l1_entries;
+}
+
 SnapshotEntries snapshot_entries_at(const Image& image, std::uint64_t start) {
   using format::RawSnapshot;
   const format::Geometry& g = *image.geometry;
@@ -269,10 +276,8 @@ SnapshotEntries snapshot_entries_at(const Image& image, std::uint64_t start) {
   while (found < format::max_snapshots && at + sizeof(RawSnapshot) <= image.file().size()) {
     RawSnapshot raw;
     if (!image.file().read(at, std::as_writable_bytes(std::span(&raw, 1)))) break;
-    const std::uint64_t l1 = raw.l1_table_offset.get(), extra = raw.extra_data_size.get(), id = raw.id_size.get();
-    const bool table = l1 != 0 && g.offset_in_cluster(l1) == 0 && l1 < image.size() && raw.l1_size.get() > 0 &&
-                       raw.l1_size.get() <= format::max_l1_entries;
-    if (!table || extra > format::max_snapshot_extra_bytes || id == 0 || id > 255) break;
+    const std::uint64_t extra = raw.extra_data_size.get(), id = raw.id_size.get();
+    if (!leads_to_l1_table(image, raw) || extra > format::max_snapshot_extra_bytes || id == 0 || id > 255) break;
     std::string text(id + raw.name_size.get(), '\0');
     if (!image.file().read(at + sizeof raw + extra, std::as_writable_bytes(std::span(text)))) break;
     if (std::ranges::any_of(text, [](unsigned char c) { return c < 0x20 || c == 0x7f; })) break;

@@ -117,6 +117,9 @@ class Image {
   std::uint64_t size_ = 0;
 };
 
+// Does a snapshot's entry lead to a place where its L1 table may be?
+bool leads_to_l1_table(const Image& image, const format::RawSnapshot& entry);
+
 // Entries in a row that make sense there as those of a snapshot table, whatever the header says of one.
 struct SnapshotEntries {
   std::uint64_t count = 0, bytes = 0;

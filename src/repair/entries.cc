@@ -79,9 +79,9 @@ bool plausible(const Work& w, const check::Finding& f, std::uint32_t index, std:
 // Of an entry with COPIED and COMPRESSED one of the two is wrong. Compressed data has its length where others have
 // nothing, and is seldom aligned.
 bool may_be_normal(const Work& w, std::uint64_t entry) {
-  const std::uint64_t normal = entry & ~format::compressed_flag, offset = normal & format::offset_mask;
-  return (normal & format::l2_reserved_mask) == 0 && offset != 0 && w.geometry().offset_in_cluster(offset) == 0 &&
-         offset < w.image().size();
+  const std::uint64_t normal = entry & ~format::compressed_flag;
+  return (normal & format::l2_reserved_mask) == 0 &&
+         image::possible_place(w.image(), HostOffset(normal & format::offset_mask));
 }
 
 void mend_l2_entry(Work& w, const check::Finding& f, std::uint32_t index) {

@@ -50,7 +50,7 @@ class Salvage {
  private:
   std::optional<Entry> entry_with(HostOffset at, const RawSnapshot& raw, std::uint64_t extra_bytes);
   std::optional<Entry> entry(HostOffset at, bool guess);
-  bool leads_to_table(const RawSnapshot& raw) const;
+  bool leads_to_table(const RawSnapshot& raw) const { return image::leads_to_l1_table(w_.image(), raw); }
   bool sound(const RawSnapshot& raw) const;
   bool complete(Entry& e, const format::Snapshot* s);
   std::vector<Entry> table_at(HostOffset at, std::uint64_t count);
@@ -72,12 +72,6 @@ class Salvage {
   std::vector<Entry> entries_;
   bool changed_ = false;
 };
-
-bool Salvage::leads_to_table(const RawSnapshot& raw) const {
-  const std::uint64_t l1 = raw.l1_table_offset.get();
-  return l1 != 0 && g_.offset_in_cluster(l1) == 0 && l1 < w_.image().size() && raw.l1_size.get() > 0 &&
-         raw.l1_size.get() <= format::max_l1_entries;
-}
 
 bool Salvage::sound(const RawSnapshot& raw) const {
   return leads_to_table(raw) && raw.id_size.get() > 0 && raw.id_size.get() < 256;

@@ -243,9 +243,7 @@ std::optional<HostOffset> Work::l2_table(std::int32_t snapshot, std::uint32_t l1
   const auto at = l1_entry(snapshot, l1_index);
   if (!at) return std::nullopt;
   const HostOffset table(read64(*at) & format::offset_mask);
-  const bool possible =
-      table.value != 0 && geometry().offset_in_cluster(table.value) == 0 && table.value < image_->size();
-  return possible ? std::optional(table) : std::nullopt;
+  return image::possible_place(*image_, table) ? std::optional(table) : std::nullopt;
 }
 
 std::vector<std::byte> Work::read(HostOffset at, std::uint64_t bytes) {
