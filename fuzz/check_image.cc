@@ -10,9 +10,9 @@
 
 namespace {
 
-qd::check::Result check_with(const qd::image::Image& image, std::size_t threads) {
+qd::check::Report check_with(const qd::image::Image& image, std::size_t threads) {
   const oneapi::tbb::global_control limit(oneapi::tbb::global_control::max_allowed_parallelism, threads);
-  qd::check::Options options;
+  qd::check::Settings options;
   options.decompress = true;
   options.backing_chain = false;
   return qd::check::check(image, options);

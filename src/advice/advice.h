@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "check/result.h"
+#include "check/report.h"
 #include "image/image.h"
 
 namespace qd::advice {
@@ -36,6 +36,6 @@ struct Verdict {
 };
 
 // `advice`: looking for what to do takes checks of the image as it would be, and plans of repairs.
-Verdict judge(const image::Image& image, const check::Result& result, bool advice = true);
+Verdict judge(const image::Image& image, const check::Report& result, bool advice = true);
 
 }  // namespace qd::advice

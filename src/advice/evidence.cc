@@ -12,7 +12,7 @@ const Orphans& Clues::orphans() {
 namespace {
 
 // What is no snapshot table claims what isn't its own, and then right entries look wrong.
-bool claims_by_mistake(const check::Result& result) {
+bool claims_by_mistake(const check::Report& result) {
   return result.findings.any(check::Doubt::snapshot_table) &&
          std::ranges::any_of(result.owners, [&](const check::Owner& o) {
            return o.kind == check::OwnerKind::snapshot_table && result.claims->conflict.test(o.cluster.value);
@@ -21,7 +21,7 @@ bool claims_by_mistake(const check::Result& result) {
 
 }  // namespace
 
-bool counts_tell(const check::Result& result) {
+bool counts_tell(const check::Report& result) {
   using enum check::Code;
   const auto& findings = result.findings;
   if (findings.count(header_dirty) > 0 || findings.any(check::Doubt::refcounts)) return false;
@@ -35,7 +35,7 @@ bool counts_tell(const check::Result& result) {
 }
 
 // First what gives the rest its meaning, and then one thing at a time: the next check knows more.
-std::optional<Evidence> find_evidence(const image::Image& image, const check::Result& result) {
+std::optional<Evidence> find_evidence(const image::Image& image, const check::Report& result) {
   if (image.header_cut_off()) return std::nullopt;
   Clues clues(image, result);
   if (!image.geometry || !result.claims) {

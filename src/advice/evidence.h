@@ -19,12 +19,12 @@ struct Evidence {
 // What all finders look at.
 class Clues {
  public:
-  Clues(const image::Image& image_, const check::Result& result_)
+  Clues(const image::Image& image_, const check::Report& result_)
       : image(image_), result(result_), trial(image_, result_) {}
   const Orphans& orphans();  // looked for when first asked for
 
   const image::Image& image;
-  const check::Result& result;
+  const check::Report& result;
   Trial trial;
 
  private:
@@ -34,7 +34,7 @@ class Clues {
 // Does a refcount that is too high tell of a lost reference? Not where others can't be read, or are too low though no
 // entry names their clusters by mistake: then old ones were written back, or none at all; nor with lazy refcounts,
 // where a crash leaves such counts.
-bool counts_tell(const check::Result& result);
+bool counts_tell(const check::Report& result);
 
 // A field of the header: from the tables, the snapshots and its other fields.
 std::optional<Evidence> header_evidence(Clues& clues);
@@ -46,6 +46,6 @@ std::optional<Evidence> l1_evidence(Clues& clues);
 std::optional<Evidence> l2_evidence(Clues& clues);
 
 // The first of these.
-std::optional<Evidence> find_evidence(const image::Image& image, const check::Result& result);
+std::optional<Evidence> find_evidence(const image::Image& image, const check::Report& result);
 
 }  // namespace qd::advice

@@ -63,7 +63,7 @@ class HeaderFinder {
 
   Clues& clues_;
   const image::Image& image_;
-  const check::Result& result_;
+  const check::Report& result_;
   Trial& trial_;
   const format::Header& h_;
   const bool damaged_;
@@ -325,7 +325,7 @@ std::optional<Evidence> HeaderFinder::whole() {
                                       header_field(field::size, size_fits ? h_.size : lost.l1_entries * per_l2),
                                       header_field(field::magic, format::magic)};
     const auto then = trial_.with(changes);
-    if (!then || !Trial::sound(then->result, check::Result())) continue;
+    if (!then || !Trial::sound(then->result, check::Report())) continue;
     best.add(changes, then->leaks());
   }
   return first_of(

@@ -70,7 +70,7 @@ Words words(Subject subject) {
 
 class Judge {
  public:
-  Judge(const image::Image& image, const check::Result& result);
+  Judge(const image::Image& image, const check::Report& result);
   // `end`: no advice leads further.
   std::string sentence(bool end) const;
   Verdict verdict(bool advice) const;
@@ -101,7 +101,7 @@ class Judge {
   std::string copy_name() const;
 
   const image::Image& image_;
-  const check::Result& result_;
+  const check::Report& result_;
   const check::LeakDoubt& doubt_;
   const std::string path_;
   std::array<bool, 6> wanted_{};
@@ -115,7 +115,7 @@ class Judge {
 // Of a path; never mistaken for an option.
 std::string argument(const std::string& path) { return (path.starts_with('-') ? "./" : "") + path; }
 
-Judge::Judge(const image::Image& image, const check::Result& result)
+Judge::Judge(const image::Image& image, const check::Report& result)
     : image_(image),
       result_(result),
       doubt_(result.leak_doubt),
@@ -460,7 +460,7 @@ void Judge::advise(std::vector<Advice>& to) const {
 
 }  // namespace
 
-Verdict judge(const image::Image& image, const check::Result& result, bool advice) {
+Verdict judge(const image::Image& image, const check::Report& result, bool advice) {
   return Judge(image, result).verdict(advice);
 }
 

@@ -37,7 +37,7 @@ struct Slot {
 
 class SlotFinder {
  public:
-  SlotFinder(const image::Image& image, const check::Result& result)
+  SlotFinder(const image::Image& image, const check::Report& result)
       : image_(image), result_(result), g_(*image.geometry) {
     gather();
   }
@@ -74,7 +74,7 @@ class SlotFinder {
   bool same_data(const std::vector<std::uint64_t>& one, const std::vector<std::uint64_t>& other) const;
 
   const image::Image& image_;
-  const check::Result& result_;
+  const check::Report& result_;
   const format::Geometry& g_;
   std::vector<std::vector<std::uint64_t>> l1_;  // by state
   // Empty though the disk has, or had, a table there; empty otherwise; doubtful: named more often than is counted.
@@ -403,7 +403,7 @@ bool ends_as_told(const image::Image& image, const image::State& active) {
 
 std::optional<Evidence> l1_evidence(Clues& clues) {
   const image::Image& image = clues.image;
-  const check::Result& result = clues.result;
+  const check::Report& result = clues.result;
   if (!image.geometry || !image.refcounts_readable || result.states.empty() || !result.disk_refcounts) {
     return std::nullopt;
   }

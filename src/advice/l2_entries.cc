@@ -44,7 +44,7 @@ struct Sides {
 
 class Neighbours {
  public:
-  Neighbours(const image::Image& image, const check::Result& result, const Orphans& orphans);
+  Neighbours(const image::Image& image, const check::Report& result, const Orphans& orphans);
 
   struct Place {
     Start start;
@@ -64,14 +64,14 @@ class Neighbours {
   bool all(const Start& start, std::uint64_t count, bool may_be_empty) const;
 
   const image::Image& image_;
-  const check::Result& result_;
+  const check::Report& result_;
   const format::Geometry& g_;
   std::vector<Run> runs_;
   std::vector<Sides> sides_;  // as runs
   std::map<std::tuple<std::int32_t, std::uint32_t, std::uint32_t>, bool> bad_;
 };
 
-Neighbours::Neighbours(const image::Image& image, const check::Result& result, const Orphans& orphans)
+Neighbours::Neighbours(const image::Image& image, const check::Report& result, const Orphans& orphans)
     : image_(image), result_(result), g_(*image.geometry) {
   for (const ClusterIndex cluster : orphans.others) {
     if (!runs_.empty() && runs_.back().first + runs_.back().count == cluster) {
@@ -182,7 +182,7 @@ std::optional<Neighbours::Place> Neighbours::place(std::size_t run) const {
                                      : "the entry before it names the cluster just before"};
 }
 
-std::optional<Start> start_at(const image::Image& image, const check::Result& result, std::int32_t number,
+std::optional<Start> start_at(const image::Image& image, const check::Report& result, std::int32_t number,
                               std::uint32_t l1_index, std::uint64_t l2_index) {
   const image::State* state = image::find_state(result.states, number);
   if (!state) return std::nullopt;
@@ -222,7 +222,7 @@ std::optional<Evidence> try_entry(Clues& clues, const Start& start, ClusterIndex
 // An entry that leads into the midst of a cluster that no other entry names, or another state's at the same place.
 std::optional<Evidence> unaligned(Clues& clues) {
   const image::Image& image = clues.image;
-  const check::Result& result = clues.result;
+  const check::Report& result = clues.result;
   constexpr int most = 8;
   int tried = 0;
   for (const check::Finding& f : result.findings.list()) {
@@ -249,7 +249,7 @@ std::optional<ClusterIndex> without_flag(const image::Image& image, std::uint64_
 // A compressed cluster never has COPIED, and no other state has the same cluster at that place, uncompressed.
 std::optional<Evidence> uncompressed(Clues& clues) {
   constexpr std::string_view what = "the entry names it but for the flag that makes it compressed";
-  const check::Result& result = clues.result;
+  const check::Report& result = clues.result;
   const auto attempt = [&](std::int32_t state, std::uint32_t l1_index, std::uint32_t l2_index, ClusterIndex cluster,
                            std::string_view why) -> std::optional<Evidence> {
     const auto start = start_at(clues.image, result, state, l1_index, l2_index);
@@ -283,7 +283,7 @@ struct Shared {
 using AllShared = std::map<ClusterIndex, Shared>;
 
 // Few: each takes a command of its own.
-AllShared counted_too_often(const check::Result& result) {
+AllShared counted_too_often(const check::Report& result) {
   constexpr std::size_t most = 16;
   AllShared found;
   if (!counts_tell(result)) return found;
@@ -357,7 +357,7 @@ std::optional<Evidence> shared_cluster(Clues& clues, const Neighbours& neighbour
 
 std::optional<Evidence> l2_evidence(Clues& clues) {
   const image::Image& image = clues.image;
-  const check::Result& result = clues.result;
+  const check::Report& result = clues.result;
   if (!image.geometry || !image.refcounts_readable || image.geometry->data_file || result.states.empty() ||
       !result.disk_refcounts || !result.claims) {
     return std::nullopt;

@@ -40,7 +40,7 @@ bool may_be_l2_table(const image::Image& image, const std::vector<std::uint64_t>
 
 }  // namespace
 
-bool reads_as_l2_table(const image::Image& image, const check::Result& result,
+bool reads_as_l2_table(const image::Image& image, const check::Report& result,
                        const std::vector<std::uint64_t>& words) {
   const format::Geometry& g = *image.geometry;
   std::uint64_t entries = 0, left = 0;
@@ -65,7 +65,7 @@ namespace {
 // Looks into one cluster after the other, and no further than it takes to tell what they are not.
 class OrphanFinder {
  public:
-  OrphanFinder(const image::Image& image, const check::Result& result)
+  OrphanFinder(const image::Image& image, const check::Report& result)
       : image_(image), result_(result), g_(*image.geometry) {}
   Orphans find();
 
@@ -73,7 +73,7 @@ class OrphanFinder {
   bool look_at(ClusterIndex cluster);
 
   const image::Image& image_;
-  const check::Result& result_;
+  const check::Report& result_;
   const format::Geometry& g_;
   std::uint64_t budget_ = 32 << 20;  // bytes that are looked into
   Orphans orphans_;
@@ -119,7 +119,7 @@ Orphans OrphanFinder::find() {
 
 }  // namespace
 
-Orphans find_orphans(const image::Image& image, const check::Result& result) {
+Orphans find_orphans(const image::Image& image, const check::Report& result) {
   return OrphanFinder(image, result).find();
 }
 

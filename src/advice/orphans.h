@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "check/result.h"
+#include "check/report.h"
 #include "image/image.h"
 
 namespace qd::advice {
@@ -13,7 +13,7 @@ namespace qd::advice {
 std::vector<std::uint64_t> read_words(const image::Image& image, HostOffset at, std::uint64_t count);
 
 // Every entry makes sense, and most lead to clusters that nothing else names often enough.
-bool reads_as_l2_table(const image::Image& image, const check::Result& result, const std::vector<std::uint64_t>& words);
+bool reads_as_l2_table(const image::Image& image, const check::Report& result, const std::vector<std::uint64_t>& words);
 
 struct OrphanTable {
   ClusterIndex cluster;
@@ -25,6 +25,6 @@ struct Orphans {
   std::vector<ClusterIndex> others;  // that hold something, in order
   bool complete = true;              // all were looked into
 };
-Orphans find_orphans(const image::Image& image, const check::Result& result);
+Orphans find_orphans(const image::Image& image, const check::Report& result);
 
 }  // namespace qd::advice

@@ -43,7 +43,7 @@ bool plausible_refcounts(const image::Image& image, const Measure& m, std::uint6
          is_used(entry[0]) && (other >= image.size() || is_used(other));
 }
 
-std::vector<std::uint64_t> refcount_tables(const image::Image& image, const check::Result& result) {
+std::vector<std::uint64_t> refcount_tables(const image::Image& image, const check::Report& result) {
   constexpr std::size_t most = 8;
   const format::Geometry& g = *image.geometry;
   std::vector<std::uint64_t> found;
@@ -78,7 +78,7 @@ std::optional<std::uint64_t> end_of_entries(const std::vector<std::uint64_t>& wo
 
 // Of a cluster that may be a part of an L1 table: the number behind its last entry; nothing if it reads as no such
 // part. The first `known` entries aren't judged.
-std::optional<std::uint64_t> l1_entries_in(const image::Image& image, const check::Result& result, ClusterIndex cluster,
+std::optional<std::uint64_t> l1_entries_in(const image::Image& image, const check::Report& result, ClusterIndex cluster,
                                            std::uint64_t known = 0) {
   const format::Geometry& g = *image.geometry;
   const std::uint64_t words_each = g.cluster_size() / sizeof(std::uint64_t);
@@ -104,7 +104,7 @@ std::optional<std::uint64_t> l1_entries_in(const image::Image& image, const chec
 
 }  // namespace
 
-std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Result& result,
+std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Report& result,
                                             const Orphans& orphans, std::uint64_t entries) {
   constexpr std::size_t most = 8;
   std::vector<std::uint64_t> found;
@@ -130,7 +130,7 @@ bool l1_goes_on(const image::Image& image, HostOffset l1_table, std::uint64_t si
   return false;
 }
 
-std::vector<std::uint64_t> l1_sizes(const image::Image& image, const check::Result& result, std::uint64_t at) {
+std::vector<std::uint64_t> l1_sizes(const image::Image& image, const check::Report& result, std::uint64_t at) {
   constexpr std::size_t most = 8;
   const format::Geometry& g = *image.geometry;
   const std::uint64_t words_each = g.cluster_size() / sizeof(std::uint64_t), first = at >> g.cluster_bits;
@@ -162,7 +162,7 @@ bool is_plain(std::span<const std::byte> sector) {
 
 }  // namespace
 
-bool plainly_readable(const image::Image& image, const check::Result& result) {
+bool plainly_readable(const image::Image& image, const check::Report& result) {
   constexpr int most = 256;  // clusters that are looked at
   const format::Geometry& g = *image.geometry;
   int looked = 0;
@@ -192,7 +192,7 @@ bool plainly_readable(const image::Image& image, const check::Result& result) {
   return plain;
 }
 
-std::uint64_t l1_room(const image::Image& image, const check::Result& result) {
+std::uint64_t l1_room(const image::Image& image, const check::Report& result) {
   const format::Geometry& g = *image.geometry;
   const std::uint64_t at = image.header.l1_table_offset, words_each = g.cluster_size() / sizeof(std::uint64_t);
   if (at >= image.size() || g.offset_in_cluster(at) != 0) return format::max_l1_entries;

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "advice/orphans.h"
-#include "check/result.h"
+#include "check/report.h"
 #include "image/image.h"
 
 namespace qd::advice {
@@ -20,15 +20,15 @@ struct Measure {
 bool plausible_refcounts(const image::Image& image, const Measure& measure, std::uint64_t other);
 
 // Places of clusters that nothing claims and that read so; a refcount table's only where its refcounts are plausible.
-std::vector<std::uint64_t> refcount_tables(const image::Image& image, const check::Result& result);
-std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Result& result,
+std::vector<std::uint64_t> refcount_tables(const image::Image& image, const check::Report& result);
+std::vector<std::uint64_t> orphan_l1_tables(const image::Image& image, const check::Report& result,
                                             const Orphans& orphans, std::uint64_t entries = format::max_l1_entries);
 
 // Is some of the data, of what is looked at, no result of encryption?
-bool plainly_readable(const image::Image& image, const check::Result& result);
+bool plainly_readable(const image::Image& image, const check::Report& result);
 
 // How many entries of the active L1 table there is room for, before something else begins.
-std::uint64_t l1_room(const image::Image& image, const check::Result& result);
+std::uint64_t l1_room(const image::Image& image, const check::Report& result);
 
 // Do an L1 table's entries from this one on read as such, and does one of the first lead to what reads as an L2 table?
 // `size`: of the table.
@@ -36,7 +36,7 @@ bool l1_goes_on(const image::Image& image, HostOffset l1_table, std::uint64_t si
 
 // How many entries an L1 table there may have, to its last one, by how many of the clusters behind it that nothing
 // names are taken for its own. None if it reads as no such table.
-std::vector<std::uint64_t> l1_sizes(const image::Image& image, const check::Result& result, std::uint64_t at);
+std::vector<std::uint64_t> l1_sizes(const image::Image& image, const check::Report& result, std::uint64_t at);
 
 // What a header that is gone may have said: as many answers as there are L1 tables to be found.
 struct LostHeader {

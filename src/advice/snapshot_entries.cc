@@ -15,7 +15,7 @@ namespace {
 using check::Code;
 
 // May the snapshot's L1 table be another one than its entry names?
-bool misled(const image::Image& image, const check::Result& result, std::size_t number) {
+bool misled(const image::Image& image, const check::Report& result, std::size_t number) {
   const HostOffset at = image.snapshots.entries[number].l1_offset;
   if (!image::possible_place(image, at)) return true;
   const ClusterIndex cluster = image.geometry->cluster(at);
@@ -67,7 +67,7 @@ std::optional<Evidence> l1_size(Clues& clues, std::size_t number) {
 }  // namespace
 
 std::optional<Evidence> snapshot_evidence(Clues& clues) {
-  const check::Result& result = clues.result;
+  const check::Report& result = clues.result;
   if (!clues.image.geometry || !clues.image.refcounts_readable || !result.claims || !result.disk_refcounts) {
     return std::nullopt;
   }

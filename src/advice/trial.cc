@@ -15,7 +15,7 @@ using check::Severity;
 
 Change header_field(const format::HeaderField& field, std::uint64_t value) { return {field.at(), field.bytes, value}; }
 
-std::uint64_t work(const check::Result& result) {
+std::uint64_t work(const check::Report& result) {
   constexpr std::uint64_t start = 1 << 16, a_finding = 8;
   const auto entries = [](const check::TableCounts& c) { return c.unaligned + c.invalid + c.unused + c.used; };
   std::uint64_t sum = start + entries(result.refcount_table) + result.refcounts.unused + result.refcounts.used;
@@ -49,7 +49,7 @@ image::Hints hints_for(const image::Image& image, std::span<const Change> change
 }  // namespace
 
 // Small images are tried for whatever there is, large ones as often as a person waits for.
-Trial::Trial(const image::Image& image, const check::Result& now)
+Trial::Trial(const image::Image& image, const check::Report& now)
     : image_(image), now_(now), left_((1 << 22) + 8 * work(now)) {}
 
 std::optional<Trial::Outcome> Trial::with(std::span<const Change> changes) {
@@ -95,7 +95,7 @@ bool is_tried(const check::Problem& row) { return !is_other_file(row.subject) &&
 
 }  // namespace
 
-std::uint64_t errors(const check::Result& result) {
+std::uint64_t errors(const check::Report& result) {
   std::uint64_t sum = 0;
   for (const check::Problem& row : check::problems()) {
     if (row.severity == Severity::error && is_tried(row)) sum += result.findings.count(row.code);
@@ -103,7 +103,7 @@ std::uint64_t errors(const check::Result& result) {
   return sum;
 }
 
-bool Trial::better(const check::Result& then) const {
+bool Trial::better(const check::Report& then) const {
   const bool unread = check::snapshots_unread(now_);  // what nothing names may be theirs, so it isn't called lost
   for (const check::Problem& row : check::problems()) {
     if (row.code == Code::l2_lost && unread) continue;
@@ -115,7 +115,7 @@ bool Trial::better(const check::Result& then) const {
   return (after < before && leaks <= leaked) || (after == before && leaks < leaked);
 }
 
-bool Trial::sound(const check::Result& then, const check::Result& now) {
+bool Trial::sound(const check::Report& then, const check::Report& now) {
   for (const check::Problem& row : check::problems()) {
     if (row.severity != Severity::error || then.findings.count(row.code) == 0) continue;
     const bool known = row.subject == check::Subject::header && now.findings.count(row.code) > 0;

@@ -8,7 +8,7 @@
 #include <span>
 #include <vector>
 
-#include "check/result.h"
+#include "check/report.h"
 #include "image/image.h"
 #include "journal/transaction.h"
 
@@ -24,12 +24,12 @@ Change header_field(const format::HeaderField& field, std::uint64_t value);
 
 class Trial {
  public:
-  Trial(const image::Image& image, const check::Result& now);
+  Trial(const image::Image& image, const check::Report& now);
 
   struct Outcome {
     std::unique_ptr<Transaction> plan;
     std::unique_ptr<image::Image> image;
-    check::Result result;
+    check::Report result;
 
     std::uint64_t leaks() const { return result.findings.count(check::Code::refcount_leak); }
     // A cluster of the file that is counted, and nothing names it any more: whoever did was right, perhaps.
@@ -42,14 +42,14 @@ class Trial {
   bool exhausted() const { return exhausted_; }
 
   // Less is wrong than now, and nothing more.
-  bool better(const check::Result& then) const;
+  bool better(const check::Report& then) const;
   // The tables fit the refcounts throughout, there is something that they map, nothing looks lost, and of errors there
   // are only those of the header that there are now.
-  static bool sound(const check::Result& then, const check::Result& now);
+  static bool sound(const check::Report& then, const check::Report& now);
 
  private:
   const image::Image& image_;
-  const check::Result& now_;
+  const check::Report& now_;
   std::uint64_t left_;  // work: hostile images must not have it without end
   bool exhausted_ = false;
 };
@@ -76,9 +76,9 @@ class Fewest {
 };
 
 // What a check has cost, in entries of tables looked at.
-std::uint64_t work(const check::Result& result);
+std::uint64_t work(const check::Report& result);
 
 // Those that a trial would see.
-std::uint64_t errors(const check::Result& result);
+std::uint64_t errors(const check::Report& result);
 
 }  // namespace qd::advice

@@ -7,9 +7,9 @@
 
 namespace qd::check {
 
-Result check(const image::Image& image, const Options& options) {
+Report check(const image::Image& image, const Settings& options) {
   const auto start = std::chrono::steady_clock::now();
-  Result result;
+  Report result;
   Context context(image, options, result);
 
   result.findings = Findings(options.most_findings);

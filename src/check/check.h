@@ -2,12 +2,12 @@
 #pragma once
 
 #include "check/context.h"
-#include "check/result.h"
+#include "check/report.h"
 #include "image/image.h"
 
 namespace qd::check {
 
 // Threads: as many as TBB is allowed. The result doesn't depend on their number.
-Result check(const image::Image& image, const Options& options = {});
+Report check(const image::Image& image, const Settings& options = {});
 
 }  // namespace qd::check

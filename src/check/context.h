@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "check/claims.h"
-#include "check/result.h"
+#include "check/report.h"
 #include "image/image.h"
 #include "image/refcounts.h"
 #include "image/walk.h"
@@ -19,7 +19,7 @@
 
 namespace qd::check {
 
-struct Options {
+struct Settings {
   bool decompress = false;                      // -c: try every compressed cluster
   bool backing_chain = true;                    // open the backing chain and the data file
   std::size_t most_findings = Findings::limit;  // kept word for word
@@ -37,12 +37,12 @@ struct MetadataUse {
 };
 
 struct Context {
-  Context(const image::Image& image_, const Options& options_, Result& result_)
+  Context(const image::Image& image_, const Settings& options_, Report& result_)
       : image(image_), options(options_), result(result_), profile(options_.profile, image_.file()) {}
 
   const image::Image& image;
-  const Options& options;
-  Result& result;
+  const Settings& options;
+  Report& result;
   const ProfilePart profile;
 
   std::shared_ptr<const image::Refcounts> refcounts;

@@ -6,7 +6,7 @@
 #include "base/checked.h"
 #include "base/endian.h"
 #include "base/uniform.h"
-#include "check/result.h"
+#include "check/report.h"
 #include "format/snapshot.h"
 
 namespace qd::check {
@@ -56,7 +56,7 @@ struct Agreement {
   }
 };
 
-Agreement compare(const image::Image& image, const Result& result, std::uint64_t number,
+Agreement compare(const image::Image& image, const Report& result, std::uint64_t number,
                   const image::RefcountBlock& block, std::uint64_t lost) {
   const format::Geometry& g = *image.geometry;
   const std::uint64_t entries = result.disk_refcounts->block_entries(), first = number * entries;
@@ -79,7 +79,7 @@ Agreement compare(const image::Image& image, const Result& result, std::uint64_t
 
 }  // namespace
 
-bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
+bool reads_as_refcount_block(const image::Image& image, const Report& result, std::uint64_t number,
                              const image::RefcountBlock& block, std::uint64_t lost) {
   const format::Geometry& g = *image.geometry;
   if (number * result.disk_refcounts->block_entries() >= image.clusters() || one_byte_fills(block, g)) return false;
@@ -87,19 +87,19 @@ bool reads_as_refcount_block(const image::Image& image, const Result& result, st
   return found.same > 0 && found.holds(g, lost);
 }
 
-bool reads_as_none(const image::Image& image, const Result& result, std::uint64_t number,
+bool reads_as_none(const image::Image& image, const Report& result, std::uint64_t number,
                    const image::RefcountBlock& block, std::uint64_t lost) {
   return !compare(image, result, number, block, lost).holds(*image.geometry, lost);
 }
 
-bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
+bool reads_as_refcount_block(const image::Image& image, const Report& result, std::uint64_t number,
                              std::span<const std::byte> bytes) {
   const std::uint64_t entries = result.disk_refcounts->block_entries();
   return reads_as_refcount_block(image, result, number,
                                  image::RefcountBlock(bytes, image.geometry->refcount_order, entries), 0);
 }
 
-CopyFinder::CopyFinder(const image::Image& image, const Result& result) : image_(image), result_(result) {
+CopyFinder::CopyFinder(const image::Image& image, const Report& result) : image_(image), result_(result) {
   for (const auto& entry : result.disk_refcounts->entries()) {
     if (entry.block) blocks_.insert(entry.raw);
   }

@@ -14,22 +14,22 @@
 
 namespace qd::check {
 
-struct Result;
+struct Report;
 
 // Could this be refcount block number `number`: does it tell of most clusters in use in its range what their references
 // tell, and nothing of clusters behind the end of the file? Data does only where one byte fills it, and a block that
 // such data can be says no more than no block. `lost`: references a cluster that may be missing.
-bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
+bool reads_as_refcount_block(const image::Image& image, const Report& result, std::uint64_t number,
                              const image::RefcountBlock& block, std::uint64_t lost);
 // And does it tell otherwise? One that tells of nothing that is known is neither.
-bool reads_as_none(const image::Image& image, const Result& result, std::uint64_t number,
+bool reads_as_none(const image::Image& image, const Report& result, std::uint64_t number,
                    const image::RefcountBlock& block, std::uint64_t lost);
-bool reads_as_refcount_block(const image::Image& image, const Result& result, std::uint64_t number,
+bool reads_as_refcount_block(const image::Image& image, const Report& result, std::uint64_t number,
                              std::span<const std::byte> bytes);
 
 class CopyFinder {
  public:
-  CopyFinder(const image::Image& image, const Result& result);
+  CopyFinder(const image::Image& image, const Report& result);
 
   // Does a cluster that nothing refers to hold a copy of a refcount block or table, an L1 or the snapshot table?
   // `bytes`: the cluster's. Ask in the order of the file.
@@ -43,7 +43,7 @@ class CopyFinder {
   bool is_snapshot_table(std::span<const std::byte> bytes) const;
 
   const image::Image& image_;
-  const Result& result_;
+  const Report& result_;
   std::unordered_set<std::uint64_t> blocks_;  // offsets of refcount blocks, of those in use and of copies
 };
 

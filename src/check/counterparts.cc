@@ -15,7 +15,7 @@
 #include <utility>
 
 #include "base/checked.h"
-#include "check/result.h"
+#include "check/report.h"
 #include "check/sharing.h"
 #include "image/walk.h"
 
@@ -29,7 +29,7 @@ struct Part {
 
 class Looker {
  public:
-  Looker(const image::Image& image, const Result& result, std::span<const OrphanTable> orphans);
+  Looker(const image::Image& image, const Report& result, std::span<const OrphanTable> orphans);
 
   void look(const image::Group& group, Part& into) const;
   std::uint64_t entries() const { return g_.l2_entries(); }
@@ -48,14 +48,14 @@ class Looker {
     return key(words[i], g_.extended_l2 ? words[i + 1] : 0);
   }
 
-  const Result& result_;
+  const Report& result_;
   const format::Geometry& g_;
   const std::span<const OrphanTable> orphans_;
   std::vector<std::uint64_t> first_;  // of each orphan: its first entry with a cluster
   std::vector<std::uint64_t> reach_;  // of each state: L1 entries
 };
 
-Looker::Looker(const image::Image& image, const Result& result, std::span<const OrphanTable> orphans)
+Looker::Looker(const image::Image& image, const Report& result, std::span<const OrphanTable> orphans)
     : result_(result), g_(*image.geometry), orphans_(orphans), first_(orphans.size()) {
   for (std::size_t o = 0; o < orphans.size(); ++o) {
     for (std::uint64_t i = g_.l2_entries(); i-- > 0;) {
@@ -151,14 +151,14 @@ void Looker::look(const image::Group& group, Part& into) const {
   for (std::size_t o = 0; o < orphans_.size(); ++o) compare(group, o, into);
 }
 
-bool any_too_high(const Result& result) {
+bool any_too_high(const Report& result) {
   return std::ranges::any_of(result.findings.list(),
                              [](const Finding& f) { return f.code == Code::refcount_leak && f.expected != 0; });
 }
 
 }  // namespace
 
-std::string Gap::text(const format::Geometry& g, const Result& result) const {
+std::string Gap::text(const format::Geometry& g, const Report& result) const {
   const std::string whose =
       state < 0 ? std::string("the active disk") : "snapshot " + result.snapshot_names[static_cast<std::size_t>(state)];
   return fmt::format("cluster 0x{:x} counts more references than are known, and {} may have had it as its {}",
@@ -167,7 +167,7 @@ std::string Gap::text(const format::Geometry& g, const Result& result) const {
                               : fmt::format("L2 table of L1 entry {}", l1_index));
 }
 
-Counterparts counterparts_of(const image::Image& image, const Result& result, std::span<const OrphanTable> orphans) {
+Counterparts counterparts_of(const image::Image& image, const Report& result, std::span<const OrphanTable> orphans) {
   Counterparts answer{{}, std::vector<bool>(orphans.size())};
   if (!result.claims || (orphans.empty() && !any_too_high(result))) return answer;
   const Looker looker(image, result, orphans);

@@ -15,7 +15,7 @@
 
 namespace qd::check {
 
-struct Result;
+struct Report;
 
 // A cluster that nothing refers to and that reads as an L2 table.
 struct OrphanTable {
@@ -30,7 +30,7 @@ struct Gap {
   std::uint32_t l1_index = 0;
   std::optional<std::uint32_t> l2_index;  // nothing: the cluster is an L2 table
 
-  std::string text(const format::Geometry& geometry, const Result& result) const;  // a clause
+  std::string text(const format::Geometry& geometry, const Report& result) const;  // a clause
 };
 
 struct Counterparts {
@@ -39,6 +39,6 @@ struct Counterparts {
 };
 
 // Walks the tables of all states once; not at all if neither question is open.
-Counterparts counterparts_of(const image::Image& image, const Result& result, std::span<const OrphanTable> orphans);
+Counterparts counterparts_of(const image::Image& image, const Report& result, std::span<const OrphanTable> orphans);
 
 }  // namespace qd::check

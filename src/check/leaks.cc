@@ -27,7 +27,7 @@
 #include "base/uniform.h"
 #include "check/copies.h"
 #include "check/counterparts.h"
-#include "check/result.h"
+#include "check/report.h"
 
 namespace qd::check {
 namespace {
@@ -38,7 +38,7 @@ constexpr std::size_t most_orphan_tables = 64;     // that are compared with all
 
 class LeakJudge {
  public:
-  LeakJudge(const image::Image& image, Result& result)
+  LeakJudge(const image::Image& image, Report& result)
       : image_(image), result_(result), doubt_(result.leak_doubt), g_(image.geometry.value_or(format::Geometry{})) {}
   void judge();
 
@@ -71,7 +71,7 @@ class LeakJudge {
   void place();
 
   const image::Image& image_;
-  Result& result_;
+  Report& result_;
   LeakDoubt& doubt_;
   const format::Geometry g_;
   std::vector<Stretch> orphans_;
@@ -376,9 +376,9 @@ void LeakJudge::place() {
     return;
   }
   const std::size_t most = std::min<std::size_t>(orphans_.size(), 64);  // fewer than a handful, if nothing is dirty
-  const std::vector<Place> places = places_of(image_, result_, std::span(orphans_).first(most));
+  const std::vector<ProbablePlace> places = places_of(image_, result_, std::span(orphans_).first(most));
   const auto telling = std::ranges::find_if(
-      places, [&](const Place& place) { return place.behind_void || (place.fits && !lazy_dirty()); });
+      places, [&](const ProbablePlace& place) { return place.behind_void || (place.fits && !lazy_dirty()); });
   if (telling == places.end()) return;
   const Stretch& stretch = orphans_[static_cast<std::size_t>(telling - places.begin())];
   doubt_.lost_table = true;
@@ -394,12 +394,12 @@ void LeakJudge::place() {
 
 }  // namespace
 
-bool snapshots_unread(const Result& result) {
+bool snapshots_unread(const Report& result) {
   return std::ranges::any_of(problems(), [&](const Problem& row) {
     return row.subject == Subject::snapshots && row.hides == Hidden::data && result.findings.count(row.code) > 0;
   });
 }
 
-void judge_leaks(const image::Image& image, Result& result) { LeakJudge(image, result).judge(); }
+void judge_leaks(const image::Image& image, Report& result) { LeakJudge(image, result).judge(); }
 
 }  // namespace qd::check

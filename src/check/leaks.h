@@ -15,10 +15,10 @@
 
 namespace qd::check {
 
-struct Result;
+struct Report;
 
 // Are there snapshots whose tables can't be reached? What counts their references looks like any other wrong number.
-bool snapshots_unread(const Result& result);
+bool snapshots_unread(const Report& result);
 
 // Clusters in a row that have a refcount, but no reference at all.
 struct Stretch {
@@ -39,13 +39,14 @@ struct GuestRange {
 };
 
 // Where on the guest's disk the data of a stretch may have been, as far as its neighbours in the file tell.
-struct Place {
+struct ProbablePlace {
   std::optional<GuestRange> guest;
   bool fits = false;         // exactly between its neighbours, on the disk as in the file
   bool behind_void = false;  // just behind an L2 table that maps nothing
 };
 // Walks the active tables, once for all stretches.
-std::vector<Place> places_of(const image::Image& image, const Result& result, std::span<const Stretch> stretches);
+std::vector<ProbablePlace> places_of(const image::Image& image, const Report& result,
+                                     std::span<const Stretch> stretches);
 
 struct LeakDoubt {
   bool hidden = false;              // damage hides references to data: any leak may be data
@@ -62,6 +63,6 @@ struct LeakDoubt {
 };
 
 // Fills result.leak_doubt from the findings. Reads the content of some leaked clusters, 16 MiB of them at most.
-void judge_leaks(const image::Image& image, Result& result);
+void judge_leaks(const image::Image& image, Report& result);
 
 }  // namespace qd::check

@@ -8,7 +8,7 @@ namespace qd::check {
 namespace {
 
 // Where an owner that is data or compressed data lies for the guest; `whose` stands behind its entries.
-std::string guest_place(const format::Geometry& g, const Result& result, const Owner& owner, std::string_view whose) {
+std::string guest_place(const format::Geometry& g, const Report& result, const Owner& owner, std::string_view whose) {
   const image::State* state = image::find_state(result.states, owner.state);
   const bool vm_state =
       state && state->vm_state > 0 && state->disk_size > 0 && owner.l1_index >= g.l1_entries_for(state->disk_size);
@@ -20,7 +20,7 @@ std::string guest_place(const format::Geometry& g, const Result& result, const O
 }
 
 // Where in the file the L2 entry stands, for whoever wants to edit it; 0 if nothing leads to it.
-HostOffset entry_of(const image::Image& image, const Result& result, const Owner& owner) {
+HostOffset entry_of(const image::Image& image, const Report& result, const Owner& owner) {
   const image::State* state = image::find_state(result.states, owner.state);
   if (!state) return {};
   const auto table = image::l2_table_of(image, *state, owner.l1_index);
@@ -29,7 +29,7 @@ HostOffset entry_of(const image::Image& image, const Result& result, const Owner
 
 }  // namespace
 
-std::string owner_text(const format::Geometry& g, const Result& result, const Owner& owner, SnapshotsBy by) {
+std::string owner_text(const format::Geometry& g, const Report& result, const Owner& owner, SnapshotsBy by) {
   const bool by_name = by == SnapshotsBy::name;
   const std::string whose = owner.state < 0 ? ""
                             : by_name ? " of snapshot " + result.snapshot_names[static_cast<std::size_t>(owner.state)]
@@ -49,7 +49,7 @@ std::string owner_text(const format::Geometry& g, const Result& result, const Ow
   }
 }
 
-std::string owner_place(const image::Image& image, const Result& result, const Owner& owner) {
+std::string owner_place(const image::Image& image, const Report& result, const Owner& owner) {
   switch (owner.kind) {
     case OwnerKind::data:
     case OwnerKind::compressed:

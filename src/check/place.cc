@@ -15,7 +15,7 @@
 
 #include "base/uniform.h"
 #include "check/leaks.h"
-#include "check/result.h"
+#include "check/report.h"
 #include "image/walk.h"
 
 namespace qd::check {
@@ -133,8 +133,9 @@ std::string GuestRange::text() const {
                      first.value + bytes);
 }
 
-std::vector<Place> places_of(const image::Image& image, const Result& result, std::span<const Stretch> stretches) {
-  if (result.states.empty()) return std::vector<Place>(stretches.size());
+std::vector<ProbablePlace> places_of(const image::Image& image, const Report& result,
+                                     std::span<const Stretch> stretches) {
+  if (result.states.empty()) return std::vector<ProbablePlace>(stretches.size());
   struct Part {
     std::vector<Neighbours> neighbours;  // as stretches
     std::vector<std::uint32_t> used;     // L1 indexes that have a table
@@ -159,7 +160,7 @@ std::vector<Place> places_of(const image::Image& image, const Result& result, st
       },
       {.repeats = &repeats});
 
-  std::vector<Place> places;
+  std::vector<ProbablePlace> places;
   for (std::size_t i = 0; i < stretches.size(); ++i) {
     places.push_back({guess(image, stretches[i], all.neighbours[i], all.used), all.neighbours[i].agree(),
                       all.neighbours[i].behind_void});

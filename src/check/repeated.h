@@ -13,7 +13,7 @@ namespace qd::check {
 // Figures of tables that are met again and again, by what they were when they were looked into.
 class RepeatedTables {
  public:
-  explicit RepeatedTables(Result& result) : result_(result) {}
+  explicit RepeatedTables(Report& result) : result_(result) {}
 
   void add(RepeatedVisit&& visit) {
     Recorded& table = tables_[visit.key];
@@ -46,7 +46,7 @@ class RepeatedTables {
     if (listed) result_.findings.add_unlisted(code, n);
   }
 
-  Result& result_;
+  Report& result_;
   std::map<image::RepeatKey, Recorded> tables_;
 };
 

@@ -549,7 +549,7 @@ void scan_group(const Context& context, const Group& group, Scan& scan) {
 }
 
 void scan_mapping(Context& context) {
-  Result& result = context.result;
+  Report& result = context.result;
   find_copies(context);
   result.reports.assign(result.states.size(), {});
   TableFragments fragments;

@@ -378,7 +378,7 @@ void report_data_file_conflicts(Context& c) {
 }  // namespace
 
 void settle_refcounts(Context& c) {
-  Result& result = c.result;
+  Report& result = c.result;
   report_conflicts(c);
   report_data_file_conflicts(c);
   report_shared_blocks(c);

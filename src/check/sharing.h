@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "check/result.h"
+#include "check/report.h"
 #include "image/walk.h"
 
 namespace qd::check {

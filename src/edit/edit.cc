@@ -26,7 +26,7 @@ std::string_view name(const Command& command) {
 }
 
 // The header's errors: without it, nothing else can be read.
-const check::Finding* header_error(const check::Result& result) {
+const check::Finding* header_error(const check::Report& result) {
   const auto& list = result.findings.list();
   const auto found = std::ranges::find_if(list, [](const check::Finding& f) {
     const Problem& row = check::problem(f.code);
@@ -61,9 +61,9 @@ void act(repair::Work& w, HostOffset at, std::uint64_t bytes, std::string text, 
   w.act({std::nullopt, false, at, bytes, std::move(text), std::move(before), std::move(after)});
 }
 
-Result<repair::Repair> plan_edit(const File& image, const image::Hints& hints, Transaction& transaction,
-                                 const Command& command, bool force, const File* source,
-                                 const check::Options& options) {
+Result<repair::Planned> plan_edit(const File& image, const image::Hints& hints, Transaction& transaction,
+                                  const Command& command, bool force, const File* source,
+                                  const check::Settings& options) {
   repair::Work w(image, hints, transaction, {.error = true, .force = force}, options);
   w.plan.title = "Change";
   w.plan.asked = name(command);
@@ -93,7 +93,7 @@ Result<repair::Repair> plan_edit(const File& image, const image::Hints& hints, T
   if (transaction.empty()) w.plan.actions.clear();  // it is all there already
   const check::Status after = w.result().status();
   for (repair::Action& a : w.plan.actions) a.lossy |= bytes && after > before;
-  return repair::Repair{std::move(w.plan), before, after};
+  return repair::Planned{std::move(w.plan), before, after};
 }
 
 }  // namespace qd::edit

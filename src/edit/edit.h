@@ -57,8 +57,8 @@ using Command = std::variant<Apply, Remove, Mark, SetValue, CopyBytes, Rebase>;
 // Plans the change. `hints`: what the image is opened with; `source`: the opened file of CopyBytes, which must outlive
 // the transaction; else null. Errors: EINVAL for what doesn't exist or makes no sense, EPERM for what only `force`
 // does, ERANGE where refcounts are too narrow, EIO where the disk can't be read, ENOSPC where there is no room.
-Result<repair::Repair> plan_edit(const File& image, const image::Hints& hints, Transaction& transaction,
-                                 const Command& command, bool force, const File* source,
-                                 const check::Options& options = {});
+Result<repair::Planned> plan_edit(const File& image, const image::Hints& hints, Transaction& transaction,
+                                  const Command& command, bool force, const File* source,
+                                  const check::Settings& options = {});
 
 }  // namespace qd::edit

@@ -45,7 +45,7 @@ bool write_without(Work& w, const Numbers& gone) {
 
 // The image without its damaged entries, as a check sees it: what is still referred to there, and then no more, is let
 // go. On a plan of its own, for the sake of one table instead of two.
-Result<check::Result> check_without(Work& w, const Numbers& gone) {
+Result<check::Report> check_without(Work& w, const Numbers& gone) {
   Transaction aside(w.image().file());
   Work other(w.image().file(), w.image().hints(), aside, w.wanted, {.decompress = false, .backing_chain = false});
   if (other.look() && write_without(other, gone) && other.look()) return other.result();

@@ -53,7 +53,7 @@ struct Versions {
 
 class Commit {
  public:
-  Commit(const Plan& plan, MutableFile& image, MutableFile* log, const std::atomic<bool>& interrupted)
+  Commit(const PlannedPages& plan, MutableFile& image, MutableFile* log, const std::atomic<bool>& interrupted)
       : plan_(plan), image_(image), log_(log), interrupted_(interrupted), old_size_(image.size()) {}
 
   Result<void> keep_log(UndoWriter& writer, const std::string& image_name);
@@ -79,14 +79,14 @@ class Commit {
   Result<void> find_versions(std::uint64_t number, const PageBytes& old, std::span<Versions> sectors) const;
 
   Result<void> write_stage(Stage stage);
-  Result<void> write_pages(Plan::Pages::const_iterator first, std::uint64_t count);
+  Result<void> write_pages(PlannedPages::Pages::const_iterator first, std::uint64_t count);
   Result<void> write_differences(std::uint64_t offset, std::span<const std::byte> wanted);
   Result<void> punch();
   Result<void> write_zeros(std::uint64_t start, std::uint64_t end);
   Result<void> resize();
   Result<void> sync();
 
-  const Plan& plan_;
+  const PlannedPages& plan_;
   MutableFile& image_;
   MutableFile* const log_;
   const std::atomic<bool>& interrupted_;
@@ -102,7 +102,7 @@ class Commit {
 // punched, and where that is a hole there are zeros, which need no keeping: terabytes of them cost a few looks.
 std::uint64_t Commit::next_change(std::uint64_t offset, std::uint64_t limit) const {
   std::uint64_t next = limit;
-  if (const auto page = plan_.pages.lower_bound(Plan::Key{offset / page_bytes, Stage::fresh});
+  if (const auto page = plan_.pages.lower_bound(PlannedPages::Key{offset / page_bytes, Stage::fresh});
       page != plan_.pages.end()) {
     next = std::min(next, page->first.number * page_bytes);
   }
@@ -118,7 +118,7 @@ std::uint64_t Commit::next_change(std::uint64_t offset, std::uint64_t limit) con
 // How far the pages that may change go on without a gap, up to a piece.
 std::uint64_t Commit::end_of_changes(std::uint64_t start, std::uint64_t limit) const {
   limit = std::min(start + piece_bytes, limit);
-  auto page = plan_.pages.lower_bound(Plan::Key{start / page_bytes, Stage::fresh});
+  auto page = plan_.pages.lower_bound(PlannedPages::Key{start / page_bytes, Stage::fresh});
   std::uint64_t end = start;
   while (end < limit) {
     while (page != plan_.pages.end() && page->first.number * page_bytes < end) ++page;
@@ -152,7 +152,7 @@ Result<void> Commit::find_versions(std::uint64_t number, const PageBytes& old, s
   };
 
   PageBytes now = old;
-  const auto first = plan_.pages.lower_bound(Plan::Key{number, Stage::fresh});
+  const auto first = plan_.pages.lower_bound(PlannedPages::Key{number, Stage::fresh});
   for (auto page = first; page != plan_.pages.end() && page->first.number == number; ++page) {
     if (auto done = fill(page->second, now); !done) return done;
     add(now);
@@ -277,7 +277,7 @@ Result<void> Commit::apply() {
 
 Result<void> Commit::write_stage(Stage stage) {
   struct Run {
-    Plan::Pages::const_iterator first;
+    PlannedPages::Pages::const_iterator first;
     std::uint64_t pages;
   };
   std::vector<Run> runs;
@@ -287,7 +287,7 @@ Result<void> Commit::write_stage(Stage stage) {
                          page->first.number == runs.back().first->first.number + runs.back().pages;
     goes_on ? void(++runs.back().pages) : runs.push_back({page, 1});
   }
-  if (plan_.self_copy == Plan::SelfCopy::up) std::ranges::reverse(runs);
+  if (plan_.self_copy == PlannedPages::SelfCopy::up) std::ranges::reverse(runs);
   for (const auto& [first, pages] : runs) {
     if (auto done = write_pages(first, pages); !done) return done;
   }
@@ -295,7 +295,7 @@ Result<void> Commit::write_stage(Stage stage) {
 }
 
 // `count` pages in a row, all of the stage of the first one.
-Result<void> Commit::write_pages(Plan::Pages::const_iterator first, std::uint64_t count) {
+Result<void> Commit::write_pages(PlannedPages::Pages::const_iterator first, std::uint64_t count) {
   const auto [number, stage] = first->first;
   new_.resize(count * page_bytes);
   auto page = first;
@@ -371,7 +371,7 @@ Error Commit::recover(Error why) const {
   }
   if (!log_) {
     why.message += fmt::format("; {} is half changed, and no undo log was kept: {}", image_.path(),
-                               plan_.self_copy != Plan::SelfCopy::none
+                               plan_.self_copy != PlannedPages::SelfCopy::none
                                    ? "part of what it copies is overwritten, so don't repeat the command"
                                    : "repeat the command");
     return why;

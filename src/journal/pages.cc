@@ -72,20 +72,20 @@ Result<void> fill(const Page& page, PageBytes& into) {
 }
 
 // `next`: the first key behind the one that is wanted.
-Result<void> Plan::from(Pages::const_iterator next, std::uint64_t number, PageBytes& into) const {
+Result<void> PlannedPages::from(Pages::const_iterator next, std::uint64_t number, PageBytes& into) const {
   if (next != pages.begin() && std::prev(next)->first.number == number) return fill(std::prev(next)->second, into);
   if (auto done = base.read(number * page_bytes, into); !done) return tl::unexpected(done.error());
   return {};
 }
 
-Result<void> Plan::after(Stage stage, std::uint64_t number, PageBytes& into) const {
+Result<void> PlannedPages::after(Stage stage, std::uint64_t number, PageBytes& into) const {
   if (auto done = from(pages.upper_bound(Key{number, stage}), number, into); !done) return done;
   const std::uint64_t start = number * page_bytes;
   punched.within(start, start + page_bytes, [&](std::uint64_t a, std::uint64_t b) { zero(into, start, a, b); });
   return {};
 }
 
-Result<void> Plan::put(Stage stage, std::uint64_t number, const PageBytes& bytes, const CopiedPage* copied) {
+Result<void> PlannedPages::put(Stage stage, std::uint64_t number, const PageBytes& bytes, const CopiedPage* copied) {
   const Key key{number, stage};
   PageBytes below;
   if (auto done = from(pages.lower_bound(key), number, below); !done) return done;
@@ -98,8 +98,8 @@ Result<void> Plan::put(Stage stage, std::uint64_t number, const PageBytes& bytes
   return {};
 }
 
-Result<void> Plan::patch(Stage stage, std::uint64_t offset, std::span<const std::byte> bytes,
-                         const CopiedPage* copied) {
+Result<void> PlannedPages::patch(Stage stage, std::uint64_t offset, std::span<const std::byte> bytes,
+                                 const CopiedPage* copied) {
   const std::uint64_t number = offset / page_bytes;
   const auto place = static_cast<std::ptrdiff_t>(offset % page_bytes);
 
@@ -127,7 +127,7 @@ Result<void> Plan::patch(Stage stage, std::uint64_t offset, std::span<const std:
   return {};
 }
 
-Result<void> Plan::clear(std::uint64_t start, std::uint64_t end) {
+Result<void> PlannedPages::clear(std::uint64_t start, std::uint64_t end) {
   if (start >= end) return {};
   // Where the base has a hole there is nothing to give back.
   const std::uint64_t in_base = std::min(end, base.size());

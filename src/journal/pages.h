@@ -52,8 +52,8 @@ using Page = std::variant<Progression, SparsePage, CopiedPage, std::unique_ptr<c
 
 Result<void> fill(const Page& page, PageBytes& into);
 
-struct Plan {
-  explicit Plan(const File& file) : base(file), size(file.size()) {}
+struct PlannedPages {
+  explicit PlannedPages(const File& file) : base(file), size(file.size()) {}
 
   // One map for all stages: whether a place has any page is one look, and the stages of a page lie side by side.
   struct Key {

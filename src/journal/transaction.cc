@@ -19,7 +19,7 @@ constexpr std::uint64_t longest = std::numeric_limits<std::int64_t>::max();  // 
 
 class View final : public File {
  public:
-  explicit View(const Plan& plan) : plan_(plan) {}
+  explicit View(const PlannedPages& plan) : plan_(plan) {}
 
   Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) const override;
   std::uint64_t size() const override { return plan_.size; }
@@ -43,7 +43,7 @@ class View final : public File {
   }
   Result<void> lay_pages(std::uint64_t offset, std::span<std::byte> into) const;
 
-  const Plan& plan_;
+  const PlannedPages& plan_;
 };
 
 Result<std::size_t> View::read(std::uint64_t offset, std::span<std::byte> into) const {
@@ -63,7 +63,7 @@ Result<std::size_t> View::read(std::uint64_t offset, std::span<std::byte> into) 
 Result<void> View::lay_pages(std::uint64_t offset, std::span<std::byte> into) const {
   if (into.empty()) return {};
   const std::uint64_t end = offset + into.size();
-  auto at = plan_.pages.lower_bound(Plan::Key{offset / page_bytes, Stage::fresh});
+  auto at = plan_.pages.lower_bound(PlannedPages::Key{offset / page_bytes, Stage::fresh});
   while (at != plan_.pages.end() && at->first.number * page_bytes < end) {
     const auto page = at++;
     if (at != plan_.pages.end() && at->first.number == page->first.number) continue;  // a later stage has it too
@@ -79,7 +79,7 @@ Result<void> View::lay_pages(std::uint64_t offset, std::span<std::byte> into) co
 std::uint64_t View::next_data(std::uint64_t offset) const {
   const std::uint64_t base_end = plan_.base.size();
   std::uint64_t next = offset < base_end ? plan_.base.next_data(offset) : offset;
-  const auto page = plan_.pages.lower_bound(Plan::Key{offset / page_bytes, Stage::fresh});
+  const auto page = plan_.pages.lower_bound(PlannedPages::Key{offset / page_bytes, Stage::fresh});
   if (page != plan_.pages.end()) next = std::min(next, std::max(offset, page->first.number * page_bytes));
   return std::min(next, size());
 }
@@ -88,7 +88,7 @@ std::uint64_t View::next_data(std::uint64_t offset) const {
 std::uint64_t View::stored_bytes(std::uint64_t offset, std::uint64_t length) const {
   length = within(offset, length);
   std::uint64_t stored = plan_.base.stored_bytes(offset, length) + fresh(offset, length);
-  auto at = plan_.pages.lower_bound(Plan::Key{offset / page_bytes, Stage::fresh});
+  auto at = plan_.pages.lower_bound(PlannedPages::Key{offset / page_bytes, Stage::fresh});
   const std::uint64_t end = std::min(offset + length, plan_.base.size());
   for (; stored < length && at != plan_.pages.end() && at->first.number * page_bytes < end; ++at) {
     if (std::next(at) != plan_.pages.end() && std::next(at)->first.number == at->first.number) continue;
@@ -111,7 +111,7 @@ Result<void> for_pages(std::uint64_t offset, std::uint64_t length, Each&& each) 
   return {};
 }
 
-Result<void> require_room(const Plan& plan, std::uint64_t offset, std::uint64_t length) {
+Result<void> require_room(const PlannedPages& plan, std::uint64_t offset, std::uint64_t length) {
   const std::uint64_t limit = plan.base.traits().resizable ? longest : plan.base.size();
   const auto end = checked_add(offset, length);
   if (end && *end <= limit) return {};
@@ -123,7 +123,7 @@ Result<void> require_room(const Plan& plan, std::uint64_t offset, std::uint64_t 
 
 }  // namespace
 
-Transaction::Transaction(const File& base) : plan_(std::make_unique<Plan>(base)) {}
+Transaction::Transaction(const File& base) : plan_(std::make_unique<PlannedPages>(base)) {}
 Transaction::~Transaction() = default;
 
 Result<void> Transaction::write(Stage stage, std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -143,7 +143,7 @@ Result<void> Transaction::copy(Stage stage, std::uint64_t offset, const File& so
     plan_->size = std::max(plan_->size, offset + length);
     const bool overlapping =
         &source == &plan_->base && from != offset && std::max(from, offset) - std::min(from, offset) < length;
-    if (overlapping) plan_->self_copy = from < offset ? Plan::SelfCopy::up : Plan::SelfCopy::down;
+    if (overlapping) plan_->self_copy = from < offset ? PlannedPages::SelfCopy::up : PlannedPages::SelfCopy::down;
   }
   return for_pages(offset, length, [&](std::uint64_t at, std::uint64_t here) -> Result<void> {
     const CopiedPage place{&source, from + (at - offset)};
@@ -182,7 +182,7 @@ void Transaction::forget() {
   plan_->pages.clear();
   plan_->punched = {};
   plan_->size = plan_->base.size();
-  plan_->self_copy = Plan::SelfCopy::none;
+  plan_->self_copy = PlannedPages::SelfCopy::none;
   broken_.reset();
 }
 

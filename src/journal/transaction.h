@@ -35,7 +35,7 @@ enum class Stage : std::uint8_t {
 };
 inline constexpr std::size_t stages = 5;
 
-struct Plan;  // pages.h
+struct PlannedPages;  // pages.h
 
 class Transaction {
  public:
@@ -83,7 +83,7 @@ class Transaction {
                          const std::atomic<bool>& interrupted, std::int64_t modified = 0);
 
  private:
-  const std::unique_ptr<Plan> plan_;
+  const std::unique_ptr<PlannedPages> plan_;
   std::optional<Error> broken_;  // of what has no Result of its own; commit() gives it
 };
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "check/result.h"
+#include "check/report.h"
 #include "image/image.h"
 
 namespace qd::render {

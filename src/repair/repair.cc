@@ -145,11 +145,11 @@ std::string against_header(const image::Image& image) {
       image.geometry->cluster_bits);
 }
 
-Result<Repair> plan_repair(const File& image, const image::Hints& hints, Transaction& transaction, const Wanted& wanted,
-                           const check::Options& options) {
+Result<Planned> plan_repair(const File& image, const image::Hints& hints, Transaction& transaction,
+                            const Wanted& wanted, const check::Settings& options) {
   Work w(image, hints, transaction, wanted, options);
   if (!w.look()) return tl::unexpected(w.error());
-  Repair repair;
+  Planned repair;
   repair.before = w.result().status();
   if (w.unreadable()) return fail(EIO, unreadable_disk(image.path()));
   if (!w.image().geometry || w.image().header_cut_off() || w.image().header.magic != format::magic) {

@@ -9,7 +9,7 @@
 
 namespace qd::repair {
 
-struct Repair {
+struct Planned {
   Plan plan;
   check::Status before{}, after{};  // of the image as it is, and as it will be
 };
@@ -23,7 +23,7 @@ std::string against_header(const image::Image& image);
 // `hints`: what the image is opened with.
 // Errors: EIO where the disk below can't be read (copy it first), ENOSPC where there is no room for new structures,
 // EFBIG where a refcount table would be too large. What can't be done for other reasons is a refusal in the plan.
-Result<Repair> plan_repair(const File& image, const image::Hints& hints, Transaction& transaction, const Wanted& wanted,
-                           const check::Options& options = {});
+Result<Planned> plan_repair(const File& image, const image::Hints& hints, Transaction& transaction,
+                            const Wanted& wanted, const check::Settings& options = {});
 
 }  // namespace qd::repair

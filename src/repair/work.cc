@@ -14,7 +14,7 @@
 namespace qd::repair {
 
 Work::Work(const File& base, const image::Hints& hints, Transaction& transaction, const Wanted& wanted_,
-           const check::Options& options)
+           const check::Settings& options)
     : wanted(wanted_), base_(base), transaction_(transaction), hints_(hints), options_(options) {}
 
 bool Work::look() {
@@ -93,7 +93,7 @@ bool is_made_anew(check::OwnerKind kind) {
 // Owners of disputed clusters other than L1 tables, added up by place: any number of snapshots may name one place.
 class Work::Others {
  public:
-  Others(const check::Result& result, const BitSet& disputed) {
+  Others(const check::Report& result, const BitSet& disputed) {
     for (const check::Owner& o : result.owners) {
       if (o.kind == check::OwnerKind::l1_table || !disputed.test(o.cluster.value)) continue;
       Sum sum = sums_.empty() ? Sum{} : sums_.back();

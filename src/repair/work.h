@@ -49,7 +49,7 @@ class Work {
  public:
   // `base` is the image as it is.
   Work(const File& base, const image::Hints& hints, Transaction& transaction, const Wanted& wanted_,
-       const check::Options& options);
+       const check::Settings& options);
 
   const Wanted wanted;
   Plan plan;
@@ -61,7 +61,7 @@ class Work {
   bool look_anew() { return first_.reset(), look(); }
   const image::Image& image() const { return *image_; }
   const format::Geometry& geometry() const { return *image_->geometry; }
-  const check::Result& result() const { return result_; }
+  const check::Report& result() const { return result_; }
   const check::Claims& claims() const { return *result_.claims; }
   const image::Refcounts& refcounts() const { return *result_.disk_refcounts; }
   std::uint64_t count(check::Code code) const { return result_.findings.count(code); }
@@ -156,7 +156,7 @@ class Work {
     return found == released_.end() ? 0 : found->second;
   }
   // References that were there in `before` and aren't any more went on purpose: refcounts fall with them, by as much.
-  void let_go_since(check::Result before) { before_.emplace(std::move(before)); }
+  void let_go_since(check::Report before) { before_.emplace(std::move(before)); }
   std::uint64_t let_go(ClusterIndex cluster) const {
     const std::uint64_t was = before_ ? before_->references(cluster) : 0,
                         is = before_ ? result_.references(cluster) : 0;
@@ -191,9 +191,9 @@ class Work {
   const File& base_;
   Transaction& transaction_;
   const image::Hints hints_;
-  const check::Options options_;
+  const check::Settings options_;
   std::optional<image::Image> image_;
-  check::Result result_;
+  check::Report result_;
   std::optional<Error> error_;
   bool changed_ = false, lost_ = false, bitmaps_dropped_ = false;
   bool growth_refused_ = false, free_leaks_ = false;
@@ -205,7 +205,7 @@ class Work {
   std::vector<Step> refused_by_;  // as plan.refusals
   std::uint64_t next_ = 0;        // cluster to allocate from
   std::unordered_map<std::uint64_t, std::uint64_t> released_;
-  std::optional<check::Result> before_;
+  std::optional<check::Report> before_;
   std::optional<RefcountSums> sums_;
   std::optional<FirstLook> first_;
 };

@@ -45,8 +45,8 @@ Result<const File*> Changing::open_dry() {
   }
 }
 
-Result<repair::Repair> Changing::plan_on(const File& image) {
-  const check::Options how{.decompress = false, .backing_chain = !request_->alone, .profile = &outcome_->profile};
+Result<repair::Planned> Changing::plan_on(const File& image) {
+  const check::Settings how{.decompress = false, .backing_chain = !request_->alone, .profile = &outcome_->profile};
   if (auto wanted = std::get_if<repair::Wanted>(&request_->task)) {
     repair::Wanted all = *wanted;
     all.force = request_->force;

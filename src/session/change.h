@@ -30,7 +30,7 @@ class Changing {
 
   Result<const File*> open();
   Result<const File*> open_dry();
-  Result<repair::Repair> plan_on(const File& image);
+  Result<repair::Planned> plan_on(const File& image);
 
   const Request* request_;
   Observer* observer_;

@@ -7,7 +7,7 @@
 
 #include "advice/advice.h"
 #include "base/result.h"
-#include "check/result.h"
+#include "check/report.h"
 #include "image/image.h"
 #include "io/profile.h"
 #include "repair/plan.h"
@@ -41,7 +41,7 @@ int exit_code(const Error& error);
 struct Outcome {
   std::string path;  // empty: no image was asked about
   std::optional<image::Image> image;
-  std::optional<check::Result> result;  // after the change
+  std::optional<check::Report> result;  // after the change
   std::optional<advice::Verdict> verdict;
   std::optional<Change> change;
   std::optional<Undone> undone;

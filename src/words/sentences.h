@@ -4,14 +4,14 @@
 #include <string>
 #include <vector>
 
-#include "check/result.h"
+#include "check/report.h"
 #include "image/image.h"
 
 namespace qd {
 
 class Sentences {
  public:
-  Sentences(const image::Image& image, const check::Result& result)
+  Sentences(const image::Image& image, const check::Report& result)
       : names_(result.snapshot_names), cluster_size_(image.geometry ? image.geometry->cluster_size() : 0) {}
   // The row's sentence with this place and these values; names are as the image has them.
   std::string operator()(const check::Finding& finding) const;

@@ -48,7 +48,7 @@ namespace {
 using check::Status;
 using repair::Wanted;
 
-const check::Options options{.decompress = false, .backing_chain = false};
+const check::Settings options{.decompress = false, .backing_chain = false};
 
 struct Kind {
   std::string_view name;
@@ -73,7 +73,7 @@ const Edit edits[] = {{"apply", edit::Apply{"snapshot[0]", {}}},
 // In several sectors of the header: torn, only the log brings it back.
 const Edit rebase{"rebase", edit::Rebase{"somewhere/else", true}};
 
-using Planner = std::function<Result<repair::Repair>(const File&, Transaction&)>;
+using Planner = std::function<Result<repair::Planned>(const File&, Transaction&)>;
 
 struct Totals {
   std::uint64_t repairs = 0, cuts = 0, states = 0, forced = 0, failures = 0;
@@ -131,7 +131,7 @@ class GuestReader {
 
   Transaction transaction_;  // an empty one: its view is the file
   image::Image image_;
-  check::Result result_;
+  check::Report result_;
   bool sure_;
 };
 

@@ -21,8 +21,8 @@ using testing::Not;
 
 class Judge : public testing::Test {
  protected:
-  Verdict judged(check::Result result) const { return judged(image_, std::move(result)); }
-  static Verdict judged(const image::Image& image, check::Result result) {
+  Verdict judged(check::Report result) const { return judged(image_, std::move(result)); }
+  static Verdict judged(const image::Image& image, check::Report result) {
     judge_leaks(image, result);
     return judge(image, result);
   }
@@ -136,7 +136,7 @@ TEST_F(Judge, ManyLeaksAloneAreSuspect) {
 }
 
 TEST_F(Judge, MoreLeakedThanMappedIsSuspect) {
-  check::Result result = with({{Code::refcount_leak, 5}});
+  check::Report result = with({{Code::refcount_leak, 5}});
   result.reports[0].data_clusters = 4;
   EXPECT_FALSE(frees(commands(judged(result))));
   result.reports[0].data_clusters = 5;
@@ -145,12 +145,12 @@ TEST_F(Judge, MoreLeakedThanMappedIsSuspect) {
 
 TEST_F(Judge, StaleRefcountsAreExpectedWithLazyOnes) {
   const auto lazy = open_image(ImageBytes().put<std::uint64_t>(80, 1).bytes());
-  const check::Result stale = with({{Code::header_dirty, 1}, {Code::refcount_low, 500}, {Code::refcount_leak, 500}});
+  const check::Report stale = with({{Code::header_dirty, 1}, {Code::refcount_low, 500}, {Code::refcount_leak, 500}});
   const Verdict v = judged(lazy, stale);
   EXPECT_THAT(words(v), HasSubstr("lazy refcounts"));
   EXPECT_THAT(commands(v), testing::ElementsAre("qcow2-dump -R all a.qcow2"));
   EXPECT_FALSE(frees(commands(judged(stale)))) << "the same without lazy refcounts";
-  const check::Result damaged = with({{Code::header_dirty, 1}, {Code::l1_past_end, 1}, {Code::refcount_leak, 5}});
+  const check::Report damaged = with({{Code::header_dirty, 1}, {Code::l1_past_end, 1}, {Code::refcount_leak, 5}});
   EXPECT_FALSE(frees(commands(judged(lazy, damaged))));
   EXPECT_THAT(words(judged(lazy, damaged)), HasSubstr("QEMU frees them, too"));
 }

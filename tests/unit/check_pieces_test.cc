@@ -81,11 +81,11 @@ class Image {
 TEST(Check, DoesNotDependOnThePieces) {
   for (unsigned seed = 0; seed < 10; ++seed) {
     const Image image(seed);
-    const Result whole = image.made().check();
+    const Report whole = image.made().check();
     ASSERT_EQ(whole.states.size(), 3u);
     ASSERT_GT(whole.findings.total(), 100u);
     for (const std::uint64_t most : {8u, 64u, 1024u}) {
-      const Result pieces = image.made().check({.most_entries = most});
+      const Report pieces = image.made().check({.most_entries = most});
       EXPECT_EQ(pieces.totals, whole.totals) << "seed " << seed << ", " << most << " entries";
       EXPECT_EQ(pieces.reports, whole.reports);
       EXPECT_EQ(pieces.usage, whole.usage);

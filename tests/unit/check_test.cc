@@ -12,7 +12,7 @@ namespace {
 using test::TinyImage;
 
 // The codes found, each once, in the order of the table.
-std::vector<std::string> codes(const Result& result) {
+std::vector<std::string> codes(const Report& result) {
   std::vector<std::string> names;
   for (const Problem& row : problems()) {
     if (result.findings.count(row.code) > 0) names.emplace_back(row.name);
@@ -20,7 +20,7 @@ std::vector<std::string> codes(const Result& result) {
   return names;
 }
 
-const Finding& only(const Result& result, Code code) {
+const Finding& only(const Report& result, Code code) {
   const auto& list = result.findings.list();
   const auto found = std::ranges::find(list, code, &Finding::code);
   EXPECT_NE(found, list.end());
@@ -30,7 +30,7 @@ const Finding& only(const Result& result, Code code) {
 using Names = std::vector<std::string>;
 
 TEST(Check, FindsNothingInAConsistentImage) {
-  const Result result = TinyImage().check();
+  const Report result = TinyImage().check();
   EXPECT_EQ(codes(result), Names{});
   EXPECT_EQ(result.status(), Status::good);
   EXPECT_EQ(result.totals.corruptions, 0u);
@@ -50,7 +50,7 @@ TEST(Check, FindsTwoOwnersThoughTheRefcountMatches) {
   image.put64(TinyImage::l2_entry(0), TinyImage::data);
   image.put16(TinyImage::refcount(5), 2);
   image.put16(TinyImage::refcount(6), 0);
-  const Result result = image.check();
+  const Report result = image.check();
   EXPECT_EQ(codes(result), Names{"cluster.reuse"});
   EXPECT_EQ(result.status(), Status::refcount);
   EXPECT_EQ(result.totals.corruptions, 0u) << "qemu-img doesn't see it";
@@ -61,7 +61,7 @@ TEST(Check, FindsDataOnMetadataThoughTheRefcountMatches) {
   TinyImage image;
   image.put64(TinyImage::l2_entry(7), TinyImage::refcount_block);
   image.put16(TinyImage::refcount(2), 2);
-  const Result result = image.check();
+  const Report result = image.check();
   EXPECT_EQ(codes(result), (Names{"reftable.shared", "cluster.on-metadata"}));
   EXPECT_EQ(result.totals.corruptions, 1u);
   EXPECT_EQ(only(result, Code::cluster_on_metadata).guest, GuestOffset(7 * TinyImage::cluster));
@@ -70,7 +70,7 @@ TEST(Check, FindsDataOnMetadataThoughTheRefcountMatches) {
 TEST(Check, NamesTheGuestOffsetOfAClusterWithALowRefcount) {
   TinyImage image;
   image.put16(TinyImage::refcount(6), 0);
-  const Result result = image.check();
+  const Report result = image.check();
   EXPECT_EQ(codes(result), (Names{"l2.copied", "refcount.low"}));
   const Finding& low = only(result, Code::refcount_low);
   EXPECT_EQ(low.guest, GuestOffset(TinyImage::cluster));
@@ -81,7 +81,7 @@ TEST(Check, NamesTheGuestOffsetOfAClusterWithALowRefcount) {
 TEST(Check, JoinsEqualProblemsInARow) {
   TinyImage image;
   for (unsigned i = 0; i < 4; ++i) image.put64(TinyImage::l2_entry(i), 0);
-  const Result result = image.check();
+  const Report result = image.check();
   EXPECT_EQ(codes(result), Names{"refcount.leak"});
   ASSERT_EQ(result.findings.list().size(), 1u);
   EXPECT_EQ(result.findings.list()[0].count, 4u);
@@ -94,7 +94,7 @@ TEST(Check, CountsFreeClustersAndWhatTheyStillStore) {
     image.put64(TinyImage::l2_entry(i), 0);
     image.put16(TinyImage::refcount(5 + i), 0);
   }
-  const Result result = image.check();
+  const Report result = image.check();
   EXPECT_EQ(codes(result), Names{});
   EXPECT_EQ(result.usage.free, 3u);
   EXPECT_EQ(result.usage.discardable_bytes, 3 * TinyImage::cluster);
@@ -102,20 +102,20 @@ TEST(Check, CountsFreeClustersAndWhatTheyStillStore) {
 }
 
 TEST(CheckOnABadDisk, SaysWhichL1TableCantBeRead) {
-  const Result result = TinyImage().check_with_bad_sector(TinyImage::l1_table);
+  const Report result = TinyImage().check_with_bad_sector(TinyImage::l1_table);
   EXPECT_EQ(result.findings.count(Code::l1_unreadable), 1u);
   EXPECT_EQ(result.status(), Status::corrupt);
 }
 
 TEST(CheckOnABadDisk, SaysWhichL2TableCantBeRead) {
-  const Result result = TinyImage().check_with_bad_sector(TinyImage::l2_table + 4096);
+  const Report result = TinyImage().check_with_bad_sector(TinyImage::l2_table + 4096);
   EXPECT_EQ(result.findings.count(Code::l2_unreadable), 1u);
   EXPECT_EQ(only(result, Code::l2_unreadable).host, HostOffset(TinyImage::l2_table));
 }
 
 // In pieces of 64 entries, a sector each: the bad one is the ninth.
 TEST(CheckOnABadDisk, SaysWhichPieceOfAnL2TableCantBeRead) {
-  const Result result = TinyImage().check_with_bad_sector(TinyImage::l2_table + 4096, {.most_entries = 64});
+  const Report result = TinyImage().check_with_bad_sector(TinyImage::l2_table + 4096, {.most_entries = 64});
   EXPECT_EQ(result.findings.count(Code::l2_unreadable), 1u);
   EXPECT_EQ(only(result, Code::l2_unreadable).host, HostOffset(TinyImage::l2_table));
   EXPECT_EQ(only(result, Code::l2_unreadable).l2_index, 8 * 64u);
@@ -123,12 +123,12 @@ TEST(CheckOnABadDisk, SaysWhichPieceOfAnL2TableCantBeRead) {
 }
 
 TEST(CheckOnABadDisk, SaysThatTheRefcountTableCantBeRead) {
-  const Result result = TinyImage().check_with_bad_sector(TinyImage::refcount_table);
+  const Report result = TinyImage().check_with_bad_sector(TinyImage::refcount_table);
   EXPECT_EQ(result.findings.count(Code::reftable_unreadable), 1u);
 }
 
 TEST(CheckOnABadDisk, SaysWhichRefcountBlockCantBeRead) {
-  const Result result = TinyImage().check_with_bad_sector(TinyImage::refcount_block);
+  const Report result = TinyImage().check_with_bad_sector(TinyImage::refcount_block);
   EXPECT_EQ(codes(result), Names{"refblock.unreadable"});
   EXPECT_EQ(result.totals.check_errors, 9u) << "one a cluster, as qemu-img counts";
 }
@@ -136,7 +136,7 @@ TEST(CheckOnABadDisk, SaysWhichRefcountBlockCantBeRead) {
 TEST(CheckOnABadDisk, GoesOnBehindABadSector) {
   TinyImage image;
   image.put16(TinyImage::refcount(8), 0);
-  const Result result = image.check_with_bad_sector(TinyImage::l1_table);
+  const Report result = image.check_with_bad_sector(TinyImage::l1_table);
   EXPECT_GT(result.findings.count(Code::refcount_leak), 0u) << "refcounts are compared all the same";
 }
 

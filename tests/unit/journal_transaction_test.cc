@@ -56,7 +56,7 @@ TEST(Pages, AreKeptAsWhatTheyAre) {
   const auto base = memory_file(zeros(1 * mib));
   const std::string random = random_bytes(page_bytes);
   const auto source = memory_file(zeros(100) + random);
-  Plan plan(*base);
+  PlannedPages plan(*base);
   const auto put = [&](std::uint64_t number, const std::string& bytes, const CopiedPage* copied = nullptr) {
     expect_ok(plan.patch(Stage::fresh, number * page_bytes, as_bytes(bytes), copied));
     const auto& page = plan.pages.at({number, Stage::fresh});

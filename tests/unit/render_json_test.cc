@@ -95,7 +95,7 @@ TEST(Json, TheSelectionChangesTheListOnly) {
 }
 
 TEST(Json, ALongListIsStreamed) {
-  check::Result result;
+  check::Report result;
   for (std::uint32_t i = 0; i < check::Findings::limit + 10; ++i) {
     check::Finding finding;
     finding.code = check::Code::l2_unaligned;

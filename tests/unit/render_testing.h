@@ -74,7 +74,7 @@ inline image::Image open_image(const std::string& bytes, const std::string& name
 }
 
 // What a session would have made of an image and the result of its check.
-inline session::Outcome outcome(image::Image image, check::Result result, bool advice = true) {
+inline session::Outcome outcome(image::Image image, check::Report result, bool advice = true) {
   session::Outcome o;
   o.path = image.file().path();
   o.image = std::move(image);
@@ -83,13 +83,13 @@ inline session::Outcome outcome(image::Image image, check::Result result, bool a
   return o;
 }
 inline session::Outcome checked(image::Image image) {
-  check::Result result = check::check(image);
+  check::Report result = check::check(image);
   return outcome(std::move(image), std::move(result));
 }
 
 // A result with problems of these kinds, without places, on a disk with 100 clusters of data.
-inline check::Result with(std::initializer_list<std::pair<check::Code, std::uint64_t>> problems) {
-  check::Result result;
+inline check::Report with(std::initializer_list<std::pair<check::Code, std::uint64_t>> problems) {
+  check::Report result;
   result.states.resize(1);
   result.reports.resize(1);
   result.reports[0].data_clusters = 100;

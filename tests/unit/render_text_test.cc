@@ -34,7 +34,7 @@ TEST(Wrap, TheOtherLinesMayHaveAnIndentOfTheirOwn) {
 }
 
 TEST(CheckText, ALongVerdictSaysItsHeadlineAgainOnAScreen) {
-  check::Result result;
+  check::Report result;
   const auto verdict = [&](bool screen) {
     const session::Outcome judged = outcome(open_image(ImageBytes().bytes()), result);
     return written([&](Output& out) { print_verdict(out, judged, {.screen = screen}); });
@@ -93,7 +93,7 @@ TEST(CheckText, ProblemsStandInTheirBlock) {
 TEST(CheckText, EveryProblemIsListedOnce) {
   for (const check::Problem& row : check::problems()) {
     image::Image image = open_image(ImageBytes().bytes());
-    check::Result result = check::check(image);
+    check::Report result = check::check(image);
     check::Finding finding;
     finding.code = row.code;
     result.findings.add(std::move(finding));

@@ -46,9 +46,9 @@ class TinyImage {
   void put64(std::uint64_t at, std::uint64_t value) { put(at, be64(value)); }
   std::string& bytes() { return bytes_; }
 
-  check::Result check(const check::Options& options = {}) const { return check_file(memory_file(bytes_), options); }
+  check::Report check(const check::Settings& options = {}) const { return check_file(memory_file(bytes_), options); }
   // As check(), on a disk whose sector at `offset` can't be read.
-  check::Result check_with_bad_sector(std::uint64_t offset, const check::Options& options = {}) const {
+  check::Report check_with_bad_sector(std::uint64_t offset, const check::Settings& options = {}) const {
     return check_file(faulty_file(memory_file(bytes_), offset, 512, EIO), options);
   }
 
@@ -57,7 +57,7 @@ class TinyImage {
   void put(std::uint64_t at, T value) {
     std::memcpy(bytes_.data() + at, &value, sizeof value);
   }
-  static check::Result check_file(std::unique_ptr<File> file, const check::Options& options) {
+  static check::Report check_file(std::unique_ptr<File> file, const check::Settings& options) {
     auto image = image::Image::open(std::move(file), {});
     return check::check(*image, options);
   }

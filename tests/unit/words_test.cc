@@ -20,7 +20,7 @@ TEST(Sizes, HaveTheirKnownShape) {
 TEST(Sentences, CanBeSaidOfEveryProblem) {
   const auto image = image::Image::open(memory_file(""), {});
   ASSERT_TRUE(image);
-  const check::Result result;
+  const check::Report result;
   const Sentences sentence(*image, result);
   for (const check::Problem& row : check::problems()) {
     check::Finding finding;

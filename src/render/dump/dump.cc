@@ -20,7 +20,7 @@ void end_section(Output& out) {
   out.write("\n");
 }
 
-void print_state(Output& out, const image::Image& image, const check::Result& result, const image::State& state,
+void print_state(Output& out, const image::Image& image, const check::Report& result, const image::State& state,
                  const DumpOptions& options) {
   std::uint64_t l1_offset = image.header.l1_table_offset, l1_size = image.header.l1_size;
   if (state.snapshot < 0) {
@@ -38,7 +38,7 @@ void print_state(Output& out, const image::Image& image, const check::Result& re
   end_section(out);
 }
 
-void print_refcounts(Output& out, const image::Image& image, const check::Result& result) {
+void print_refcounts(Output& out, const image::Image& image, const check::Report& result) {
   begin_section(out, "Refcount Table:");
   out.print("{:<16}[offset: 0x{:x}, len: {}]\n\n", "Refcount Table:", image.header.refcount_table_offset,
             result.disk_refcounts->table_bytes() / sizeof(std::uint64_t));
@@ -50,7 +50,7 @@ void print_refcounts(Output& out, const image::Image& image, const check::Result
 
 void print_dump(Output& out, session::Outcome& outcome, const View& view) {
   const image::Image& image = *outcome.image;
-  const check::Result& result = *outcome.result;
+  const check::Report& result = *outcome.result;
   {
     const ProfilePart part(&outcome.profile, image.file());
     part.phase("dumping");

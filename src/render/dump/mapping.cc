@@ -31,7 +31,7 @@ struct Piece {
 
 class Renderer {
  public:
-  Renderer(const image::Image& image, const check::Result& result, const image::State& state, bool flags)
+  Renderer(const image::Image& image, const check::Report& result, const image::State& state, bool flags)
       : image_(image),
         g_(*image.geometry),
         result_(result),
@@ -53,7 +53,7 @@ class Renderer {
 
   const image::Image& image_;
   const format::Geometry& g_;
-  const check::Result& result_;
+  const check::Report& result_;
   const bool flags_, judges_copied_;
 };
 
@@ -188,7 +188,7 @@ char* Renderer::lines(const image::Group& group, std::uint64_t first, std::uint6
 
 }  // namespace
 
-void dump_mapping(Output& out, const image::Image& image, const check::Result& result, const image::State& state,
+void dump_mapping(Output& out, const image::Image& image, const check::Report& result, const image::State& state,
                   const DumpOptions& options) {
   const Renderer renderer(image, result, state, options.flags);
   Stream stream(out);

@@ -1,7 +1,7 @@
 // The lines of L1 and L2 entries.
 #pragma once
 
-#include "check/result.h"
+#include "check/report.h"
 #include "image/image.h"
 #include "io/profile.h"
 #include "render/output.h"
@@ -14,7 +14,7 @@ struct DumpOptions {
 };
 
 // All tables of one state.
-void dump_mapping(Output& out, const image::Image& image, const check::Result& result, const image::State& state,
+void dump_mapping(Output& out, const image::Image& image, const check::Report& result, const image::State& state,
                   const DumpOptions& options);
 
 }  // namespace qd::render

@@ -24,7 +24,7 @@ struct Part {
 using Piece = std::vector<Part>;
 
 // The blocks with something to show: all that the table names, and those that it lacks though their clusters are used.
-std::vector<std::uint64_t> blocks_to_show(const check::Result& result) {
+std::vector<std::uint64_t> blocks_to_show(const check::Report& result) {
   const Refcounts& refcounts = *result.disk_refcounts;
   std::vector<std::uint64_t> blocks;
   for (std::uint64_t b = 0; b < refcounts.entries().size(); ++b) {
@@ -44,7 +44,7 @@ std::vector<std::uint64_t> blocks_to_show(const check::Result& result) {
 
 class Cutter {
  public:
-  explicit Cutter(const check::Result& result) : refcounts_(*result.disk_refcounts), blocks_(blocks_to_show(result)) {}
+  explicit Cutter(const check::Report& result) : refcounts_(*result.disk_refcounts), blocks_(blocks_to_show(result)) {}
 
   // The next piece; nothing at the end.
   std::unique_ptr<Piece> next() {
@@ -101,7 +101,7 @@ class Middle {
 
 class Renderer {
  public:
-  Renderer(const image::Image& image, const check::Result& result)
+  Renderer(const image::Image& image, const check::Report& result)
       : g_(*image.geometry), size_(image.size()), result_(result), refcounts_(*result.disk_refcounts) {}
 
   char* render(const Piece& piece, char* at) const {
@@ -118,7 +118,7 @@ class Renderer {
 
   const format::Geometry& g_;
   const std::uint64_t size_;
-  const check::Result& result_;
+  const check::Report& result_;
   const Refcounts& refcounts_;
 };
 
@@ -166,7 +166,7 @@ char* Renderer::block_lines(const Part& part, char* at) const {
 
 }  // namespace
 
-void dump_refcounts(Output& out, const image::Image& image, const check::Result& result) {
+void dump_refcounts(Output& out, const image::Image& image, const check::Report& result) {
   Cutter cutter(result);
   const Renderer renderer(image, result);
   Stream stream(out);

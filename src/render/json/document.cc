@@ -36,7 +36,7 @@ void write_table(Json& json, std::string_view name, const check::TableCounts& c)
   });
 }
 
-void write_tables(Json& json, const image::Image& image, const check::Result& result) {
+void write_tables(Json& json, const image::Image& image, const check::Report& result) {
   check::StateReport all;
   for (const check::StateReport& r : result.reports) all += r;
   json.object("tables", [&] {
@@ -68,7 +68,7 @@ std::string state_name(std::int32_t state) {
   return state < 0 ? std::string("active") : fmt::format("snapshot[{}]", state);
 }
 
-void write_states(Json& json, const check::Result& result, const Selection& selection) {
+void write_states(Json& json, const check::Report& result, const Selection& selection) {
   json.array("states", [&] {
     for (std::size_t i = 0; i < result.reports.size(); ++i) {
       if (!selection.shows(result.states[i].snapshot)) continue;
@@ -110,7 +110,7 @@ void write_problem(Json& json, const Sentences& sentence, const check::Finding& 
   });
 }
 
-void write_problems(Json& json, const image::Image& image, const check::Result& result, const Selection& selection) {
+void write_problems(Json& json, const image::Image& image, const check::Report& result, const Selection& selection) {
   const Sentences sentence(image, result);
   json.array("problems", [&] {
     for (const check::Finding& finding : result.findings.list()) {
@@ -151,7 +151,7 @@ void write_profile(Json& json, const Profile& profile) {
 
 void write_outcome(Json& json, const session::Outcome& outcome, bool info, const View& view) {
   const image::Image& image = *outcome.image;
-  const check::Result& result = *outcome.result;
+  const check::Report& result = *outcome.result;
   if (image.foreign) {
     json.value("format", image.foreign->format);
   } else if (image.ours()) {

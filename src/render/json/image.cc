@@ -145,7 +145,7 @@ void write_chain(Json& json, const image::Chain& chain) {
 
 }  // namespace
 
-void write_image(Json& json, const image::Image& image, const check::Result& result, bool info) {
+void write_image(Json& json, const image::Image& image, const check::Report& result, bool info) {
   write_file(json, image, info);
   write_header(json, image);
   write_snapshots(json, image);

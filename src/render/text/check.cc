@@ -59,7 +59,7 @@ class CheckReport {
   Output& out_;
   const session::Outcome& outcome_;
   const image::Image& image_;
-  const check::Result& result_;
+  const check::Report& result_;
   const Selection& selection_;
   const Style& style_;
   const Problems problems_;

@@ -53,7 +53,7 @@ void print_shape(Output& out, const image::Image& image) {
   }
 }
 
-void print_allocation(Output& out, const image::Image& image, const check::Result& result) {
+void print_allocation(Output& out, const image::Image& image, const check::Report& result) {
   if (result.reports.empty()) return;
   const check::Totals& t = result.totals;
   field(out, "allocated",
@@ -77,7 +77,7 @@ void print_data_file(Output& out, const image::Image& image) {
   field(out, "", "raw: it holds the guest's disk as it is");
 }
 
-void print_chain(Output& out, const image::Image& image, const check::Result& result) {
+void print_chain(Output& out, const image::Image& image, const check::Report& result) {
   if (!image.backing_file) return;
   out.write("\nBacking chain:\n");
   if (!result.chain) return out.print("  {}\n    not opened (-b)\n", escape(*image.backing_file));
@@ -109,7 +109,7 @@ void print_extensions(Output& out, const image::Image& image) {
   if (image.extensions.truncated) out.write("  The last one claims to be longer than there is room.\n");
 }
 
-void print_snapshots(Output& out, const image::Image& image, const check::Result& result) {
+void print_snapshots(Output& out, const image::Image& image, const check::Report& result) {
   const auto& entries = image.snapshots.entries;
   if (entries.empty() && image.header.nb_snapshots == 0) return;
   out.print("\nSnapshots:\n  No.   ID     {:<19}  {:>9}  {:>9}  {:>9}  Name\n", "Date (UTC)", "VM state", "Disk",
@@ -137,7 +137,7 @@ void print_check_line(Output& out, const advice::Verdict& verdict) {
 
 void print_info(Output& out, const session::Outcome& outcome) {
   const image::Image& image = *outcome.image;
-  const check::Result& result = *outcome.result;
+  const check::Report& result = *outcome.result;
   print_files(out, image);
   const bool foreign = !image.ours() && !image.geometry;
   if (foreign || image.header_bytes_present < format::header_bytes_v2) return print_check_line(out, *outcome.verdict);

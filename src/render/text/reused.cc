@@ -5,7 +5,7 @@
 
 namespace qd::render {
 
-void print_reused(Output& out, const image::Image& image, const check::Result& result, const check::Finding& finding,
+void print_reused(Output& out, const image::Image& image, const check::Report& result, const check::Finding& finding,
                   const Style& style) {
   if (!finding.index) return;
   const ClusterIndex cluster(*finding.index);

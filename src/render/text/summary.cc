@@ -7,7 +7,7 @@
 namespace qd::render {
 
 std::string summary_line(const session::Outcome& outcome) {
-  const check::Result& result = *outcome.result;
+  const check::Report& result = *outcome.result;
   constexpr std::size_t most = 512;  // of a path; the kernel cuts lines at about a thousand bytes
   std::string path = escape(outcome.image->file().path());
   if (path.size() > most) {

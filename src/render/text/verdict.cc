@@ -8,7 +8,7 @@
 namespace qd::render {
 namespace {
 
-Color color_of(const check::Result& result) {
+Color color_of(const check::Report& result) {
   switch (result.status()) {
     case check::Status::good:
       return result.findings.total() == 0 ? Color::green : Color::yellow;
@@ -38,7 +38,7 @@ std::string advice_text(const advice::Advice& advice) {
 }  // namespace
 
 void print_verdict(Output& out, const session::Outcome& outcome, const Style& style) {
-  const check::Result& result = *outcome.result;
+  const check::Report& result = *outcome.result;
   const advice::Verdict& verdict = *outcome.verdict;
   const Color color = color_of(result);
   const std::string border = paint(style, color, std::string(text_width - 2, '#')) + "\n";

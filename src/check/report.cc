@@ -1,4 +1,4 @@
-#include "check/result.h"
+#include "check/report.h"
 
 #include <algorithm>
 #include <array>
@@ -45,7 +45,7 @@ std::string_view owner_name(OwnerKind kind) {
   return names[static_cast<std::size_t>(kind)];
 }
 
-bool Result::damaged(std::size_t state) const {
+bool Report::damaged(std::size_t state) const {
   const TableCounts &l1 = reports[state].l1, &l2 = reports[state].l2;
   return l1.unaligned + l1.invalid + l2.unaligned + l2.invalid > 0 ||
          std::ranges::any_of(findings.list(), [&](const Finding& f) {
@@ -53,7 +53,7 @@ bool Result::damaged(std::size_t state) const {
          });
 }
 
-std::uint64_t Result::undecompressed() const {
+std::uint64_t Report::undecompressed() const {
   std::uint64_t sum = 0;
   for (const StateReport& r : reports) sum += decompressed ? 0 : r.compressed;
   return sum;
@@ -69,11 +69,11 @@ std::span<const Owner> of(const std::vector<Owner>& owners, ClusterIndex cluster
 
 }  // namespace
 
-std::span<const Owner> Result::owners_of(ClusterIndex cluster) const { return of(owners, cluster); }
+std::span<const Owner> Report::owners_of(ClusterIndex cluster) const { return of(owners, cluster); }
 
-std::span<const Owner> Result::data_owners_of(ClusterIndex cluster) const { return of(data_owners, cluster); }
+std::span<const Owner> Report::data_owners_of(ClusterIndex cluster) const { return of(data_owners, cluster); }
 
-std::uint64_t Result::references(ClusterIndex cluster) const {
+std::uint64_t Report::references(ClusterIndex cluster) const {
   if (!claims || cluster.value >= claims->clusters()) return 0;
   if (claims->counted(cluster.value)) return claims->tally.get(cluster.value) - claims->baseless.get(cluster.value);
   return claims->owned.test(cluster.value) ? disk_refcounts->get(cluster) : 0;

@@ -94,7 +94,7 @@ struct Owner {
   std::uint64_t index = 0;  // of a refcount block in its table, of a bitmap
 };
 
-struct Result {
+struct Report {
   Findings findings;
   Totals totals;
   std::vector<image::State> states;  // the active one first, then by number the snapshots that can be read
