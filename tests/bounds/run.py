@@ -384,7 +384,7 @@ def totals(command):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("program")
+    parser.add_argument("program", nargs="?")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--instructions", action="store_true")
@@ -392,6 +392,9 @@ def main():
     if options.list:
         print("\n".join(case[0] for case in CASES))
         return
+    if not os.access(SHARED_MEMORY, os.W_OK):
+        print(f"there is no {SHARED_MEMORY}")
+        sys.exit(77)
     failed = 0
     with tempfile.TemporaryDirectory(prefix="bounds.") as folder, \
          tempfile.TemporaryDirectory(prefix="bounds.", dir=SHARED_MEMORY) as long_files:

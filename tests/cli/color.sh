@@ -2,6 +2,7 @@
 # Colors on a terminal only, unless NO_COLOR says no; -d decides over both.
 source "$(dirname "$0")/lib.bash"
 
+python3 -c 'import pty; pty.openpty()' 2>err || exit 77  # there are no pseudo-terminals
 image vm.qcow2
 damage vm.qcow2 l2-dup
 # colored [VARIABLE=VALUE] ARGUMENT...: are there escape sequences, on a terminal?
