@@ -162,7 +162,7 @@ def run_one(binary, update, name):
 
 
 def main():
-    options = recipes.arguments(__doc__)
+    options = recipes.parser(__doc__).parse_intermixed_args()
     return 1 if recipes.run(HERE, options, functools.partial(run_one, options.binary, options.update), "breakages") else 0
 
 

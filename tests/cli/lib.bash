@@ -6,6 +6,9 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 export PYTHONPATH=$here/../tools PYTHONDONTWRITEBYTECODE=1
 unset NO_COLOR
 
+# What is started here needs no packages, and to look for them takes longer than most of it.
+python3() { command python3 -S "$@"; }
+
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 cd "$folder"

@@ -31,9 +31,9 @@ TIMEOUT = 120
 
 def cut(job):
     """(name, totals or None if the image is too large, what went wrong)"""
-    name, program, cache = job
+    name, program = job
     with tempfile.TemporaryDirectory(prefix="crash-") as folder:
-        image = mkimage.Recipe.load(os.path.join(IMAGES, name, "recipe")).build(folder, cache)
+        image = mkimage.Recipe.load(os.path.join(IMAGES, name, "recipe")).build(folder)
         if os.path.getsize(image) > LARGEST:
             return name, None, ""
         try:
@@ -60,8 +60,8 @@ def main():
     names = [n for n in names if not options.names or any(fnmatch.fnmatch(n, p) for p in options.names)]
     images = large = failed = 0
     sums = [0] * 4
-    with tempfile.TemporaryDirectory(prefix="crash-cache-") as cache, multiprocessing.Pool(options.jobs) as pool:
-        for name, totals, wrong in pool.imap_unordered(cut, [(name, program, cache) for name in names]):
+    with mkimage.cache(), multiprocessing.Pool(options.jobs) as pool:
+        for name, totals, wrong in pool.imap_unordered(cut, [(name, program) for name in names]):
             if wrong:
                 failed += 1
                 print(f"FAILED {name}\n{wrong.rstrip()}\n", flush=True)

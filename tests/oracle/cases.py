@@ -144,13 +144,13 @@ def bases():
 
 
 def build(job):
-    name, recipe, built, cache = job
-    return name, mkimage.Recipe.load(recipe).build(os.path.join(built, name), cache)
+    name, recipe, built = job
+    return name, mkimage.Recipe.load(recipe).build(os.path.join(built, name))
 
 
-def build_bases(pool, built, cache):
+def build_bases(pool, built):
     """name -> path, of every base, made in the folder `built`"""
-    jobs = [(name, recipe, built, cache) for name, recipe in bases().items()]
+    jobs = [(name, recipe, built) for name, recipe in bases().items()]
     return dict(sorted(pool.imap_unordered(build, jobs)))
 
 

@@ -162,7 +162,8 @@ def main():
     names = [options.only] if options.only else BASES
     each = max(1, options.cases // len(names))
     cases = refused = failed = 0
-    with tempfile.TemporaryDirectory(prefix="opening-base-") as built, multiprocessing.Pool(options.jobs) as pool:
+    with tempfile.TemporaryDirectory(prefix="opening-base-") as built, mkimage.cache(), \
+            multiprocessing.Pool(options.jobs) as pool:
         for name in names:
             recipe = os.path.join(HERE, "..", "images", name, "recipe")
             mkimage.Recipe.load(recipe).build(os.path.join(built, name))

@@ -116,9 +116,9 @@ def main():
     options = parser.parse_intermixed_args()
     started, binary = time.monotonic(), os.path.abspath(options.binary)
     with tempfile.TemporaryDirectory(prefix="oracle-base-") as built, \
-            tempfile.TemporaryDirectory(prefix="oracle-cache-") as cache, multiprocessing.Pool(options.jobs) as pool:
+            mkimage.cache(), multiprocessing.Pool(options.jobs) as pool:
         try:
-            paths = matrix.build_bases(pool, built, cache)
+            paths = matrix.build_bases(pool, built)
         except mkimage.RecipeError as error:
             print(f"FAILED {error}")
             return 1

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What was unreferenced because a reference was lost or wrong stays so: damages after which repairs have lost data.
 
-    keeps.py BINARY [NAME…] [--keep FOLDER]
+    keeps.py BINARY [NAME…] [--keep FOLDER] [--jobs N]
 
 Each image is repaired by -R all, -R leak and -R error, each followed by -R all twice. tests/trials/judge.py then says
 from the bytes alone whether a state reads otherwise than before, or a cluster that only lost references named was freed,
@@ -9,6 +9,7 @@ written over, or left to others. And the undo log gives back every byte.
 """
 
 import argparse
+import functools
 import os
 import subprocess
 import sys
@@ -22,6 +23,7 @@ import lost_counts  # noqa: E402,F401
 import lost_once  # noqa: E402,F401
 import mkimage  # noqa: E402
 import qcow2  # noqa: E402
+import recipes  # noqa: E402
 
 
 def build(recipe, damage, folder):
@@ -84,30 +86,36 @@ class Trial:
         return wrong
 
 
+def run_one(binary, keep, name):
+    """Complaints, with the name of the case first."""
+    _, recipe, damage = next(case for case in cases.CASES if case[0] == name)
+    with tempfile.TemporaryDirectory(prefix="keeps-") as folder:
+        before, after = build(recipe, damage, folder)
+        if keep:
+            os.makedirs(keep, exist_ok=True)
+            with open(os.path.join(keep, f"{name}.qcow2"), "wb") as file:
+                file.write(after)
+        trial = Trial(binary, folder, before, after)
+        wrong = [text for what in ("all", "leak", "error") for text in trial.go(what)]
+    return [f"{name}: {damage.__doc__ or ''}", *wrong] if wrong else []
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("binary")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--keep", help="leave the damaged images in this folder")
-    options = parser.parse_args()
-    binary, failed, ran = os.path.abspath(options.binary), 0, 0
-    for name, recipe, damage in cases.CASES:
-        if options.names and name not in options.names:
-            continue
-        ran += 1
-        with tempfile.TemporaryDirectory(prefix="keeps-") as folder:
-            before, after = build(recipe, damage, folder)
-            if options.keep:
-                os.makedirs(options.keep, exist_ok=True)
-                with open(os.path.join(options.keep, f"{name}.qcow2"), "wb") as file:
-                    file.write(after)
-            trial = Trial(binary, folder, before, after)
-            wrong = [text for what in ("all", "leak", "error") for text in trial.go(what)]
-        failed += bool(wrong)
-        if wrong:
-            print(f"FAILED {name}: {damage.__doc__ or ''}", *wrong[:12], sep="\n       ", flush=True)
-    print(f"{ran - failed} passed, {failed} failed")
-    return 1 if failed or not ran else 0
+    parser.add_argument("--jobs", type=int, default=2)
+    options = parser.parse_intermixed_args()
+    chosen = [name for name, _, _ in cases.CASES if not options.names or name in options.names]
+    failed, one = 0, functools.partial(run_one, os.path.abspath(options.binary), options.keep)
+    with mkimage.cache(), recipes.workers(min(options.jobs, len(chosen))) as each:
+        for wrong in each(one, chosen):
+            failed += bool(wrong)
+            if wrong:
+                print(f"FAILED {wrong[0]}", *wrong[1:13], sep="\n       ", flush=True)
+    print(f"{len(chosen) - failed} passed, {failed} failed")
+    return 1 if failed or not chosen else 0
 
 
 if __name__ == "__main__":

@@ -72,8 +72,8 @@ class Folder:
     def __str__(self):
         return self.name
 
-    def make(self, _, folder, cache):
-        self.recipe.build(folder, cache)
+    def make(self, _, folder):
+        self.recipe.build(folder)
 
     @property
     def recipe(self):
@@ -88,9 +88,6 @@ class Case(matrix.Case):
     """An image of the matrix."""
     hold, arguments = False, ()
     __str__ = matrix.Case.__str__
-
-    def make(self, built, folder, _):
-        super().make(built, folder)
 
 
 class Trial:
@@ -312,11 +309,11 @@ def places(sectors):
 
 def run_one(job):
     """(name, steps to make it, complaints, counts, what is left)"""
-    trial_of, subject, binary, built, cache, keep = job
+    trial_of, subject, binary, built, keep = job
     with tempfile.TemporaryDirectory(prefix="repair-", dir=scratch()) as parent:
         before, after = os.path.join(parent, "before"), os.path.join(parent, "after")
         try:
-            subject.make(built, before, cache)
+            subject.make(built, before)
             folders.copy(before, after)
         except (qcow2.Unsuitable, ValueError, mkimage.RecipeError) as error:
             return str(subject), subject.steps(), [f"the image can't be made: {error!r}"], Counter(), Counter()
@@ -378,15 +375,15 @@ def main(trial_of=Trial):
     started, binary, failed, lines = time.monotonic(), os.path.abspath(options.binary), 0, Counter()
     counts, left = Counter(), Counter()
     with tempfile.TemporaryDirectory(prefix="repair-base-", dir=scratch()) as built, \
-            tempfile.TemporaryDirectory(prefix="repair-cache-") as cache, multiprocessing.Pool(options.jobs) as pool:
-        paths = {} if options.images and not options.oracle else matrix.build_bases(pool, built, cache)
+            mkimage.cache(), multiprocessing.Pool(options.jobs) as pool:
+        paths = {} if options.images and not options.oracle else matrix.build_bases(pool, built)
         everything = subjects(options, paths)
         chosen = [s for s in everything if isinstance(s, Folder)]
         chosen += [s for s in everything if not isinstance(s, Folder)][::options.sample]
         if options.list:
             print("\n".join(map(str, chosen)))
             return 0
-        jobs = [(trial_of, subject, binary, built, cache, options.keep) for subject in chosen]
+        jobs = [(trial_of, subject, binary, built, options.keep) for subject in chosen]
         for name, steps, wrong, facts, remains in pool.imap(run_one, jobs, chunksize=8):
             counts += facts
             left += remains

@@ -21,7 +21,7 @@ def extents(descriptor):
 
 
 def copy(source, target):
-    os.mkdir(target)
+    os.makedirs(target, exist_ok=True)
     for name in os.listdir(source):
         with open(os.path.join(source, name), "rb", buffering=0) as old, \
                 open(os.path.join(target, name), "wb", buffering=0) as new:

@@ -29,18 +29,30 @@ What a test does with the image is told in the same file, read by tests/images/r
     check ARGUMENT…                    more arguments for qcow2-dump
     hold                               a writer (qemu-io) has the image open during the check
     expect CODE… | nothing             codes that the check must name, at least
+
+QEMU's processes take longest of all this, and many recipes begin alike: what the steps up to the last one of QEMU's make
+is kept for all that have the same, in the folder that IMAGE_CACHE names. Several processes may share it, and a later run.
 """
 
+import contextlib
+import fcntl
+import functools
+import hashlib
+import json
 import os
 import random
 import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 
 import damages
+import folders
 from qcow2 import Image, Snapshot
 
+HERE = os.path.dirname(os.path.abspath(__file__))
+WITHOUT_QEMU = ("damage", "edit", "set", "poke", "file", "unlink", "move")
 SECRET = ["--object", "secret,id=key,data=secret"]
 DATE = 1700000000  # of every snapshot
 
@@ -78,17 +90,60 @@ class Recipe:
         return next((kind for kind in ("luks", "aes") for _, words in self.steps if f"encrypt.format={kind}" in words),
                     None)
 
-    def build(self, folder, cache=None):
-        """Makes the image in `folder`; returns its path. `cache`: a folder for what is slow to make, LUKS headers."""
-        builder = Builder(folder, cache)
-        for where, words in self.steps:
-            plain = [w for w in words[1:] if "=" not in w or words[0] in ("damage", "edit") and w is words[1]]
-            named = dict(w.split("=", 1) for w in words[1:] if w not in plain)
-            try:
-                getattr(builder, "do_" + words[0].replace("-", "_"))(*plain, **named)
-            except Exception as error:
-                raise RecipeError(f"{where}: {' '.join(words)}: {error}") from error
+    def build(self, folder):
+        """Makes the image in `folder`; returns its path."""
+        builder = Builder(folder)
+        by_qemu = [number for number, (_, words) in enumerate(self.steps, 1) if words[0] not in WITHOUT_QEMU]
+        known = by_qemu[-1] if by_qemu and "IMAGE_CACHE" in os.environ else 0
+        if known:
+            builder.begin_with(*kept(self.steps[:known]))
+        builder.follow(self.steps[known:])
         return builder.path
+
+
+@contextlib.contextmanager
+def cache():
+    """Recipes share what QEMU makes, for as long as this lasts if IMAGE_CACHE names no folder."""
+    if "IMAGE_CACHE" in os.environ:
+        yield
+        return
+    with tempfile.TemporaryDirectory(prefix="images-cache-") as os.environ["IMAGE_CACHE"]:
+        yield
+    del os.environ["IMAGE_CACHE"]
+
+
+@functools.cache
+def cache_folder():
+    """For these tools and this QEMU; what others have made is deleted."""
+    state = hashlib.sha256(repr(os.stat(shutil.which("qemu-img"))[6:9:2]).encode())
+    for place, _, names in sorted(os.walk(HERE)):
+        for name in sorted(n for n in names if n.endswith(".py")):
+            with open(os.path.join(place, name), "rb") as file:
+                state.update(file.read())
+    root, own = os.environ["IMAGE_CACHE"], state.hexdigest()
+    if not os.path.exists(os.path.join(root, own)):
+        for old in os.listdir(root) if os.path.exists(root) else []:
+            shutil.rmtree(os.path.join(root, old), ignore_errors=True)
+        os.makedirs(os.path.join(root, own), exist_ok=True)
+    return os.path.join(root, own)
+
+
+def kept(steps):
+    """(folder with what the steps make, what the builder knows then)"""
+    said = "\n".join(shlex.join(words) for _, words in steps)
+    place = os.path.join(cache_folder(), hashlib.sha256(said.encode()).hexdigest())
+    with open(place + ".json", "a+", encoding="utf-8") as state:
+        fcntl.flock(state, fcntl.LOCK_EX)
+        if not os.path.exists(place):
+            with tempfile.TemporaryDirectory(dir=cache_folder()) as unfinished:
+                builder = Builder(os.path.join(unfinished, "image"))
+                builder.follow(steps)
+                state.truncate(0)
+                json.dump([builder.name, builder.encrypted], state)
+                state.flush()
+                os.rename(builder.folder, place)
+        state.seek(0)
+        return place, json.load(state)
 
 
 def secret_options(encrypted, file):
@@ -99,10 +154,23 @@ def secret_options(encrypted, file):
 
 
 class Builder:
-    def __init__(self, folder, cache=None):
-        self.folder, self.cache = folder, cache
+    def __init__(self, folder):
+        self.folder = folder
         os.makedirs(folder, exist_ok=True)
         self.name, self.encrypted = "image.qcow2", False
+
+    def begin_with(self, made, state):
+        folders.copy(made, self.folder)
+        self.name, self.encrypted = state
+
+    def follow(self, steps):
+        for where, words in steps:
+            plain = [w for w in words[1:] if "=" not in w or words[0] in ("damage", "edit") and w is words[1]]
+            named = dict(w.split("=", 1) for w in words[1:] if w not in plain)
+            try:
+                getattr(self, "do_" + words[0].replace("-", "_"))(*plain, **named)
+            except Exception as error:
+                raise RecipeError(f"{where}: {' '.join(words)}: {error}") from error
 
     @property
     def path(self):
@@ -127,23 +195,12 @@ class Builder:
             options["encrypt.key-secret"] = "key"
         chain = ["-u", "-b", backing, *(["-F", backing_fmt] if backing_fmt else [])] if backing else []
         listed = ",".join(f"{key}={value}" for key, value in options.items())
-        if not (self.encrypted and self.cache):
-            return self.create(file, size, format, listed, chain)
-        kept = os.path.join(self.cache, f"{size},{listed}")
-        if not os.path.exists(kept):
-            self.create(file, size, format, listed, chain)
-            shutil.copy(self.path, f"{kept}.{os.getpid()}")
-            os.rename(f"{kept}.{os.getpid()}", kept)
-        return shutil.copy(kept, self.path)
-
-    def create(self, file, size, format, listed, chain):
         # QEMU times 2^15 steps of its key derivation, and gives up when the kernel's count of CPU time has not moved
         # meanwhile: with a tick of 4 ms, in one of five attempts; on a quicker processor in most.
         for left in reversed(range(100)):
             try:
-                self.run("qemu-img", "create", "-q", "-f", format, *(SECRET if self.encrypted else []),
-                         *(["-o", listed] if listed else []), *chain, file, size)
-                return
+                return self.run("qemu-img", "create", "-q", "-f", format, *(SECRET if self.encrypted else []),
+                                *(["-o", listed] if listed else []), *chain, file, size)
             except RecipeError as error:
                 if not left or "accurate CPU usage" not in str(error):
                     raise

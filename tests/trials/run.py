@@ -54,19 +54,16 @@ class Base:
         return self.files.get("data.raw", b"")
 
 
-def build(name, cache):
+def build(name):
     with tempfile.TemporaryDirectory(prefix="trials-") as folder:
         with open(os.path.join(BASES, name + ".recipe"), encoding="utf-8") as file:
             first, _, later = file.read().partition("later\n")
         recipe = mkimage.Recipe(first, name)
-        path = recipe.build(folder, cache)
+        path = recipe.build(folder)
         older = load(path)
-        builder = mkimage.Builder(folder, cache)
+        builder = mkimage.Builder(folder)
         builder.encrypted = bool(recipe.encryption)
-        for line in later.splitlines():
-            verb, *words = shlex.split(line)
-            plain = [w for w in words if "=" not in w]
-            getattr(builder, "do_" + verb.replace("-", "_"))(*plain, **dict(w.split("=") for w in words if "=" in w))
+        builder.follow(mkimage.Recipe(later, name).steps)
         others = {n: load(os.path.join(folder, n)) for n in os.listdir(folder) if n.endswith(".raw")}
         return Base(name, older, load(path), others)
 
@@ -280,8 +277,8 @@ def main():
     started = time.monotonic()
     numbers = [options.case] if options.case is not None else range(options.cases)
     names = sorted({options.base or base_of(options.seed, number) for number in numbers})
-    with tempfile.TemporaryDirectory(prefix="trials-cache-") as cache, multiprocessing.Pool(options.jobs) as pool:
-        bases = dict(zip(names, pool.starmap(build, [(name, cache) for name in names], chunksize=1)))
+    with mkimage.cache(), multiprocessing.Pool(options.jobs) as pool:
+        bases = dict(zip(names, pool.map(build, names, chunksize=1)))
     STATE["job"] = bases, os.path.abspath(options.binary), options.seed, options.base, options.keep
     failed, lines, explained, built = 0, Counter(), Counter(), time.monotonic()
     with multiprocessing.get_context("fork").Pool(options.jobs) as pool:
