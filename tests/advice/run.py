@@ -27,6 +27,7 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "tools"))
 sys.path.insert(0, os.path.join(HERE, "..", "images"))
+import folders  # noqa: E402
 import mkimage  # noqa: E402
 import qemu  # noqa: E402
 import recipes  # noqa: E402
@@ -42,8 +43,8 @@ def digest(path):
         return hashlib.sha256(file.read()).hexdigest()
 
 
-def states(folder):
-    """What the guest reads of each state that can be read: bytes, and the sectors that can't be."""
+def states(folder, kept):
+    """What the guest reads of each state that can be read: a file in `kept`, and the sectors that can't be."""
     path = os.path.join(folder, "image.qcow2")
     found = {}
     try:
@@ -53,39 +54,45 @@ def states(folder):
             disk, unit = image["size"], image.cluster_size
     except Exception:  # pylint: disable=broad-except
         return found  # nobody can read that
-    target = os.path.join(folder, "raw")
-    for name in names:
+    os.mkdir(kept)
+    for number, name in enumerate(names):
+        target = os.path.join(kept, str(number))
         bad = qemu.read_guest(qemu.opening(backing=os.path.exists(os.path.join(folder, "base.raw"))), folder, target, disk,
                               unit, name)
         if bad is not None:
-            with open(target, "rb") as file:
-                found[name or "active"] = file.read(), bad
+            found[name or "active"] = target, bad
     return found
 
 
-def sectors(content, size):
-    data, bad = content
-    data = data.ljust(size, b"\0")
-    return [None if at in bad else data[at:at + 512] for at in range(0, size, 512)]
+def fit(path, size):
+    """Makes the file as long as the disk was; returns whether anything but zeros was behind that."""
+    with open(path, "r+b") as file:
+        more = False
+        for start, stop in folders.extents(file.fileno()):
+            file.seek(max(start, size))
+            more = more or bool(file.read(max(0, stop - file.tell())).strip(b"\0"))
+        file.truncate(size)
+    return more
 
 
 def compare(whole, broken, then, wanted):
     """What of the guest's is missing, or nothing."""
-    for name, before in whole.items():
-        size = len(before[0])
-        now = sectors(then[name], size) if name in then else [None] * (size // 512)
-        before = sectors(before, size)
-        if wanted == "whole" or (wanted == "active" and name == "active"):
-            must = before
-        elif name in broken and wanted == "part":
-            was = sectors(broken[name], size)
-            must = [b if b == w else None for b, w in zip(before, was)]
-        else:
+    for name, (before, excused) in whole.items():
+        size = os.path.getsize(before)
+        if wanted == "part" and name in broken:
+            was, unreadable = broken[name]
+            fit(was, size)
+            excused = excused | unreadable | set(folders.differences(before, was))
+        elif wanted != "whole" and (wanted, name) != ("active", "active"):
             continue
-        lost = [i * 512 for i, (m, n) in enumerate(zip(must, now)) if m is not None and m != n]
-        if lost:
+        longer, lost = False, range(0, size, 512)
+        if name in then:
+            now, unreadable = then[name]
+            longer = fit(now, size)
+            lost = {*folders.differences(before, now), *(at for at in unreadable if at < size)}
+        if lost := sorted(set(lost) - excused):
             raise Failure(f"{name}: {len(lost)} sectors don't read as before, from {lost[0]:#x} on")
-        if name in then and then[name][0][size:].strip(b"\0"):
+        if longer:
             raise Failure(f"{name}: the disk has become longer, and not with zeros")
 
 
@@ -143,12 +150,12 @@ def run_one(binary, update, name):
         cut = steps.index("breaks")
         with tempfile.TemporaryDirectory(prefix="advice-") as folder, tempfile.TemporaryDirectory() as sound:
             mkimage.Recipe("\n".join(steps[:cut]), name).build(sound)
-            whole = states(sound)
+            whole = states(sound, os.path.join(sound, "whole"))
             mkimage.Recipe("\n".join(steps[:cut] + steps[cut + 1:]), name).build(folder)
-            broken = states(folder)
+            broken = states(folder, os.path.join(sound, "broken"))
             follower = Follower(binary, folder)
             report = follower.follow()
-            then = states(folder)
+            then = states(folder, os.path.join(sound, "then"))
             same = same_text(os.path.join(HERE, name, "expected"), "\n".join(follower.lines) + "\n", update)
             try:
                 compare(whole, broken, then, wanted)
