@@ -205,7 +205,7 @@ Result<void> Parser::settle_copy() {
 Result<void> Parser::settle_operands() const {
   for (const auto& [option, letter] :
        {std::pair{offset_, 'O'}, {source_, 'S'}, {value_, 'V'}, {width_, 'w'}, {file_, 'F'}}) {
-    const auto takes = [letter](const Mode& m) { return m.operands.find(letter) != m.operands.npos; };
+    const auto takes = [letter = letter](const Mode& m) { return m.operands.find(letter) != m.operands.npos; };
     if (!given(option) || takes(mode(o_.mode))) continue;
     Words takers;
     for (const Mode& m : modes()) {

@@ -109,16 +109,16 @@ class SimulatedFile final : public MutableFile {
   }
 
   Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) override {
-    return change({Change::write, offset, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())},
+    return change({Change::Kind::write, offset, std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size())},
                   fmt::format("write {} {}+{}", name_, offset, bytes.size()));
   }
   Result<void> resize(std::uint64_t bytes) override {
-    return change({Change::resize, bytes, ""}, fmt::format("resize {} {}", name_, bytes));
+    return change({Change::Kind::resize, bytes, ""}, fmt::format("resize {} {}", name_, bytes));
   }
   Result<bool> punch(std::uint64_t offset, std::uint64_t length) override {
     if (!punches_) return false;
     length = within(offset, length);
-    const auto done = change({Change::write, offset, std::string(length, '\0')},
+    const auto done = change({Change::Kind::write, offset, std::string(length, '\0')},
                              fmt::format("punch {} {}+{}", name_, offset, length));
     if (!done) return tl::unexpected(done.error());
     return true;
@@ -134,14 +134,14 @@ class SimulatedFile final : public MutableFile {
 
  private:
   struct Change {
-    enum Kind { write, resize } kind;
+    enum class Kind { write, resize } kind;
     std::uint64_t place;
     std::string bytes;
 
     // survives() is asked for each sector.
     template <class Survives>
     void apply(std::string& file, Survives&& survives) const {
-      if (kind == resize) {
+      if (kind == Kind::resize) {
         if (survives()) file.resize(place);
         return;
       }
@@ -178,7 +178,7 @@ class SimulatedFile final : public MutableFile {
     if (const int number = fate_.step(what)) {
       std::mt19937 random(static_cast<unsigned>(fate_.operations()));
       const Change torn = pending_.back();
-      if (torn.kind == Change::write) torn.apply(now_, [&] { return random() % 2 == 0; });
+      if (torn.kind == Change::Kind::write) torn.apply(now_, [&] { return random() % 2 == 0; });
       pending_.pop_back();
       synced_then_torn();
       return failure(number, what);
@@ -189,8 +189,8 @@ class SimulatedFile final : public MutableFile {
   }
   // After a failed write the next sync makes real what reads see: that is simplest said by one write of all of it.
   void synced_then_torn() {
-    pending_.push_back({Change::resize, now_.size(), ""});
-    pending_.push_back({Change::write, 0, now_});
+    pending_.push_back({Change::Kind::resize, now_.size(), ""});
+    pending_.push_back({Change::Kind::write, 0, now_});
   }
 
   Fate& fate_;
