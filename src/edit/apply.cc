@@ -41,7 +41,7 @@ struct Voids {
 class Applying {
  public:
   Applying(Work& w, const Apply& wanted, std::size_t number)
-      : w_(w), wanted_(wanted), number_(number), snapshot_(w.image().snapshots.entries[number]) {}
+      : w_(w), wanted_(wanted), number_(number), snapshot_(w.view.image().snapshots.entries[number]) {}
 
   Result<void> run();
 
@@ -65,22 +65,22 @@ class Applying {
   bool misplaced_ = false;           // entries that stay have named clusters which may not be theirs
 };
 
-bool Applying::l1_lost() const { return w_.result().findings.any(check::Doubt::l1_table); }
+bool Applying::l1_lost() const { return w_.view.result().findings.any(check::Doubt::l1_table); }
 
 // Two uses of a cluster are damage of both.
 bool Applying::active_damaged() const {
   const auto disputed = [&](const check::Owner& o) {
-    return o.state == check::active_state && w_.was_disputed(o.cluster);
+    return o.state == check::active_state && w_.doubts.was_disputed(o.cluster);
   };
-  return damaged(w_, check::active_state) || l1_lost() || !w_.result().owners_complete ||
-         std::ranges::any_of(w_.result().owners, disputed);
+  return damaged(w_, check::active_state) || l1_lost() || !w_.view.result().owners_complete ||
+         std::ranges::any_of(w_.view.result().owners, disputed);
 }
 
 // L2 tables that map nothing, and none where snapshots have one. That may be so; or they were lost.
 Voids Applying::find_voids() const {
   Voids found;
   image::walk<Voids>(
-      w_.image(), w_.result().states,
+      w_.view.image(), w_.view.result().states,
       [&](const image::Group& group, Voids& into) {
         bool active = false, snapshot = false;
         for (const image::Table& table : group.tables) {
@@ -108,7 +108,7 @@ Result<void> Applying::require_undamaged(std::int32_t state) const {
 }
 
 Result<void> Applying::require_possible() const {
-  if (w_.geometry().data_file) {
+  if (w_.view.geometry().data_file) {
     return refused("an image with an external data file can't go back: the data there is that of the active disk");
   }
   if (snapshot_.disk_size == 0 && !w_.wanted.force) {
@@ -119,7 +119,7 @@ Result<void> Applying::require_possible() const {
 
 // As QEMU numbers them, one more than the largest; but nothing that a snapshot is called already.
 std::string Applying::new_id() const {
-  const auto& entries = w_.image().snapshots.entries;
+  const auto& entries = w_.view.image().snapshots.entries;
   std::uint32_t largest = 0;
   for (const format::Snapshot& s : entries) {
     std::uint32_t id = 0;
@@ -134,7 +134,7 @@ std::string Applying::new_id() const {
 
 Result<void> Applying::keep_present_state() {
   const std::string& name = *wanted_.keep_as;
-  const image::SnapshotTable& table = w_.image().snapshots;
+  const image::SnapshotTable& table = w_.view.image().snapshots;
   constexpr std::size_t longest = 255;  // that QEMU shows
   if (name.empty() || name.size() > longest) {
     return fail(EINVAL, fmt::format("--keep-as wants a name of 1 to {} bytes", longest));
@@ -150,13 +150,13 @@ Result<void> Applying::keep_present_state() {
   if (table.stop || table.missing > 0 || table.entries.size() >= format::max_snapshots) {
     return refused("--keep-as: the snapshot table has no room, or can't be read to its end (-R error)");
   }
-  if (w_.count(Code::compressed_copied) > 0) {
+  if (w_.view.count(Code::compressed_copied) > 0) {
     return refused("--keep-as: compressed entries have COPIED, which only -R error takes from the present tables");
   }
   std::vector<repair::SnapshotEntry> entries;
   for (const format::Snapshot& s : table.entries) entries.push_back(repair::read_snapshot(w_, s));
 
-  const format::Header& h = w_.image().header;
+  const format::Header& h = w_.view.image().header;
   using namespace std::chrono;
   const auto now = system_clock::now().time_since_epoch();
   repair::SnapshotEntry kept{};
@@ -177,21 +177,22 @@ Result<void> Applying::keep_present_state() {
 }
 
 void Applying::make_active() {
-  const format::Header h = w_.image().header;
-  const std::uint64_t entries = std::max<std::uint64_t>(1, w_.geometry().l1_entries_for(snapshot_.disk_size));
-  const std::uint64_t bytes = entries * sizeof(be64), clusters = w_.geometry().clusters(bytes);
+  const format::Header h = w_.view.image().header;
+  const std::uint64_t entries = std::max<std::uint64_t>(1, w_.view.geometry().l1_entries_for(snapshot_.disk_size));
+  const std::uint64_t bytes = entries * sizeof(be64), clusters = w_.view.geometry().clusters(bytes);
   if (bytes > format::max_l1_bytes) {
-    return w_.fail({EINVAL, fmt::format("{} wants an L1 table of {} bytes, more than is possible; nothing was changed",
-                                        snapshot_text(w_, number_), bytes)});
+    return w_.view.fail(
+        {EINVAL, fmt::format("{} wants an L1 table of {} bytes, more than is possible; nothing was changed",
+                             snapshot_text(w_, number_), bytes)});
   }
-  std::vector<be64> table((clusters << w_.geometry().cluster_bits) / sizeof(be64));
+  std::vector<be64> table((clusters << w_.view.geometry().cluster_bits) / sizeof(be64));
   const std::uint64_t known = std::min<std::uint64_t>(entries, snapshot_.l1_size);
-  const auto old = w_.read(snapshot_.l1_offset, known * sizeof(be64));
+  const auto old = w_.view.read(snapshot_.l1_offset, known * sizeof(be64));
   std::ranges::copy(old, std::as_writable_bytes(std::span(table)).begin());
   for (be64& entry : table) entry.set(entry.get() & ~format::copied_flag);
-  const auto at = w_.allocate(clusters);
+  const auto at = w_.editor.allocate(clusters);
   if (!at) return;
-  w_.write(Stage::fresh, *at, std::as_bytes(std::span(table)));
+  w_.editor.write(Stage::fresh, *at, std::as_bytes(std::span(table)));
   set_field(w_, format::field::l1_table_offset, at->value);
   set_field(w_, format::field::l1_size, entries);
   set_field(w_, format::field::size, snapshot_.disk_size);
@@ -203,18 +204,19 @@ void Applying::make_active() {
 
 // What no table leads to afterwards, as far as the damaged tables tell.
 void Applying::tell_what_goes() const {
-  const check::StateReport r = w_.result().reports.empty() ? check::StateReport{} : w_.result().reports[0];
-  w_.act({std::nullopt, true, HostOffset(w_.image().header.l1_table_offset), 0,
-          fmt::format("the present tables are damaged; what they map, {} as far as can be read, and what they have "
-                      "mapped becomes unreachable where no snapshot has it, too",
-                      counted(r.data_clusters + r.compressed, "cluster", "clusters")),
-          "", ""});
+  const check::StateReport r = w_.view.result().reports.empty() ? check::StateReport{} : w_.view.result().reports[0];
+  w_.editor.act(
+      {std::nullopt, true, HostOffset(w_.view.image().header.l1_table_offset), 0,
+       fmt::format("the present tables are damaged; what they map, {} as far as can be read, and what they have "
+                   "mapped becomes unreachable where no snapshot has it, too",
+                   counted(r.data_clusters + r.compressed, "cluster", "clusters")),
+       "", ""});
 }
 
 // Why the leaks that are left when refcounts have followed the tables stay; nothing if they needn't. `lost_l1`: the
 // header has lost the present L1 table.
 std::string Applying::why_kept(const Voids& voids, bool ruined, bool lost_l1) const {
-  const check::LeakDoubt& doubt = w_.result().leak_doubt;
+  const check::LeakDoubt& doubt = w_.view.result().leak_doubt;
   constexpr std::string_view later = "-R leak frees them, with --force if they look like lost data";
   if (misplaced_) {
     return fmt::format("entries that stay have named clusters of others, so these may be theirs. {}", later);
@@ -229,13 +231,13 @@ std::string Applying::why_kept(const Voids& voids, bool ruined, bool lost_l1) co
 }
 
 void Applying::free_leaks(const std::string& why_not) {
-  const std::uint64_t left = w_.count(Code::refcount_leak);
+  const std::uint64_t left = w_.view.count(Code::refcount_leak);
   if (left == 0) return;
   if (!why_not.empty()) {
     const std::string count = counted(left, "leaked cluster is", "leaked clusters are");
-    return w_.refuse(Code::refcount_leak, fmt::format("{} not freed: {}", count, why_not));
+    return w_.editor.refuse(Code::refcount_leak, fmt::format("{} not freed: {}", count, why_not));
   }
-  w_.free_leaks();
+  w_.leaks.free_all();
   settle_refcounts(w_);
 }
 
@@ -250,26 +252,26 @@ Result<void> Applying::run() {
                     snapshot_text(w_, number_)));
   }
   misplaced_ = misplaced.any;
-  const Voids voids = w_.count(Code::refcount_leak) > 0 ? find_voids() : Voids();
+  const Voids voids = w_.view.count(Code::refcount_leak) > 0 ? find_voids() : Voids();
   if (wanted_.keep_as) {
     if (auto kept = keep_present_state(); !kept) return kept;
   }
-  if (!w_.dubious(check::active_state)) w_.let_go_since(w_.result());
+  if (!w_.doubts.dubious(check::active_state)) w_.leaks.let_go_since(w_.view.result());
   if (ruined) {
     tell_what_goes();
     set_field(w_, format::field::l1_table_offset, snapshot_.l1_offset.value);
     set_field(w_, format::field::l1_size, snapshot_.l1_size);
-    w_.trust(check::active_state);
+    w_.doubts.trust(check::active_state);
     if (!w_.look()) return {};
     // What is wrong with tables that both have, a check blames on the active ones.
     if (auto sound = require_undamaged(check::active_state); !sound) return sound;
   }
-  if (w_.failed()) return {};
+  if (w_.view.failed()) return {};
   make_active();
   if (auto done = mark_bitmaps_dirty(w_, snapshot_.disk_size); !done) return done;
   if (!w_.look()) return {};
   // What is mended below shows no more that entries have named clusters of others.
-  misplaced_ |= w_.result().leak_doubt.misplaced;
+  misplaced_ |= w_.view.result().leak_doubt.misplaced;
   settle_refcounts(w_);
   free_leaks(why_kept(voids, ruined, lost_l1));
   repair::clear_marks(w_);
@@ -280,7 +282,7 @@ Result<void> Applying::run() {
 
 Result<void> perform(Work& w, const Apply& apply) {
   if (auto sound = require_sound_tables(w, true); !sound) return sound;
-  const auto number = image::find_snapshot(w.image(), apply.snapshot);
+  const auto number = image::find_snapshot(w.view.image(), apply.snapshot);
   if (!number) return tl::unexpected(number.error());
   return Applying(w, apply, *number).run();
 }

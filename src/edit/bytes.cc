@@ -18,7 +18,7 @@ using repair::Work;
 
 // Nobody wants a file of terabytes for a slip of the finger.
 Result<void> require_within(const Work& w, HostOffset at, std::uint64_t bytes) {
-  const std::uint64_t size = w.image().file().size();
+  const std::uint64_t size = w.view.image().file().size();
   const auto end = checked_add(at.value, bytes);
   if (w.wanted.force ? end.has_value() : end && at.value <= size) return {};
   return refused(
@@ -52,7 +52,7 @@ void store(std::span<std::byte> bytes, std::uint64_t value) {
 // Texts have no fixed length: the table is written anew.
 Result<void> set_text(Work& w, const BytePlace& place, const std::string& text) {
   constexpr std::size_t longest = 255;  // that QEMU shows
-  const image::SnapshotTable& table = w.image().snapshots;
+  const image::SnapshotTable& table = w.view.image().snapshots;
   const bool id = place.kind == PlaceKind::snapshot_id;
   if (text.empty() || text.size() > longest) {
     return fail(EINVAL, fmt::format("-V: a text of 1 to {} bytes is wanted", longest));
@@ -72,7 +72,7 @@ Result<void> set_text(Work& w, const BytePlace& place, const std::string& text) 
   const std::string old = std::exchange(id ? entries[place.snapshot].id : entries[place.snapshot].name, text);
   act(w, texts[place.snapshot].at, texts[place.snapshot].bytes,
       fmt::format("{}: \"{}\" becomes \"{}\"", place.name, beginning(old), beginning(text)));
-  w.let_go_since(w.result());
+  w.leaks.let_go_since(w.view.result());
   if (repair::write_snapshots(w, entries) && w.look()) settle_refcounts(w);
   repair::clear_unknown_features(w);
   return {};
@@ -80,20 +80,20 @@ Result<void> set_text(Work& w, const BytePlace& place, const std::string& text) 
 
 std::string described(const Work& w, const BytePlace& place, std::uint64_t before, std::uint64_t after) {
   return fmt::format("{}: {}; becomes {}", place.name.empty() ? fmt::format("0x{:x}", place.at.value) : place.name,
-                     meaning(w.image(), place, before), meaning(w.image(), place, after));
+                     meaning(w.view.image(), place, before), meaning(w.view.image(), place, after));
 }
 
 Result<void> set_number(Work& w, const BytePlace& place, const std::string& text) {
   if (auto within = require_within(w, place.at, place.bytes); !within) return within;
   const auto value = parse_value(text, place.bits);
   if (!value) return tl::unexpected(value.error());
-  std::vector<std::byte> bytes = w.read(place.at, place.bytes);
+  std::vector<std::byte> bytes = w.view.read(place.at, place.bytes);
   const std::uint64_t whole = load(bytes),
                       mask = (place.bits == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << place.bits) - 1);
   const std::uint64_t before = whole >> place.shift & mask;
-  if (before == *value && place.at.value + place.bytes <= w.image().file().size()) return {};
+  if (before == *value && place.at.value + place.bytes <= w.view.image().file().size()) return {};
   store(bytes, (whole & ~(mask << place.shift)) | *value << place.shift);
-  w.write(Stage::point, place.at, bytes);
+  w.editor.write(Stage::point, place.at, bytes);
   const unsigned digits = std::max(1u, place.bits / 4);
   act(w, place.at, place.bytes, described(w, place, before, *value), fmt::format("{:0{}x}", before, digits),
       fmt::format("{:0{}x}", *value, digits));
@@ -102,8 +102,8 @@ Result<void> set_number(Work& w, const BytePlace& place, const std::string& text
 
 // Where the bytes come from. A donor is an image as well: its places have names, too.
 Result<HostOffset> source_place(const Work& w, const std::string& text, const File* source) {
-  const Transaction nothing(source ? *source : w.base());
-  const auto image = image::Image::open(nothing.view(), source ? image::Hints() : w.image().hints());
+  const Transaction nothing(source ? *source : w.view.base());
+  const auto image = image::Image::open(nothing.view(), source ? image::Hints() : w.view.image().hints());
   if (!image) return tl::unexpected(image.error());
   const auto place = find_place(*image, text);
   if (!place) return tl::unexpected(place.error());
@@ -113,14 +113,14 @@ Result<HostOffset> source_place(const Work& w, const std::string& text, const Fi
 }  // namespace
 
 Result<void> perform(Work& w, const SetValue& set) {
-  auto place = find_place(w.image(), set.place);
+  auto place = find_place(w.view.image(), set.place);
   if (!place) return tl::unexpected(place.error());
   if (place->kind == PlaceKind::snapshot_id || place->kind == PlaceKind::snapshot_name) {
     if (set.width) return fail(EINVAL, "-w goes with numbers, and this is a text");
     return set_text(w, *place, set.value);
   }
   const bool plain = place->name.empty();
-  if (plain) *place = recognise(w.image(), place->at, set.width.value_or(8));
+  if (plain) *place = recognise(w.view.image(), place->at, set.width.value_or(8));
   if (!plain && set.width && *set.width != place->bytes) {
     return fail(EINVAL, fmt::format("{} has {} bytes; leave -w out", place->name, place->bytes));
   }
@@ -128,18 +128,18 @@ Result<void> perform(Work& w, const SetValue& set) {
 }
 
 Result<void> perform(Work& w, const CopyBytes& copy, const File* source) {
-  const auto to = find_place(w.image(), copy.to);
+  const auto to = find_place(w.view.image(), copy.to);
   if (!to) return tl::unexpected(to.error());
   const auto from = source_place(w, copy.from, source);
   if (!from) return tl::unexpected(from.error());
-  const File& file = source ? *source : w.base();
+  const File& file = source ? *source : w.view.base();
   const auto end = checked_add(from->value, copy.bytes);
   if (copy.bytes == 0 || !end || *end > file.size()) {
     return fail(EINVAL, fmt::format("{} ends at 0x{:x}: there are no {} bytes at 0x{:x}; nothing was changed",
                                     file.path(), file.size(), copy.bytes, from->value));
   }
   if (auto within = require_within(w, to->at, copy.bytes); !within) return within;
-  w.copy_from(Stage::point, to->at, file, *from, copy.bytes);
+  w.editor.copy_from(Stage::point, to->at, file, *from, copy.bytes);
   act(w, to->at, copy.bytes,
       fmt::format("{} bytes from 0x{:x} of {}", copy.bytes, from->value, source ? copy.file : "the image itself"));
   return {};

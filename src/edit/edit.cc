@@ -49,51 +49,51 @@ Result<void> perform_any(repair::Work& w, const Command& command, const File* so
 
 // Whatever was asked for, an image that can be read stays one.
 Result<void> require_header(const repair::Work& w, bool was_sound) {
-  const check::Finding* error = header_error(w.result());
+  const check::Finding* error = header_error(w.view.result());
   if (w.wanted.force || !was_sound || !error) return {};
   return refused(fmt::format("the header would make no sense any more: {}. --force writes it all the same",
-                             Sentences(w.image(), w.result())(*error)));
+                             Sentences(w.view.image(), w.view.result())(*error)));
 }
 
 }  // namespace
 
 void act(repair::Work& w, HostOffset at, std::uint64_t bytes, std::string text, std::string before, std::string after) {
-  w.act({std::nullopt, false, at, bytes, std::move(text), std::move(before), std::move(after)});
+  w.editor.act({std::nullopt, false, at, bytes, std::move(text), std::move(before), std::move(after)});
 }
 
 Result<repair::Planned> plan_edit(const File& image, const image::Hints& hints, Transaction& transaction,
                                   const Command& command, bool force, const File* source,
                                   const check::Settings& options) {
   repair::Work w(image, hints, transaction, {.error = true, .force = force}, options);
-  w.plan.title = "Change";
-  w.plan.asked = name(command);
-  if (!w.look()) return tl::unexpected(w.error());
-  if (w.unreadable()) return fail(EIO, repair::unreadable_disk(image.path()));
-  const check::Status before = w.result().status();
-  const bool was_sound = !header_error(w.result());
-  const std::uint64_t overflows = w.count(check::Code::refcount_overflow);
+  w.editor.plan.title = "Change";
+  w.editor.plan.asked = name(command);
+  if (!w.look()) return tl::unexpected(w.view.error());
+  if (w.view.unreadable()) return fail(EIO, repair::unreadable_disk(image.path()));
+  const check::Status before = w.view.result().status();
+  const bool was_sound = !header_error(w.view.result());
+  const std::uint64_t overflows = w.view.count(check::Code::refcount_overflow);
   // Of bytes, nobody knows what they are good for.
   const bool bytes = std::holds_alternative<SetValue>(command) || std::holds_alternative<CopyBytes>(command);
   if (auto done = perform_any(w, command, source); !done) return tl::unexpected(done.error());
   if (!bytes && !std::holds_alternative<Mark>(command)) repair::clear_unknown_features(w);
-  if (w.changed()) w.look();
-  if (w.growth_refused()) {
+  if (w.view.outdated()) w.look();
+  if (w.editor.growth_refused()) {
     return refused(fmt::format(
         "entries lead past the end of the file (0x{:x}), where their data was before it was cut off; behind "
         "new clusters they would read as zeros, and nothing would tell. --force goes on",
         image.size()));
   }
-  if (w.failed()) return tl::unexpected(w.error());
-  if (!bytes && w.count(check::Code::refcount_overflow) > overflows) {
+  if (w.view.failed()) return tl::unexpected(w.view.error());
+  if (!bytes && w.view.count(check::Code::refcount_overflow) > overflows) {
     return fail(ERANGE, fmt::format("refcounts of {} can't count the references that there would be; nothing was "
                                     "changed. Convert the image to one with wider refcounts",
-                                    counted(w.geometry().refcount_bits(), "bit", "bits")));
+                                    counted(w.view.geometry().refcount_bits(), "bit", "bits")));
   }
   if (auto sound = require_header(w, was_sound); !sound) return tl::unexpected(sound.error());
-  if (transaction.empty()) w.plan.actions.clear();  // it is all there already
-  const check::Status after = w.result().status();
-  for (repair::Action& a : w.plan.actions) a.lossy |= bytes && after > before;
-  return repair::Planned{std::move(w.plan), before, after};
+  if (transaction.empty()) w.editor.plan.actions.clear();  // it is all there already
+  const check::Status after = w.view.result().status();
+  for (repair::Action& a : w.editor.plan.actions) a.lossy |= bytes && after > before;
+  return repair::Planned{std::move(w.editor.plan), before, after};
 }
 
 }  // namespace qd::edit

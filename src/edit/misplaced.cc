@@ -58,10 +58,10 @@ class Search {
 bool Search::snapshot_has(const check::Owner& owner) {
   if (owner.state != check::active_state) return true;
   const auto [known, fresh] = shared_.try_emplace(owner.l1_index, false);
-  const auto table = fresh ? w_.l2_table(check::active_state, owner.l1_index) : std::nullopt;
+  const auto table = fresh ? w_.doubts.l2_table(check::active_state, owner.l1_index) : std::nullopt;
   if (table) {
-    known->second = std::ranges::any_of(w_.result().states, [&](const image::State& s) {
-      return s.snapshot >= 0 && w_.l2_table(s.snapshot, owner.l1_index) == table;
+    known->second = std::ranges::any_of(w_.view.result().states, [&](const image::State& s) {
+      return s.snapshot >= 0 && w_.doubts.l2_table(s.snapshot, owner.l1_index) == table;
     });
   }
   return known->second;
@@ -85,12 +85,12 @@ bool Search::goes(const check::Owner& owner) {
 
 // Does the entry go on where the one before it ends, or the next one where it ends?
 bool Search::in_sequence(const check::Owner& entry) {
-  const format::Geometry& g = w_.geometry();
-  const auto table = w_.l2_table(entry.state, entry.l1_index);
+  const format::Geometry& g = w_.view.geometry();
+  const auto table = w_.doubts.l2_table(entry.state, entry.l1_index);
   if (!table) return false;
   const bool packed = entry.kind == check::OwnerKind::compressed;
   const auto at = [&](std::uint64_t index) -> std::uint64_t {
-    const std::uint64_t raw = index < g.l2_entries() ? w_.read64(w_.l2_entry(*table, index)) : 0;
+    const std::uint64_t raw = index < g.l2_entries() ? w_.view.read64(w_.view.l2_entry(*table, index)) : 0;
     if ((format::cluster_type(g, raw) == format::ClusterType::compressed) != packed) return 0;
     return packed ? g.compressed(raw).offset.value : raw & format::offset_mask;
   };
@@ -120,14 +120,14 @@ void Search::look_at(std::span<const check::Owner> owners) {
     const bool fits = in_sequence(o), rival_fits = rivals.fit(o);
     const bool garbled = rivals.metadata || (!fits && rival_fits), sound = !rivals.metadata && fits && !rival_fits;
     found_.any |= !sound;
-    found_.applied |= garbled && w_.l2_table(o.state, o.l1_index) == w_.l2_table(applied_, o.l1_index);
+    found_.applied |= garbled && w_.doubts.l2_table(o.state, o.l1_index) == w_.doubts.l2_table(applied_, o.l1_index);
   }
 }
 
 Misplaced Search::run() {
-  const BitSet& conflicts = w_.claims().conflict;
-  found_.any = !conflicts.empty() && !w_.result().owners_complete;
-  for (auto c = conflicts.next(0); c; c = conflicts.next(*c + 1)) look_at(w_.result().owners_of(ClusterIndex(*c)));
+  const BitSet& conflicts = w_.view.claims().conflict;
+  found_.any = !conflicts.empty() && !w_.view.result().owners_complete;
+  for (auto c = conflicts.next(0); c; c = conflicts.next(*c + 1)) look_at(w_.view.result().owners_of(ClusterIndex(*c)));
   return found_;
 }
 

@@ -36,7 +36,7 @@ void append_extension(Bytes& to, std::uint32_t type, std::span<const std::byte> 
 class Rebasing {
  public:
   Rebasing(Work& w, const Rebase& wanted)
-      : w_(w), wanted_(wanted), old_name_(w.image().backing_file), old_format_(w.image().backing_format) {}
+      : w_(w), wanted_(wanted), old_name_(w.view.image().backing_file), old_format_(w.view.image().backing_format) {}
 
   Result<void> run();
 
@@ -57,9 +57,9 @@ class Rebasing {
 
 // The name ends the extensions. Where it does so too early, those behind it are still there.
 bool Rebasing::hidden_extension() const {
-  const image::Image& image = w_.image();
+  const image::Image& image = w_.view.image();
   if (image.header.backing_file_offset == 0) return false;
-  std::vector<std::byte> first(w_.geometry().cluster_size());
+  std::vector<std::byte> first(w_.view.geometry().cluster_size());
   if (!image.file().read(0, first)) return true;
   const auto all = format::parse_extensions(first, image.header.header_length, first.size());
   return std::ranges::any_of(all.list, [&](const format::Extension& e) {
@@ -68,12 +68,13 @@ bool Rebasing::hidden_extension() const {
 }
 
 Result<void> Rebasing::require_possible() const {
-  const format::Header& h = w_.image().header;
-  if (!w_.image().geometry || w_.image().header_cut_off() || h.magic != format::magic ||
-      w_.count(Code::header_version) + w_.count(Code::header_length) > 0 || w_.image().extensions.truncated) {
+  const format::Header& h = w_.view.image().header;
+  if (!w_.view.image().geometry || w_.view.image().header_cut_off() || h.magic != format::magic ||
+      w_.view.count(Code::header_version) + w_.view.count(Code::header_length) > 0 ||
+      w_.view.image().extensions.truncated) {
     return refused("the header or its extensions can't be read to their end: what stands there would be lost");
   }
-  if (w_.image().against_header()) return refused(repair::against_header(w_.image()));
+  if (w_.view.image().against_header()) return refused(repair::against_header(w_.view.image()));
   if (hidden_extension()) {
     return refused(
         "the backing file's name lies before header extensions, and hides them: they would be overwritten. "
@@ -90,14 +91,14 @@ Result<void> Rebasing::require_name() const {
     return fail(EINVAL, fmt::format("a backing file's name has {} bytes at most, this one {}; nothing was changed",
                                     format::max_backing_name_bytes, wanted_.name.size()));
   }
-  const std::string path = image::resolve(w_.image().file().path(), wanted_.name);
+  const std::string path = image::resolve(w_.view.image().file().path(), wanted_.name);
   if (wanted_.unchecked || !image::has_protocol(path)) return {};
   return refused(fmt::format("{} can't be looked at. -b writes the name unchecked", wanted_.name));
 }
 
 // The guest sees more or less of a base of another size than before.
 Result<void> Rebasing::require_size(const image::Link& base) const {
-  const std::uint64_t disk = w_.image().header.size;
+  const std::uint64_t disk = w_.view.image().header.size;
   if (w_.wanted.force) return {};
   if (old_base_ && old_base_->disk_bytes != base.disk_bytes) {
     return refused(
@@ -116,7 +117,7 @@ Result<void> Rebasing::require_size(const image::Link& base) const {
 
 // The chain as it will be: the name is planned already. Returns the format of its first link.
 Result<std::string> Rebasing::look_at_chain() {
-  const image::Chain chain = image::open_chain(w_.image());
+  const image::Chain chain = image::open_chain(w_.view.image());
   for (const image::Link& link : chain.links) {
     const std::string name = link.path;
     if (link.loop) return refused(fmt::format("{} leads back to a file that stands before it: a loop", name));
@@ -130,7 +131,7 @@ Result<std::string> Rebasing::look_at_chain() {
                                base.path, base.foreign));
   }
   if (auto size = require_size(base); !size) return tl::unexpected(size.error());
-  shorter_ = base.disk_bytes < w_.image().header.size;
+  shorter_ = base.disk_bytes < w_.view.image().header.size;
   // What a guest writes to a raw disk must not make it a qcow2 image, only because it moved.
   if (old_base_ && old_format_ && same_file(old_base_->path, base.path)) return *old_format_;
   if (old_format_ == "raw" && base.real_format != "raw" && !w_.wanted.force) {
@@ -143,10 +144,10 @@ Result<std::string> Rebasing::look_at_chain() {
 }
 
 Result<void> Rebasing::write(const std::optional<std::string>& format) {
-  const image::Image& image = w_.image();
-  const std::uint64_t cluster = w_.geometry().cluster_size();
+  const image::Image& image = w_.view.image();
+  const std::uint64_t cluster = w_.view.geometry().cluster_size();
   const auto is_format = [](const format::Extension& e) { return e.type == extension::backing_format; };
-  Bytes head = w_.read(HostOffset(0), image.header.header_length);
+  Bytes head = w_.view.read(HostOffset(0), image.header.header_length);
   head.resize(round_up(head.size(), 8));
   if (format) append_extension(head, extension::backing_format, std::as_bytes(std::span(*format)));
   for (const format::Extension& e : image.extensions.list) {
@@ -164,7 +165,7 @@ Result<void> Rebasing::write(const std::optional<std::string>& format) {
   std::uint64_t old_end = image.extensions.end + 8;
   if (old_name_) old_end = std::max(old_end, image.header.backing_file_offset + old_name_->size());
   head.resize(std::max<std::uint64_t>(head.size(), std::min(old_end, cluster)));
-  w_.write(Stage::point, HostOffset(0), head);
+  w_.editor.write(Stage::point, HostOffset(0), head);
   set_field(w_, format::field::backing_file_offset, offset);
   set_field(w_, format::field::backing_file_size, wanted_.name.size());
   return {};
@@ -174,7 +175,7 @@ Result<void> Rebasing::run() {
   if (auto possible = require_possible(); !possible) return possible;
   if (auto name = require_name(); !name) return name;
   if (old_name_ && !wanted_.unchecked) {
-    const image::Chain chain = image::open_chain(w_.image());
+    const image::Chain chain = image::open_chain(w_.view.image());
     const image::Link& base = chain.links.front();
     if (base.error.empty() && !base.remote && !base.loop) old_base_ = base;
   }
@@ -182,7 +183,7 @@ Result<void> Rebasing::run() {
   if (wanted_.name == old_name_.value_or("") && wanted_.unchecked) return {};
   const bool looks = !wanted_.name.empty() && !wanted_.unchecked;
   // What the file is shall tell, not what it was taken for.
-  if (auto done = write(looks ? std::nullopt : format); !done || w_.failed()) return done;
+  if (auto done = write(looks ? std::nullopt : format); !done || w_.view.failed()) return done;
   if (looks) {
     if (!w_.look()) return {};
     auto found = look_at_chain();
@@ -190,12 +191,12 @@ Result<void> Rebasing::run() {
     format = std::move(*found);
     if (auto done = write(format); !done) return done;
   }
-  if (w_.transaction().empty()) return {};
+  if (w_.editor.transaction().empty()) return {};
   const auto quoted = [](const std::optional<std::string>& text) {
     return text ? fmt::format("\"{}\"", *text) : std::string("none");
   };
   const std::optional<std::string> name = wanted_.name.empty() ? std::nullopt : std::optional(wanted_.name);
-  act(w_, HostOffset(0), w_.geometry().cluster_size(),
+  act(w_, HostOffset(0), w_.view.geometry().cluster_size(),
       fmt::format("backing file {} (format {}) instead of {} (format {}){}", quoted(name), quoted(format),
                   quoted(old_name_), quoted(old_format_),
                   !name      ? ": what isn't allocated in this image reads as zeros"

@@ -36,7 +36,7 @@ Result<Numbers> chosen(const image::Image& image, const Remove& wanted) {
 // Writes the table without the entries of `gone`.
 bool write_without(Work& w, const Numbers& gone) {
   std::vector<repair::SnapshotEntry> entries;
-  const auto& table = w.image().snapshots.entries;
+  const auto& table = w.view.image().snapshots.entries;
   for (std::size_t i = 0; i < table.size(); ++i) {
     if (!gone.contains(i)) entries.push_back(repair::read_snapshot(w, table[i]));
   }
@@ -46,24 +46,26 @@ bool write_without(Work& w, const Numbers& gone) {
 // The image without its damaged entries, as a check sees it: what is still referred to there, and then no more, is let
 // go. On a plan of its own, for the sake of one table instead of two.
 Result<check::Report> check_without(Work& w, const Numbers& gone) {
-  Transaction aside(w.image().file());
-  Work other(w.image().file(), w.image().hints(), aside, w.wanted, {.decompress = false, .backing_chain = false});
-  if (other.look() && write_without(other, gone) && other.look()) return other.result();
-  return tl::unexpected(other.error());
+  Transaction aside(w.view.image().file());
+  Work other(w.view.image().file(), w.view.image().hints(), aside, w.wanted,
+             {.decompress = false, .backing_chain = false});
+  if (other.look() && write_without(other, gone) && other.look()) return other.view.result();
+  return tl::unexpected(other.view.error());
 }
 
 void tell(Work& w, const Numbers& gone, const Numbers& broken) {
   for (const std::size_t number : gone) {
-    const HostOffset at = w.image().snapshots.entries[number].at;
-    const std::uint64_t bytes = w.image().snapshots.entries[number].bytes;
+    const HostOffset at = w.view.image().snapshots.entries[number].at;
+    const std::uint64_t bytes = w.view.image().snapshots.entries[number].bytes;
     if (!broken.contains(number)) {
       act(w, at, bytes, snapshot_text(w, number) + " removed");
       continue;
     }
-    w.act({std::nullopt, true, at, bytes,
-           snapshot_text(w, number) + " removed without its damaged tables: the clusters that only it has used stay "
-                                      "behind as leaks",
-           "", ""});
+    w.editor.act({std::nullopt, true, at, bytes,
+                  snapshot_text(w, number) +
+                      " removed without its damaged tables: the clusters that only it has used stay "
+                      "behind as leaks",
+                  "", ""});
   }
 }
 
@@ -72,7 +74,7 @@ void tell(Work& w, const Numbers& gone, const Numbers& broken) {
 Result<void> perform(Work& w, const Remove& remove) {
   if (auto sound = require_sound_tables(w, false); !sound) return sound;
   if (auto whole = require_whole_snapshot_table(w); !whole) return whole;
-  const auto gone = chosen(w.image(), remove);
+  const auto gone = chosen(w.view.image(), remove);
   if (!gone) return tl::unexpected(gone.error());
   if (gone->empty()) return {};
   Numbers broken;
@@ -89,12 +91,12 @@ Result<void> perform(Work& w, const Remove& remove) {
                     names));
   }
   if (broken.empty()) {
-    w.let_go_since(w.result());
+    w.leaks.let_go_since(w.view.result());
   } else {
     auto before = check_without(w, broken);
     if (!before) return tl::unexpected(before.error());
-    w.let_go_since(std::move(*before));
-    w.release(HostOffset(w.image().header.snapshots_offset), w.image().snapshots.bytes);
+    w.leaks.let_go_since(std::move(*before));
+    w.leaks.release(HostOffset(w.view.image().header.snapshots_offset), w.view.image().snapshots.bytes);
   }
   tell(w, *gone, broken);
   if (write_without(w, *gone) && w.look()) settle_refcounts(w);

@@ -14,18 +14,18 @@ using check::Code;
 using repair::Work;
 
 Result<void> require_sound_tables(const Work& w, bool active_may_be_ruined) {
-  if (!w.image().geometry || w.image().header_cut_off() || w.image().header.magic != format::magic) {
+  if (!w.view.image().geometry || w.view.image().header_cut_off() || w.view.image().header.magic != format::magic) {
     return refused("the header is unusable: nothing leads to the tables");
   }
-  if (w.image().against_header()) return refused(repair::against_header(w.image()));
+  if (w.view.image().against_header()) return refused(repair::against_header(w.view.image()));
   if (w.wanted.force) return {};
-  if (const auto doubtful = w.questions_everything()) {
+  if (const auto doubtful = w.view.questions_everything()) {
     return refused(fmt::format("{}: what the tables mean depends on this. --force takes the header as it is",
                                check::problem(*doubtful).name));
   }
   const bool others = std::ranges::any_of(
-      w.result().states, [&](const image::State& s) { return s.snapshot >= 0 && w.dubious(s.snapshot); });
-  if (others || (!active_may_be_ruined && w.dubious(check::active_state))) {
+      w.view.result().states, [&](const image::State& s) { return s.snapshot >= 0 && w.doubts.dubious(s.snapshot); });
+  if (others || (!active_may_be_ruined && w.doubts.dubious(check::active_state))) {
     return refused(
         "an L1 table or the snapshot table lies on other structures, or was overwritten: what it leads to may be "
         "anything. --force goes on");
@@ -34,29 +34,29 @@ Result<void> require_sound_tables(const Work& w, bool active_may_be_ruined) {
 }
 
 Result<void> require_whole_snapshot_table(const Work& w) {
-  const image::SnapshotTable& table = w.image().snapshots;
+  const image::SnapshotTable& table = w.view.image().snapshots;
   if (!table.stop && table.missing == 0) return {};
   return refused("the snapshot table can't be read to its end: a new one would lose the rest. -R error first");
 }
 
 bool damaged(const Work& w, std::int32_t snapshot) {
-  const image::State* state = w.state(snapshot);
-  if (!state || w.dubious(snapshot)) return true;
+  const image::State* state = w.view.state(snapshot);
+  if (!state || w.doubts.dubious(snapshot)) return true;
   // A table that has another owner holds somebody else's bytes, perhaps.
   const auto disputed = [&](const check::Owner& o) {
-    return o.state == snapshot && check::is_metadata(o.kind) && w.was_disputed(o.cluster);
+    return o.state == snapshot && check::is_metadata(o.kind) && w.doubts.was_disputed(o.cluster);
   };
-  return w.result().damaged(static_cast<std::size_t>(state - w.result().states.data())) ||
-         std::ranges::any_of(w.result().owners, disputed);
+  return w.view.result().damaged(static_cast<std::size_t>(state - w.view.result().states.data())) ||
+         std::ranges::any_of(w.view.result().owners, disputed);
 }
 
 void settle_refcounts(Work& w) {
-  const HostOffset table = w.refcounts().table_offset();
-  w.sum_up();
+  const HostOffset table = w.view.refcounts().table_offset();
+  w.editor.sum_up();
   repair::mend_counts(w);
-  if (w.failed()) return;
-  const repair::RefcountSums sums = *w.sums();
-  const auto bytes = [&](std::uint64_t clusters) { return short_size(clusters << w.geometry().cluster_bits); };
+  if (w.view.failed()) return;
+  const repair::RefcountSums sums = *w.editor.sums();
+  const auto bytes = [&](std::uint64_t clusters) { return short_size(clusters << w.view.geometry().cluster_bits); };
   if (sums.raised + sums.lowered > 0) {
     const std::string freed = sums.freed == 0
                                   ? ""
@@ -65,21 +65,22 @@ void settle_refcounts(Work& w) {
     act(w, table, 0, fmt::format("refcounts: {} rise, {} fall{}", sums.raised, sums.lowered, freed));
   }
   if (sums.lossy > 0) {
-    w.act({Code::refcount_leak, true, table, 0,
-           fmt::format("{} more ({}) that nothing refers to become free, and may be what a lost table has mapped",
-                       counted(sums.lossy, "cluster", "clusters"), bytes(sums.lossy)),
-           "", ""});
+    w.editor.act(
+        {Code::refcount_leak, true, table, 0,
+         fmt::format("{} more ({}) that nothing refers to become free, and may be what a lost table has mapped",
+                     counted(sums.lossy, "cluster", "clusters"), bytes(sums.lossy)),
+         "", ""});
   }
 }
 
 std::string snapshot_text(const Work& w, std::size_t number) {
-  const format::Snapshot& s = w.image().snapshots.entries[number];
+  const format::Snapshot& s = w.view.image().snapshots.entries[number];
   return fmt::format("snapshot {} (\"{}\")", beginning(s.id), beginning(s.name));
 }
 
 void set_field(Work& w, const format::HeaderField& field, std::uint64_t value) {
   const be64 raw(value);
-  w.write(Stage::point, field.at(), std::as_bytes(std::span(&raw, 1)).last(field.bytes));
+  w.editor.write(Stage::point, field.at(), std::as_bytes(std::span(&raw, 1)).last(field.bytes));
 }
 
 }  // namespace qd::edit

@@ -36,14 +36,16 @@ struct Mended {
 
 class CopiedMender {
  public:
-  explicit CopiedMender(const Work& w) : w_(w), g_(w.geometry()), refcounts_(w.refcounts()) {}
+  explicit CopiedMender(const Work& w) : w_(w), g_(w.view.geometry()), refcounts_(w.view.refcounts()) {}
 
   void mend_group(const image::Group& group, Mended& into) const;
 
  private:
   void mend_l1(const image::Group& group, const image::Table& table, Mended& into) const;
   void mend_table(const image::Group& group, const image::Table& table, Mended& into) const;
-  bool is_table(const image::Table& table) const { return image::look_at_l2(w_.image(), table.l2.words()).is_table(); }
+  bool is_table(const image::Table& table) const {
+    return image::look_at_l2(w_.view.image(), table.l2.words()).is_table();
+  }
   std::uint64_t mended(std::uint64_t entry, ClusterIndex cluster) const;
   std::uint64_t right(std::uint64_t entry) const;
 
@@ -55,7 +57,7 @@ class CopiedMender {
 // Set only where nobody else refers to the cluster: a refcount that is too low must not make a shared one writable.
 std::uint64_t CopiedMender::mended(std::uint64_t entry, ClusterIndex cluster) const {
   if (refcounts_.get(cluster) != 1) return entry & ~format::copied_flag;
-  return w_.result().references(cluster) <= 1 ? entry | format::copied_flag : entry;
+  return w_.view.result().references(cluster) <= 1 ? entry | format::copied_flag : entry;
 }
 
 // The entry of an active L2 table with COPIED as it should be.
@@ -80,13 +82,13 @@ void CopiedMender::mend_l1(const image::Group& group, const image::Table& table,
   const ClusterIndex cluster = g_.cluster(table.offset);
   if (table.offset.value == 0 || !refcounts_.readable(cluster)) return;
   // Behind the disk's end a wrong l1_size may have made an L1 table of somebody else's words.
-  const bool beyond = group.l1_index >= g_.l1_entries_for(w_.image().header.size);
-  if (beyond && !w_.undisputed(table.offset)) return;
+  const bool beyond = group.l1_index >= g_.l1_entries_for(w_.view.image().header.size);
+  if (beyond && !w_.doubts.undisputed(table.offset)) return;
   for (const image::L1Entry& e : table.entries) {
     if (e.state != 0) continue;
     if ((e.raw & format::l1_reserved_mask) != 0) continue;
     const std::uint64_t now = mended(e.raw, cluster);
-    const auto at = w_.l1_entry(check::active_state, group.l1_index);
+    const auto at = w_.view.l1_entry(check::active_state, group.l1_index);
     if (now != e.raw && at && is_table(table)) into.l1.push_back({*at, group.l1_index, now});
   }
 }
@@ -118,19 +120,19 @@ void CopiedMender::mend_table(const image::Group& group, const image::Table& tab
 // A table that something else lies on, or that is none, isn't written to, nor is the L1 entry that names it.
 void CopiedMender::mend_group(const image::Group& group, Mended& into) const {
   for (const image::Table& table : group.tables) {
-    if (table.l2.empty() || w_.result().is_no_table(table.offset)) continue;
+    if (table.l2.empty() || w_.view.result().is_no_table(table.offset)) continue;
     mend_l1(group, table, into);
     const bool active = std::ranges::any_of(table.entries, [](const image::L1Entry& e) { return e.state == 0; });
     const bool whole = table.offset.value != 0 && g_.offset_in_cluster(table.offset.value) == 0 &&
-                       table.offset.value + g_.cluster_size() <= w_.image().file().size();
-    if (active && whole && w_.undisputed(table.offset)) mend_table(group, table, into);
+                       table.offset.value + g_.cluster_size() <= w_.view.image().file().size();
+    if (active && whole && w_.doubts.undisputed(table.offset)) mend_table(group, table, into);
   }
 }
 
 bool l1_undisputed(const Work& w) {
-  const image::State* s = w.state(check::active_state);
-  for (std::uint64_t at = 0; s && at < std::uint64_t{s->l1_size} * 8; at += w.geometry().cluster_size()) {
-    if (!w.undisputed(s->l1_offset + at)) return false;
+  const image::State* s = w.view.state(check::active_state);
+  for (std::uint64_t at = 0; s && at < std::uint64_t{s->l1_size} * 8; at += w.view.geometry().cluster_size()) {
+    if (!w.doubts.undisputed(s->l1_offset + at)) return false;
   }
   return s != nullptr;
 }
@@ -138,30 +140,31 @@ bool l1_undisputed(const Work& w) {
 }  // namespace
 
 void mend_copied(Work& w) {
-  if (w.count(Code::l1_copied) + w.count(Code::l2_copied) == 0) return;
-  if (!l1_undisputed(w) || w.dubious(check::active_state) || !w.l1_look(check::active_state).is_table()) return;
+  if (w.view.count(Code::l1_copied) + w.view.count(Code::l2_copied) == 0) return;
+  if (!l1_undisputed(w) || w.doubts.dubious(check::active_state) || !w.doubts.l1_look(check::active_state).is_table())
+    return;
   const CopiedMender mender(w);
   image::walk<Mended>(
-      w.image(), std::span(w.result().states).first(1),
+      w.view.image(), std::span(w.view.result().states).first(1),
       [&](const image::Group& group, Mended& into) { mender.mend_group(group, into); },
       [&](Mended&& mended) {
         for (const MendedL1& m : mended.l1) {
           const bool sets = (m.value & format::copied_flag) != 0;
           const Stage stage = sets ? Stage::release : Stage::claim;
-          if (w.sums()) {
-            w.write64(stage, m.at, m.value);
+          if (w.editor.sums()) {
+            w.editor.write64(stage, m.at, m.value);
             continue;
           }
-          w.put64(stage, m.at, m.value, Code::l1_copied,
-                  fmt::format("L1 entry {}: COPIED {}", m.l1_index, sets ? "set" : "cleared"));
+          w.editor.put64(stage, m.at, m.value, Code::l1_copied,
+                         fmt::format("L1 entry {}: COPIED {}", m.l1_index, sets ? "set" : "cleared"));
         }
         for (const MendedTable& m : mended.tables) {
-          if (m.clears) w.write(Stage::claim, m.at, std::as_bytes(std::span(m.cleared)));
-          if (m.sets) w.write(Stage::release, m.at, std::as_bytes(std::span(m.words)));
-          if (w.sums()) continue;
-          w.act({Code::l2_copied, false, m.at, m.entries * w.geometry().l2_entry_bytes(),
-                 fmt::format("L2 table of L1 entry {}: COPIED put right in {} entries", m.l1_index, m.entries), "",
-                 ""});
+          if (m.clears) w.editor.write(Stage::claim, m.at, std::as_bytes(std::span(m.cleared)));
+          if (m.sets) w.editor.write(Stage::release, m.at, std::as_bytes(std::span(m.words)));
+          if (w.editor.sums()) continue;
+          w.editor.act({Code::l2_copied, false, m.at, m.entries * w.view.geometry().l2_entry_bytes(),
+                        fmt::format("L2 table of L1 entry {}: COPIED put right in {} entries", m.l1_index, m.entries),
+                        "", ""});
         }
       });
 }

@@ -7,7 +7,7 @@
 
 namespace qd::repair {
 
-OldRefcounts::OldRefcounts(Work& w) : w_(w), g_(w.geometry()), refcounts_(w.refcounts()) {}
+OldRefcounts::OldRefcounts(Work& w) : w_(w), g_(w.view.geometry()), refcounts_(w.view.refcounts()) {}
 
 HostOffset OldRefcounts::block_at(std::uint64_t b) const {
   return HostOffset(refcounts_.entries()[b].raw & format::reftable_offset_mask);
@@ -26,17 +26,17 @@ bool OldRefcounts::reads_as_table(std::uint64_t cluster) const {
   const auto [first, end] = blocks_of_table(cluster);
   bool empty = refcounts_.table_error().empty();
   for (std::uint64_t b = first; b < end; ++b) {
-    if (w_.reads_as_block(b)) return true;
+    if (w_.doubts.reads_as_block(b)) return true;
     empty &= refcounts_.entries()[b].raw == 0;
   }
-  return empty && w_.undisputed(refcounts_.table_offset() + (cluster << g_.cluster_bits));
+  return empty && w_.doubts.undisputed(refcounts_.table_offset() + (cluster << g_.cluster_bits));
 }
 
 // Where somebody else claims the place, too, the one whose content is there has it. Nobody's garbage is given way to,
 // and nothing is written into what may be somebody's table.
 bool OldRefcounts::still_a_table(std::uint64_t cluster) {
   const HostOffset at = refcounts_.table_offset() + (cluster << g_.cluster_bits);
-  return w_.undisputed(at) ? !reads_as_other(cluster) : !w_.contested(at) && reads_as_table(cluster);
+  return w_.doubts.undisputed(at) ? !reads_as_other(cluster) : !w_.doubts.contested(at) && reads_as_table(cluster);
 }
 
 // No entry leads to a block, but one is as an L1 table has them, with COPIED; or it is none at all, while something
@@ -47,25 +47,25 @@ bool OldRefcounts::reads_as_other(std::uint64_t cluster) const {
   image::TableLook look;
   for (std::uint64_t b = first; b < end && !as_l1; ++b) {
     const std::uint64_t raw = refcounts_.entries()[b].raw;
-    as_l1 =
-        (raw & format::copied_flag) && !(raw & format::l1_reserved_mask) && image::possible_l1_entry(w_.image(), raw);
+    as_l1 = (raw & format::copied_flag) && !(raw & format::l1_reserved_mask) &&
+            image::possible_l1_entry(w_.view.image(), raw);
     look.used += raw != 0;
-    look.bad += raw != 0 && !refcounts_.entry_in_order(b, w_.image().size());
+    look.bad += raw != 0 && !refcounts_.entry_in_order(b, w_.view.image().size());
   }
-  const bool other = as_l1 || !look.is_table() || (w_.was_hidden() && look.bad > 0);
+  const bool other = as_l1 || !look.is_table() || (w_.doubts.was_hidden() && look.bad > 0);
   return other && !reads_as_table(cluster);
 }
 
 bool OldRefcounts::still_a_block(std::uint64_t b) {
   const HostOffset at = block_at(b);
-  if (w_.undisputed(at)) return true;
-  return at.value < w_.image().size() && !w_.contested(at) && w_.reads_as_block(b);
+  if (w_.doubts.undisputed(at)) return true;
+  return at.value < w_.view.image().size() && !w_.doubts.contested(at) && w_.doubts.reads_as_block(b);
 }
 
 bool OldRefcounts::table_sound() {
-  const format::Header& h = w_.image().header;
+  const format::Header& h = w_.view.image().header;
   const std::uint64_t clusters = h.refcount_table_clusters;
-  if (w_.count(check::Code::header_refcount_table) > 0 || !refcounts_.table_error().empty()) return false;
+  if (w_.view.count(check::Code::header_refcount_table) > 0 || !refcounts_.table_error().empty()) return false;
   for (std::uint64_t c = 0; c < clusters; ++c) {
     if (!still_a_table(c)) return false;
   }
@@ -75,20 +75,20 @@ bool OldRefcounts::table_sound() {
 // Whatever it says of clusters behind the end of the file is wrong, and so may be that it is a block: it is not written
 // to, unless something in use needs it.
 bool OldRefcounts::unproven(std::uint64_t b) const {
-  const bool behind = b * refcounts_.block_entries() >= w_.image().clusters();
-  return behind && w_.count(check::Code::refcount_past_end) > 0 && !w_.reads_as_block(b);
+  const bool behind = b * refcounts_.block_entries() >= w_.view.image().clusters();
+  return behind && w_.view.count(check::Code::refcount_past_end) > 0 && !w_.doubts.reads_as_block(b);
 }
 
 // Is there a block, and is it what its entry says it is, alone and whole? Of a table that is none nothing is believed.
 bool OldRefcounts::block_sound(std::uint64_t b, bool table_is_sound, bool needed) {
   const auto& entries = refcounts_.entries();
   if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;
-  if (!table_is_sound && !w_.reads_as_block(b)) return false;
-  const bool doubtful = w_.was_hidden() || check::most_values_impossible(w_.image(), *entries[b].block);
-  if (doubtful && !entries[b].block->all_zero() && w_.reads_as_none(b)) return false;
+  if (!table_is_sound && !w_.doubts.reads_as_block(b)) return false;
+  const bool doubtful = w_.doubts.was_hidden() || check::most_values_impossible(w_.view.image(), *entries[b].block);
+  if (doubtful && !entries[b].block->all_zero() && w_.doubts.reads_as_none(b)) return false;
   if (needed && unproven(b)) return false;
-  return !entries[b].garbage && refcounts_.entry_in_order(b, w_.image().size()) && still_a_block(b) &&
-         block_at(b).value + g_.cluster_size() <= w_.image().file().size();
+  return !entries[b].garbage && refcounts_.entry_in_order(b, w_.view.image().size()) && still_a_block(b) &&
+         block_at(b).value + g_.cluster_size() <= w_.view.image().file().size();
 }
 
 }  // namespace qd::repair

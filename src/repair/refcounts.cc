@@ -112,14 +112,14 @@ class RefcountMender {
 
 RefcountMender::RefcountMender(Work& w)
     : w_(w),
-      g_(w.geometry()),
-      refcounts_(w.refcounts()),
-      claims_(w.claims()),
+      g_(w.view.geometry()),
+      refcounts_(w.view.refcounts()),
+      claims_(w.view.claims()),
       old_(w),
       raise_(w.wanted.error || w.wanted.reuse),
-      lower_(w.may_free_leaks()),
-      keep_orphans_(!(w.wanted.force && w.wanted.leak) && w.result().status() != check::Status::good),
-      end_(w.image().clusters()) {
+      lower_(w.leaks.may_free()),
+      keep_orphans_(!(w.wanted.force && w.wanted.leak) && w.view.result().status() != check::Status::good),
+      end_(w.view.image().clusters()) {
   while (end_ < claims_.clusters() && (claims_.owned.test(end_) || claims_.counted(end_))) ++end_;
 }
 
@@ -160,7 +160,7 @@ bool RefcountMender::holds_orphans(std::uint64_t b) const {
   std::uint64_t data = 0;
   for (std::uint64_t i = 0; i < refcounts_.block_entries(); ++i) {
     const std::uint64_t cluster = b * refcounts_.block_entries() + i;
-    if (cluster >= w_.image().clusters()) return false;
+    if (cluster >= w_.view.image().clusters()) return false;
     if (holds_something(cluster, data)) return true;
   }
   return false;
@@ -174,10 +174,10 @@ void RefcountMender::retire(HostOffset at, std::uint64_t bytes, bool proven) {
 // What the block was that the refcount table doesn't name any more. A garbled entry names somebody else's cluster, and
 // that one's refcount may count what is lost.
 void RefcountMender::retire_block(std::uint64_t b) {
-  if (b >= refcounts_.entries().size() || !refcounts_.entry_in_order(b, w_.image().size())) return;
+  if (b >= refcounts_.entries().size() || !refcounts_.entry_in_order(b, w_.view.image().size())) return;
   const image::RefcountBlock* block = refcounts_.entries()[b].block;
   retire(old_.block_at(b), g_.cluster_size(),
-         w_.reads_as_block(b) || (block && block->all_zero() && w_.undisputed(old_.block_at(b))));
+         w_.doubts.reads_as_block(b) || (block && block->all_zero() && w_.doubts.undisputed(old_.block_at(b))));
 }
 
 void RefcountMender::replace(std::uint64_t b) {
@@ -194,7 +194,8 @@ std::uint64_t RefcountMender::next_block(std::uint64_t b) const {
   for (const BitSet* set : {&claims_.owned, &claims_.suspect, &claims_.compressed}) {
     next = std::min(next, set->next(first).value_or(next));
   }
-  if (keep_orphans_) next = std::min(next, w_.image().file().next_data(first << g_.cluster_bits) >> g_.cluster_bits);
+  if (keep_orphans_)
+    next = std::min(next, w_.view.image().file().next_data(first << g_.cluster_bits) >> g_.cluster_bits);
   return next == end_ ? none : next / refcounts_.block_entries();
 }
 
@@ -223,7 +224,7 @@ bool RefcountMender::make_room() {
   std::ranges::copy_if(to_renew_, std::inserter(homeless, homeless.end()),
                        [&](std::uint64_t b) { return !renewed_.contains(b); });
   const auto take = [&](std::uint64_t clusters) {
-    const auto at = w_.allocate(clusters);
+    const auto at = w_.editor.allocate(clusters);
     for (std::uint64_t c = 0; at && c < clusters; ++c) {
       const std::uint64_t cluster = g_.cluster(*at).value + c;
       fresh_.insert(cluster);
@@ -254,7 +255,7 @@ bool RefcountMender::make_room() {
     for (std::uint64_t c = 0; c < new_table_clusters_; ++c) fresh_.erase(g_.cluster(new_table_).value + c);
     new_table_clusters_ = g_.clusters((last + 8 + last / 64) * sizeof(be64));
     if (new_table_clusters_ << g_.cluster_bits > format::max_reftable_bytes) {
-      w_.fail(
+      w_.view.fail(
           {EFBIG, fmt::format("a refcount table for {} clusters would be larger than the {} bytes that are possible; "
                               "nothing was changed",
                               end_, format::max_reftable_bytes)});
@@ -268,7 +269,7 @@ bool RefcountMender::make_room() {
 
 std::uint64_t RefcountMender::references(std::uint64_t cluster) const {
   if (!fresh_.empty() && cluster >= *fresh_.begin() && fresh_.contains(cluster)) return 1;
-  std::uint64_t n = w_.result().references(ClusterIndex(cluster));
+  std::uint64_t n = w_.view.result().references(ClusterIndex(cluster));
   for (const auto* all : {&retired_, &dropped_}) {
     if (const auto gone = all->find(cluster); gone != all->end()) n -= std::min(n, gone->second);
   }
@@ -285,16 +286,17 @@ std::uint64_t RefcountMender::mended(std::uint64_t cluster, std::uint64_t before
 // All of `before` but what the plan has taken away.
 std::uint64_t RefcountMender::kept(std::uint64_t cluster, std::uint64_t before) const {
   const auto retired = retired_.find(cluster);
-  const std::uint64_t gone =
-      w_.released(cluster) + (retired == retired_.end() ? 0 : retired->second) + w_.let_go(ClusterIndex(cluster));
+  const std::uint64_t gone = w_.leaks.released(cluster) + (retired == retired_.end() ? 0 : retired->second) +
+                             w_.leaks.let_go(ClusterIndex(cluster));
   return std::max(references(cluster), before - std::min(before, gone));
 }
 
 void RefcountMender::note(MendedBlock& into, std::uint64_t cluster, std::uint64_t before, std::uint64_t after) const {
-  const bool behind = cluster >= w_.image().clusters();
+  const bool behind = cluster >= w_.view.image().clusters();
   const Code reason = after > before ? Code::refcount_low : behind ? Code::refcount_past_end : Code::refcount_leak;
-  const bool lossy = after == 0 && !behind && w_.result().leak_doubt.forbids_freeing() && !w_.released(cluster) &&
-                     !retired_.contains(cluster) && w_.let_go(ClusterIndex(cluster)) < before;
+  const bool lossy = after == 0 && !behind && w_.view.result().leak_doubt.forbids_freeing() &&
+                     !w_.leaks.released(cluster) && !retired_.contains(cluster) &&
+                     w_.leaks.let_go(ClusterIndex(cluster)) < before;
   if (!into.changes.empty()) {
     Change& last = into.changes.back();
     if (last.first + last.count == cluster && last.before == before && last.after == after && last.lossy == lossy &&
@@ -328,12 +330,12 @@ void RefcountMender::mend_block(std::uint64_t b, MendedBlock& into) const {
 
 // What was there has moved, or went on purpose.
 bool RefcountMender::known(std::uint64_t cluster) const {
-  return retired_.contains(cluster) || w_.released(cluster) > 0 || w_.let_go(ClusterIndex(cluster)) > 0;
+  return retired_.contains(cluster) || w_.leaks.released(cluster) > 0 || w_.leaks.let_go(ClusterIndex(cluster)) > 0;
 }
 
 // Does the file hold anything but zeros in this cluster? `data`: a place from which on it stores something.
 bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data) const {
-  const File& file = w_.image().file();
+  const File& file = w_.view.image().file();
   const std::uint64_t at = cluster << g_.cluster_bits;
   if (at >= file.size()) return false;
   if (data < at) data = file.next_data(at);
@@ -342,7 +344,8 @@ bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data)
   bytes.resize(g_.cluster_size());
   if (!file.read(at, bytes)) return true;
   if (all_zero(bytes)) return false;
-  return !check::reads_as_refcount_block(w_.image(), w_.result(), cluster / refcounts_.block_entries(), bytes);
+  return !check::reads_as_refcount_block(w_.view.image(), w_.view.result(), cluster / refcounts_.block_entries(),
+                                         bytes);
 }
 
 // The next entry of the block, `from` it on, whose cluster may be counted: somebody has it, or it holds something, or
@@ -355,9 +358,9 @@ std::uint64_t RefcountMender::next_entry(std::uint64_t b, std::uint64_t from, co
     next = std::min(next, set->next(start).value_or(next));
   }
   if (const auto fresh = fresh_.lower_bound(start); fresh != fresh_.end()) next = std::min(next, *fresh);
-  if (keep_orphans_ && start < next && start < w_.image().clusters()) {
+  if (keep_orphans_ && start < next && start < w_.view.image().clusters()) {
     const std::uint64_t at = start << g_.cluster_bits;
-    if (data < at) data = w_.image().file().next_data(at);
+    if (data < at) data = w_.view.image().file().next_data(at);
     next = std::min(next, data >> g_.cluster_bits);
   }
   std::uint64_t i = from;
@@ -371,7 +374,7 @@ std::uint64_t RefcountMender::next_entry(std::uint64_t b, std::uint64_t from, co
 void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
   const std::uint64_t entries = refcounts_.block_entries(), first = b * entries;
   const image::RefcountBlock* old = b < refcounts_.entries().size() ? refcounts_.entries()[b].block : nullptr;
-  const bool proven = w_.reads_as_block(b);
+  const bool proven = w_.doubts.reads_as_block(b);
   std::uint64_t data = 0;
   into.index = b;
   into.final.resize(g_.cluster_size());
@@ -381,7 +384,7 @@ void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
     std::uint64_t value = references(first + i);
     if (proven) {
       value = mended(first + i, before);
-    } else if (value > 0 && before > value && before - value <= w_.references_lost_at_most()) {
+    } else if (value > 0 && before > value && before - value <= w_.doubts.references_lost_at_most()) {
       value = kept(first + i, before);
     }
     if (value == 0 && keep_orphans_ && !known(first + i)) value = holds_something(first + i, data);
@@ -408,11 +411,11 @@ void RefcountMender::note_new_block(const MendedBlock& block) {
 void RefcountMender::finish_new_blocks() {
   if (!new_blocks_) return;
   const auto [reason, first, count, at, used] = *std::exchange(new_blocks_, std::nullopt);
-  w_.act({reason, false, at, count << g_.cluster_bits,
-          count == 1
-              ? fmt::format("refcount block {} made anew: {} clusters in use", first, used)
-              : fmt::format("refcount blocks {} to {} made anew: {} clusters in use", first, first + count - 1, used),
-          "", ""});
+  w_.editor.act({reason, false, at, count << g_.cluster_bits,
+                 count == 1 ? fmt::format("refcount block {} made anew: {} clusters in use", first, used)
+                            : fmt::format("refcount blocks {} to {} made anew: {} clusters in use", first,
+                                          first + count - 1, used),
+                 "", ""});
 }
 
 void sum_up(const Change& change, RefcountSums& sums) {
@@ -422,29 +425,29 @@ void sum_up(const Change& change, RefcountSums& sums) {
 
 void RefcountMender::plan_block(MendedBlock&& block) {
   if (const auto place = renewed_.find(block.index); place != renewed_.end()) {
-    w_.write(Stage::fresh, place->second, block.final);
+    w_.editor.write(Stage::fresh, place->second, block.final);
     return note_new_block(block);
   }
   finish_new_blocks();
   const HostOffset at = old_.block_at(block.index);
   const auto falls = [](const Change& c) { return c.after < c.before; };
   const bool any_fall = std::ranges::any_of(block.changes, falls);
-  if (!std::ranges::all_of(block.changes, falls)) w_.write(Stage::claim, at, block.risen);
-  if (any_fall) w_.write(Stage::release, at, block.final);
+  if (!std::ranges::all_of(block.changes, falls)) w_.editor.write(Stage::claim, at, block.risen);
+  if (any_fall) w_.editor.write(Stage::release, at, block.final);
   for (const Change& c : block.changes) {
-    if (w_.sums()) {
-      sum_up(c, *w_.sums());
+    if (w_.editor.sums()) {
+      sum_up(c, *w_.editor.sums());
       continue;
     }
     const std::uint64_t bit = (c.first % refcounts_.block_entries()) << g_.refcount_order;
     const std::uint64_t bits = c.count << g_.refcount_order;
     const HostOffset cluster = g_.offset(ClusterIndex(c.first));
-    w_.act({c.reason, c.lossy, at + bit / 8, divide_up(bit % 8 + bits, 8),
-            c.count == 1
-                ? fmt::format("refcount of cluster {} at 0x{:x}: {} -> {}", c.first, cluster.value, c.before, c.after)
-                : fmt::format("refcounts of {} clusters from {} at 0x{:x} on: {} -> {}", c.count, c.first,
-                              cluster.value, c.before, c.after),
-            fmt::format("{:x}", c.before), fmt::format("{:x}", c.after)});
+    w_.editor.act({c.reason, c.lossy, at + bit / 8, divide_up(bit % 8 + bits, 8),
+                   c.count == 1 ? fmt::format("refcount of cluster {} at 0x{:x}: {} -> {}", c.first, cluster.value,
+                                              c.before, c.after)
+                                : fmt::format("refcounts of {} clusters from {} at 0x{:x} on: {} -> {}", c.count,
+                                              c.first, cluster.value, c.before, c.after),
+                   fmt::format("{:x}", c.before), fmt::format("{:x}", c.after)});
   }
 }
 
@@ -453,8 +456,8 @@ Code RefcountMender::reason_to_renew(std::uint64_t b) {
   if (b >= entries.size() || entries[b].raw == 0) return Code::refcount_low;
   if (entries[b].raw & format::reftable_reserved_mask) return Code::reftable_reserved;
   if (entries[b].state == image::BlockState::unaligned) return Code::reftable_unaligned;
-  if (old_.block_at(b).value >= w_.image().size()) return Code::reftable_past_end;
-  if (entries[b].garbage || (renew_table_ && !w_.reads_as_block(b))) return Code::refblock_garbage;
+  if (old_.block_at(b).value >= w_.view.image().size()) return Code::reftable_past_end;
+  if (entries[b].garbage || (renew_table_ && !w_.doubts.reads_as_block(b))) return Code::refblock_garbage;
   return old_.still_a_block(b) ? Code::refblock_truncated : Code::reftable_shared;
 }
 
@@ -464,26 +467,27 @@ void RefcountMender::plan_table() {
   if (!renew_table_) {
     if (renewed_.size() == 1) {
       const auto [b, place] = *renewed_.begin();
-      w_.put64(Stage::point, old_table + b * sizeof(be64), place.value, reason_to_renew(b),
-               fmt::format("refcount table entry {} leads to the new block", b));
+      w_.editor.put64(Stage::point, old_table + b * sizeof(be64), place.value, reason_to_renew(b),
+                      fmt::format("refcount table entry {} leads to the new block", b));
     } else if (!renewed_.empty()) {
-      for (const auto& [b, place] : renewed_) w_.write64(Stage::point, old_table + b * sizeof(be64), place.value);
+      for (const auto& [b, place] : renewed_)
+        w_.editor.write64(Stage::point, old_table + b * sizeof(be64), place.value);
       const std::uint64_t first = renewed_.begin()->first, last = renewed_.rbegin()->first;
-      w_.act(
+      w_.editor.act(
           {reason_to_renew(first), false, old_table + first * sizeof(be64), (last - first + 1) * sizeof(be64),
            fmt::format("{} refcount table entries from {} to {} lead to the new blocks", renewed_.size(), first, last),
            "", ""});
     }
     for (const std::uint64_t b : to_drop_) {
-      w_.put64(Stage::point, old_table + b * sizeof(be64), 0, reason_to_renew(b),
-               fmt::format("refcount table entry {} emptied: no cluster of its range is in use", b));
+      w_.editor.put64(Stage::point, old_table + b * sizeof(be64), 0, reason_to_renew(b),
+                      fmt::format("refcount table entry {} emptied: no cluster of its range is in use", b));
     }
     return;
   }
   std::vector<be64> table((new_table_clusters_ << g_.cluster_bits) / sizeof(be64));
   for (const std::uint64_t b : in_place_) table[b].set(entries[b].raw);
   for (const auto& [b, place] : renewed_) table[b].set(place.value);
-  w_.write(Stage::fresh, new_table_, std::as_bytes(std::span(table)));
+  w_.editor.write(Stage::fresh, new_table_, std::as_bytes(std::span(table)));
 
   struct {
     be64 offset;
@@ -491,20 +495,20 @@ void RefcountMender::plan_table() {
   } const field{be64(new_table_.value), be32(static_cast<std::uint32_t>(new_table_clusters_))};
   constexpr HostOffset place = format::field::refcount_table_offset.at();
   static_assert(sizeof field == format::field::refcount_table_clusters.end() - place);
-  const format::Header& h = w_.image().header;
-  w_.write(Stage::point, place, std::as_bytes(std::span(&field, 1)));
-  w_.act({w_.count(Code::header_refcount_table) > 0 ? Code::header_refcount_table : Code::refcount_low, false, place,
-          sizeof field,
-          fmt::format("refcount table made anew at 0x{:x}, {} clusters", new_table_.value, new_table_clusters_),
-          fmt::format("{:016x}{:08x}", h.refcount_table_offset, h.refcount_table_clusters),
-          fmt::format("{:016x}{:08x}", new_table_.value, new_table_clusters_)});
+  const format::Header& h = w_.view.image().header;
+  w_.editor.write(Stage::point, place, std::as_bytes(std::span(&field, 1)));
+  w_.editor.act({w_.view.count(Code::header_refcount_table) > 0 ? Code::header_refcount_table : Code::refcount_low,
+                 false, place, sizeof field,
+                 fmt::format("refcount table made anew at 0x{:x}, {} clusters", new_table_.value, new_table_clusters_),
+                 fmt::format("{:016x}{:08x}", h.refcount_table_offset, h.refcount_table_clusters),
+                 fmt::format("{:016x}{:08x}", new_table_.value, new_table_clusters_)});
 }
 
 void RefcountMender::mend() {
   judge_blocks();
   if (!make_room()) return;
   for (std::uint64_t c = 0;
-       renew_table_ && refcounts_.table_in_order(w_.image()) && c < g_.clusters(refcounts_.table_bytes()); ++c) {
+       renew_table_ && refcounts_.table_in_order(w_.view.image()) && c < g_.clusters(refcounts_.table_bytes()); ++c) {
     retire(refcounts_.table_offset() + (c << g_.cluster_bits), g_.cluster_size(), old_.reads_as_table(c));
   }
 
@@ -513,7 +517,7 @@ void RefcountMender::mend() {
   std::ranges::sort(blocks);
   std::size_t next = 0;
   constexpr std::size_t at_once = 64;  // blocks in memory
-  while (next < blocks.size() && !w_.failed()) {
+  while (next < blocks.size() && !w_.view.failed()) {
     std::vector<MendedBlock> done(std::min(at_once, blocks.size() - next));
     tbb::parallel_for(std::size_t{0}, done.size(), [&](std::size_t i) {
       const std::uint64_t b = blocks[next + i];
@@ -529,9 +533,9 @@ void RefcountMender::mend() {
 }  // namespace
 
 void mend_refcounts(Work& w) {
-  if (!w.image().refcounts_readable || w.failed()) return;
+  if (!w.view.image().refcounts_readable || w.view.failed()) return;
   RefcountMender(w).mend();
-  w.let_go_no_more();  // what went has gone
+  w.leaks.let_go_no_more();  // what went has gone
 }
 
 }  // namespace qd::repair

@@ -13,45 +13,46 @@ namespace {
 using check::Code;
 
 // One step: it changes the plan, and the image is looked at again if it did.
-bool step(Work& w, Work::Step mend) {
-  w.begin(mend);
+bool step(Work& w, Editor::Step mend) {
+  w.editor.begin(mend);
   mend(w);
-  w.begin(nullptr);
-  const bool changed = w.changed();
+  w.editor.begin(nullptr);
+  const bool changed = w.view.outdated();
   if (changed) w.look();
-  return changed && !w.failed();
+  return changed && !w.view.failed();
 }
 
 // What the steps could have mended elsewhere, but not here.
 void explain_rest(Work& w) {
-  if (const auto n = w.count(Code::refcount_overflow); n > 0 && (w.wanted.error || w.wanted.reuse)) {
-    w.refuse(Code::refcount_overflow,
-             fmt::format("{} refcounts stay as they are: there are more references than {} bits can count. Convert the "
-                         "image to one with wider refcounts",
-                         n, 1u << w.geometry().refcount_order));
+  if (const auto n = w.view.count(Code::refcount_overflow); n > 0 && (w.wanted.error || w.wanted.reuse)) {
+    w.editor.refuse(
+        Code::refcount_overflow,
+        fmt::format("{} refcounts stay as they are: there are more references than {} bits can count. Convert the "
+                    "image to one with wider refcounts",
+                    n, 1u << w.view.geometry().refcount_order));
   }
   for (const check::Problem& row : check::problems()) {
     const bool asked = (row.repair == check::Repair::error && w.wanted.error) ||
                        (row.repair == check::Repair::reuse && w.wanted.reuse) ||
                        (row.repair == check::Repair::leak && w.wanted.leak);
-    if (!asked || w.count(row.code) == 0) continue;
-    if (std::ranges::find(w.plan.refusals, row.code, &Refusal::reason) != w.plan.refusals.end()) continue;
-    w.refuse(row.code,
-             fmt::format("{} of them can't be put right before the damage around them is", w.count(row.code)));
+    if (!asked || w.view.count(row.code) == 0) continue;
+    if (std::ranges::find(w.editor.plan.refusals, row.code, &Refusal::reason) != w.editor.plan.refusals.end()) continue;
+    w.editor.refuse(row.code, fmt::format("{} of them can't be put right before the damage around them is",
+                                          w.view.count(row.code)));
   }
 }
 
 void explain_kept_leaks(Work& w) {
-  const std::uint64_t leaked = w.count(Code::refcount_leak);
+  const std::uint64_t leaked = w.view.count(Code::refcount_leak);
   if (!w.wanted.leak || leaked == 0) return;
-  const check::LeakDoubt& doubt = w.result().leak_doubt;
+  const check::LeakDoubt& doubt = w.view.result().leak_doubt;
   std::string text = fmt::format("{} leaked clusters are not freed: ", leaked);
   text += doubt.hidden           ? "damage hides references, they may be the data that belongs there"
           : doubt.lost_table     ? doubt.evidence
           : doubt.bitmaps_hidden ? "they may belong to bitmaps that can't be read, which -R error puts right"
                                  : "they may belong to what couldn't be read";
   if (doubt.guest) text += "; " + doubt.guest->text();
-  w.refuse(Code::refcount_leak, text + ". --force frees them.");
+  w.editor.refuse(Code::refcount_leak, text + ". --force frees them.");
 }
 
 // The header's fields agree with each other, entries are right or garbage, and each cluster has one owner. What one
@@ -59,7 +60,7 @@ void explain_kept_leaks(Work& w) {
 bool mend_mapping(Work& w) {
   constexpr int most = 64;  // without an end in sight, the rest is for another run
   bool any = false;
-  for (int i = 0; i < most && !w.failed(); ++i) {
+  for (int i = 0; i < most && !w.view.failed(); ++i) {
     const bool agreed = w.wanted.error && step(w, mend_header);
     const bool mended = w.wanted.error && step(w, mend_entries);
     const bool moved = w.wanted.reuse && step(w, separate_owners);
@@ -105,17 +106,17 @@ void repair_in_steps(Work& w) {
 
 // A snapshot table that is too long by a wrong length lies on whatever is behind it. Is all well without that?
 bool shortens_snapshot_table(Work& w) {
-  return w.wanted.error && step(w, mend_snapshot_lengths) && w.look_anew() && !w.any_dubious();
+  return w.wanted.error && step(w, mend_snapshot_lengths) && w.look_anew() && !w.doubts.any_dubious();
 }
 
 // Nothing at all is done to an image that would have to grow over what was cut off.
 void explain_growth(Work& w) {
-  w.refuse(
+  w.editor.refuse(
       Code::l2_past_end,
       fmt::format("entries lead past the end of the file (0x{:x}), where their data was before it was cut off, and "
                   "the repair needs room there: behind it they would read as zeros, and nothing would tell that "
                   "there was data. Bring the rest of the file back first; --force repairs without it",
-                  w.image().file().size()));
+                  w.view.image().file().size()));
   explain_kept_leaks(w);
   explain_rest(w);
 }
@@ -148,20 +149,20 @@ std::string against_header(const image::Image& image) {
 Result<Planned> plan_repair(const File& image, const image::Hints& hints, Transaction& transaction,
                             const Wanted& wanted, const check::Settings& options) {
   Work w(image, hints, transaction, wanted, options);
-  if (!w.look()) return tl::unexpected(w.error());
+  if (!w.look()) return tl::unexpected(w.view.error());
   Planned repair;
-  repair.before = w.result().status();
-  if (w.unreadable()) return fail(EIO, unreadable_disk(image.path()));
-  if (!w.image().geometry || w.image().header_cut_off() || w.image().header.magic != format::magic) {
-    w.refuse(Code::header_magic, "the header is unusable: what it should say must be put right first");
-  } else if (w.image().against_header()) {
-    w.refuse(Code::header_cluster_bits, against_header(w.image()));
-  } else if (const auto doubtful = w.questions_everything(); doubtful && !wanted.force) {
-    w.refuse(*doubtful,
-             "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "
-             "what the header says, as it is");
-  } else if (w.any_dubious() && !wanted.force && !shortens_snapshot_table(w)) {
-    w.refuse(
+  repair.before = w.view.result().status();
+  if (w.view.unreadable()) return fail(EIO, unreadable_disk(image.path()));
+  if (!w.view.image().geometry || w.view.image().header_cut_off() || w.view.image().header.magic != format::magic) {
+    w.editor.refuse(Code::header_magic, "the header is unusable: what it should say must be put right first");
+  } else if (w.view.image().against_header()) {
+    w.editor.refuse(Code::header_cluster_bits, against_header(w.view.image()));
+  } else if (const auto doubtful = w.view.questions_everything(); doubtful && !wanted.force) {
+    w.editor.refuse(*doubtful,
+                    "what the tables mean depends on this; nothing is changed before it is settled. --force repairs "
+                    "what the header says, as it is");
+  } else if (w.doubts.any_dubious() && !wanted.force && !shortens_snapshot_table(w)) {
+    w.editor.refuse(
         Code::metadata_overlap,
         "an L1 table or the snapshot table lies on other structures, or was overwritten: what it seems to map may be "
         "anything, so nothing is changed before its place or its size is put right. --force "
@@ -169,18 +170,18 @@ Result<Planned> plan_repair(const File& image, const image::Hints& hints, Transa
   } else {
     repair_in_steps(w);
   }
-  if (w.growth_refused()) {
+  if (w.editor.growth_refused()) {
     transaction.forget();
     Work untouched(image, hints, transaction, wanted, options);
-    if (!untouched.look()) return tl::unexpected(untouched.error());
+    if (!untouched.look()) return tl::unexpected(untouched.view.error());
     explain_growth(untouched);
-    repair.plan = std::move(untouched.plan);
+    repair.plan = std::move(untouched.editor.plan);
     repair.after = repair.before;
     return repair;
   }
-  if (w.failed()) return tl::unexpected(w.error());
-  repair.plan = std::move(w.plan);
-  repair.after = w.result().status();
+  if (w.view.failed()) return tl::unexpected(w.view.error());
+  repair.plan = std::move(w.editor.plan);
+  repair.after = w.view.result().status();
   return repair;
 }
 

@@ -84,13 +84,13 @@ Claim claim_of(const Owner& o, bool luks = false) {
 
 class Separator {
  public:
-  explicit Separator(Work& w) : w_(w), g_(w.geometry()), luks_(w.image().header.crypt_method == 2) {}
+  explicit Separator(Work& w) : w_(w), g_(w.view.geometry()), luks_(w.view.image().header.crypt_method == 2) {}
   void separate(bool metadata);
 
  private:
   using Owners = std::vector<Owner>;
   std::string name(const Owner& o) const {
-    return check::owner_text(g_, w_.result(), o, check::SnapshotsBy::place);
+    return check::owner_text(g_, w_.view.result(), o, check::SnapshotsBy::place);
   }
   std::string everybody(const std::map<Claim, Owners>& claims) const;
   void move(const Owners& owners, HostOffset cluster, Code reason, const std::string& all);
@@ -128,9 +128,9 @@ std::string Separator::everybody(const std::map<Claim, Owners>& claims) const {
 }
 
 std::optional<HostOffset> Separator::copy(HostOffset from, std::uint64_t bytes, bool data) {
-  const auto to = w_.allocate(g_.clusters(bytes));
+  const auto to = w_.editor.allocate(g_.clusters(bytes));
   const std::uint64_t whole = g_.clusters(bytes) << g_.cluster_bits;
-  if (to) data ? w_.copy(*to, from, whole) : w_.copy_planned(*to, from, whole);
+  if (to) data ? w_.editor.copy(*to, from, whole) : w_.editor.copy_planned(*to, from, whole);
   return to;
 }
 
@@ -139,10 +139,10 @@ std::optional<HostOffset> Separator::copy(HostOffset from, std::uint64_t bytes, 
 std::vector<HostOffset> Separator::entries_of(const Owners& owners) {
   std::set<HostOffset> entries;
   for (const Owner& o : owners) {
-    const auto table = w_.l2_table(o.state, o.l1_index);
+    const auto table = w_.doubts.l2_table(o.state, o.l1_index);
     if (!table) continue;
-    const HostOffset at = w_.l2_entry(*table, o.l2_index);
-    if (((w_.read64(at) ^ o.raw) & ~format::copied_flag) == 0) entries.insert(at);
+    const HostOffset at = w_.view.l2_entry(*table, o.l2_index);
+    if (((w_.view.read64(at) ^ o.raw) & ~format::copied_flag) == 0) entries.insert(at);
   }
   return {entries.begin(), entries.end()};
 }
@@ -150,14 +150,15 @@ std::vector<HostOffset> Separator::entries_of(const Owners& owners) {
 // L1 or L2 entries, to a new place.
 void Separator::lead(const std::vector<HostOffset>& entries, HostOffset to, Code reason, const std::string& text) {
   for (const HostOffset at : entries) {
-    w_.put64(Stage::point, at, (w_.read64(at) & ~format::offset_mask) | to.value, reason, text);
+    w_.editor.put64(Stage::point, at, (w_.view.read64(at) & ~format::offset_mask) | to.value, reason, text);
   }
 }
 
 void Separator::move_data(const Owners& owners, HostOffset cluster, Code reason, const std::string& all) {
   if (luks_) {
-    return w_.refuse(reason, fmt::format("cluster 0x{:x} stays with {}: encrypted data can't be read at another place",
-                                         cluster.value, all));
+    return w_.editor.refuse(
+        reason,
+        fmt::format("cluster 0x{:x} stays with {}: encrypted data can't be read at another place", cluster.value, all));
   }
   const std::vector<HostOffset> entries = entries_of(owners);
   if (entries.empty()) return;
@@ -174,28 +175,30 @@ void Separator::move_compressed(const Owners& owners, Code reason, const std::st
   const format::CompressedRange range = g_.compressed(owners.front().raw);
   const std::uint64_t within = g_.offset_in_cluster(range.offset.value);
   const HostOffset first(range.offset.value - within);
-  const auto to = w_.allocate(g_.clusters(within + range.bytes));
+  const auto to = w_.editor.allocate(g_.clusters(within + range.bytes));
   if (!to) return;
   const std::uint64_t mask = (1ULL << g_.compressed_size_shift()) - 1, place = to->value + within;
   if (place > mask)
-    return w_.refuse(reason, name(owners.front()) + " can't be moved: compressed data can't lie that far behind");
-  w_.copy(*to, first, g_.clusters(within + range.bytes) << g_.cluster_bits);
+    return w_.editor.refuse(reason,
+                            name(owners.front()) + " can't be moved: compressed data can't lie that far behind");
+  w_.editor.copy(*to, first, g_.clusters(within + range.bytes) << g_.cluster_bits);
   const std::string text =
       fmt::format("{} gets a copy of its own at 0x{:x}; cluster 0x{:x} was claimed by {}", name(owners.front()), place,
                   owners.front().cluster.value << g_.cluster_bits, all);
-  for (const HostOffset at : entries) w_.put64(Stage::point, at, (w_.read64(at) & ~mask) | place, reason, text);
+  for (const HostOffset at : entries)
+    w_.editor.put64(Stage::point, at, (w_.view.read64(at) & ~mask) | place, reason, text);
   // Its length may be what is garbled, and the count another's that is lost.
-  if (!w_.was_at_risk()) w_.release(range.offset, range.bytes);
+  if (!w_.doubts.was_at_risk()) w_.leaks.release(range.offset, range.bytes);
 }
 
 void Separator::move_l2_table(const Owners& owners, HostOffset cluster, Code reason, const std::string& all) {
   const std::uint32_t index = owners.front().l1_index;
   std::vector<HostOffset> entries;  // that name it, in tables that can be written to
-  for (const image::State& s : w_.result().states) {
-    const auto at = w_.l1_entry(s.snapshot, index);
-    if (!w_.l1_look(s.snapshot).is_table()) continue;
-    if (!at || at->value + sizeof(be64) > w_.image().size()) continue;
-    if ((w_.read64(*at) & format::offset_mask) == cluster.value) entries.push_back(*at);
+  for (const image::State& s : w_.view.result().states) {
+    const auto at = w_.view.l1_entry(s.snapshot, index);
+    if (!w_.doubts.l1_look(s.snapshot).is_table()) continue;
+    if (!at || at->value + sizeof(be64) > w_.view.image().size()) continue;
+    if ((w_.view.read64(*at) & format::offset_mask) == cluster.value) entries.push_back(*at);
   }
   if (entries.empty()) return;
   const auto to = copy(cluster, g_.cluster_size());
@@ -206,52 +209,53 @@ void Separator::move_l2_table(const Owners& owners, HostOffset cluster, Code rea
 }
 
 void Separator::move_l1_table(const Owner& owner, Code reason, const std::string& all) {
-  const image::State* s = w_.state(owner.state);
+  const image::State* s = w_.view.state(owner.state);
   if (!s) return;
-  const HostOffset field = owner.state < 0 ? format::field::l1_table_offset.at()
-                                           : w_.image().snapshots.entries[static_cast<std::size_t>(owner.state)].at;
-  if (!w_.undisputed(field)) return;
+  const HostOffset field = owner.state < 0
+                               ? format::field::l1_table_offset.at()
+                               : w_.view.image().snapshots.entries[static_cast<std::size_t>(owner.state)].at;
+  if (!w_.doubts.undisputed(field)) return;
   const std::uint64_t bytes = std::uint64_t{s->l1_size} * sizeof(be64);
   const auto to = copy(s->l1_offset, bytes);
   if (!to) return;
-  w_.put64(Stage::point, field, to->value, reason,
-           fmt::format("{} moves to 0x{:x}; its place was claimed by {}", name(owner), to->value, all));
-  w_.release(s->l1_offset, bytes);
+  w_.editor.put64(Stage::point, field, to->value, reason,
+                  fmt::format("{} moves to 0x{:x}; its place was claimed by {}", name(owner), to->value, all));
+  w_.leaks.release(s->l1_offset, bytes);
 }
 
 void Separator::move_snapshot_table(Code reason, const std::string& all) {
-  const HostOffset from(w_.image().header.snapshots_offset);
-  const std::uint64_t bytes = w_.image().snapshots.bytes;
+  const HostOffset from(w_.view.image().header.snapshots_offset);
+  const std::uint64_t bytes = w_.view.image().snapshots.bytes;
   const auto to = copy(from, bytes);
   if (!to) return;
-  w_.put64(Stage::point, format::field::snapshots_offset.at(), to->value, reason,
-           fmt::format("snapshot table moves to 0x{:x}; its place was claimed by {}", to->value, all));
-  w_.release(from, bytes);
+  w_.editor.put64(Stage::point, format::field::snapshots_offset.at(), to->value, reason,
+                  fmt::format("snapshot table moves to 0x{:x}; its place was claimed by {}", to->value, all));
+  w_.leaks.release(from, bytes);
 }
 
 // Its payload is found by the header extension, wherever it lies.
 void Separator::move_crypt_header(Code reason, const std::string& all) {
-  const format::Extension* e = w_.image().find_extension(format::extension::crypt_header);
-  if (!e || !w_.image().crypt) return;
-  const auto [from, bytes] = *w_.image().crypt;
+  const format::Extension* e = w_.view.image().find_extension(format::extension::crypt_header);
+  if (!e || !w_.view.image().crypt) return;
+  const auto [from, bytes] = *w_.view.image().crypt;
   const auto to = copy(from, bytes);
   if (!to) return;
-  w_.put64(Stage::point, e->at + 8, to->value, reason,
-           fmt::format("LUKS header moves to 0x{:x}; its place was claimed by {}", to->value, all));
-  w_.release(from, bytes);
+  w_.editor.put64(Stage::point, e->at + 8, to->value, reason,
+                  fmt::format("LUKS header moves to 0x{:x}; its place was claimed by {}", to->value, all));
+  w_.leaks.release(from, bytes);
 }
 
 void Separator::move_bitmap_part(const Owner& owner, HostOffset cluster, Code reason, const std::string& all) {
-  const image::Bitmaps& bitmaps = w_.image().bitmaps;
-  const format::Extension* e = w_.image().find_extension(format::extension::bitmaps);
+  const image::Bitmaps& bitmaps = w_.view.image().bitmaps;
+  const format::Extension* e = w_.view.image().find_extension(format::extension::bitmaps);
   if (!e || !bitmaps.extension) return;
   const auto moved = [&](HostOffset from, std::uint64_t bytes, HostOffset field) {
-    if (!w_.undisputed(field)) return;
+    if (!w_.doubts.undisputed(field)) return;
     const auto to = copy(from, bytes);
     if (!to) return;
-    w_.put64(Stage::point, field, to->value, reason,
-             fmt::format("{} moves to 0x{:x}; its place was claimed by {}", name(owner), to->value, all));
-    w_.release(from, bytes);
+    w_.editor.put64(Stage::point, field, to->value, reason,
+                    fmt::format("{} moves to 0x{:x}; its place was claimed by {}", name(owner), to->value, all));
+    w_.leaks.release(from, bytes);
   };
   if (owner.kind == OwnerKind::bitmap_directory) {
     return moved(HostOffset(bitmaps.extension->directory_offset.get()), bitmaps.extension->directory_size.get(),
@@ -267,10 +271,10 @@ void Separator::move_bitmap_part(const Owner& owner, HostOffset cluster, Code re
 const std::map<HostOffset, HostOffset>& Separator::bitmap_entries(std::uint64_t index) {
   const auto [known, fresh] = bitmap_entries_.try_emplace(index);
   if (!fresh) return known->second;
-  const format::Bitmap& b = w_.image().bitmaps.entries[index];
-  const std::uint64_t in_file = w_.image().size() - std::min(w_.image().size(), b.table_offset.value);
+  const format::Bitmap& b = w_.view.image().bitmaps.entries[index];
+  const std::uint64_t in_file = w_.view.image().size() - std::min(w_.view.image().size(), b.table_offset.value);
   const std::uint64_t entries = std::min<std::uint64_t>(b.table_size, in_file / sizeof(be64));
-  const std::vector<std::byte> table = w_.read(b.table_offset, entries * sizeof(be64));
+  const std::vector<std::byte> table = w_.view.read(b.table_offset, entries * sizeof(be64));
   for (std::uint64_t i = 0; i < entries; ++i) {
     const auto entry = load_big_endian<std::uint64_t>(table.data() + i * sizeof(be64));
     known->second.try_emplace(HostOffset(entry & format::offset_mask), b.table_offset + i * sizeof(be64));
@@ -330,39 +334,41 @@ bool different_metadata(const std::map<Claim, std::vector<Owner>>& claims) {
 void Separator::refuse_garbage(const Owner& o) {
   const std::uint64_t at = g_.offset(o.cluster).value;
   const auto has_version = [&](const Owner& other) {
-    const auto table = other.kind == OwnerKind::data ? w_.l2_table(other.state, other.l1_index) : std::nullopt;
-    return table && w_.may_be_anothers(*table);
+    const auto table = other.kind == OwnerKind::data ? w_.doubts.l2_table(other.state, other.l1_index) : std::nullopt;
+    return table && w_.doubts.may_be_anothers(*table);
   };
-  if (o.kind == OwnerKind::l2_table && w_.named_elsewhere(o)) {
-    w_.refuse(
+  if (o.kind == OwnerKind::l2_table && w_.doubts.named_elsewhere(o)) {
+    w_.editor.refuse(
         Code::metadata_overlap,
         fmt::format("L2 table 0x{:x} stays as it is: it may be another state's, and then one of the L1 entries that "
                     "name it is wrong. --force gives each a copy",
                     at));
   } else if (o.kind == OwnerKind::l2_table) {
-    w_.refuse(Code::metadata_overlap,
-              fmt::format("cluster 0x{:x} stays as it is: L1 entry {}{} (0x{:016x}) names it as its L2 table, but it "
-                          "holds none",
-                          at, o.l1_index, o.state >= 0 ? fmt::format(" of snapshot[{}]", o.state) : "", o.raw));
-  } else if (std::ranges::any_of(w_.result().owners_of(o.cluster), has_version)) {
+    w_.editor.refuse(
+        Code::metadata_overlap,
+        fmt::format("cluster 0x{:x} stays as it is: L1 entry {}{} (0x{:016x}) names it as its L2 table, but it "
+                    "holds none",
+                    at, o.l1_index, o.state >= 0 ? fmt::format(" of snapshot[{}]", o.state) : "", o.raw));
+  } else if (std::ranges::any_of(w_.view.result().owners_of(o.cluster), has_version)) {
     if (of_versions_++ == 0) first_of_versions_ = at;
   } else {
-    w_.refuse(Code::cluster_on_metadata,
-              fmt::format("cluster 0x{:x} stays as it is: entries that lead to it are garbage, or lie in an L2 table "
-                          "that something else lies on, so they may be anything",
-                          at));
+    w_.editor.refuse(
+        Code::cluster_on_metadata,
+        fmt::format("cluster 0x{:x} stays as it is: entries that lead to it are garbage, or lie in an L2 table "
+                    "that something else lies on, so they may be anything",
+                    at));
   }
 }
 
 // `metadata`: only what is metadata moves in this round.
 void Separator::separate(bool metadata) {
-  const BitSet& conflicts = w_.claims().conflict;
-  for (auto c = conflicts.next(0); c && !w_.failed(); c = conflicts.next(*c + 1)) {
+  const BitSet& conflicts = w_.view.claims().conflict;
+  for (auto c = conflicts.next(0); c && !w_.view.failed(); c = conflicts.next(*c + 1)) {
     const ClusterIndex cluster(*c);
     std::map<Claim, Owners> claims;
     std::optional<Owner> garbage;
-    for (const Owner& o : w_.result().owners_of(cluster)) {
-      if (w_.credible(o)) {
+    for (const Owner& o : w_.view.result().owners_of(cluster)) {
+      if (w_.doubts.credible(o)) {
         claims[claim_of(o, luks_)].push_back(o);
       } else if (!garbage) {
         garbage = o;
@@ -377,17 +383,18 @@ void Separator::separate(bool metadata) {
     const Code reason = reason_of(claims);
     const std::string all = everybody(claims);
     if (claims.size() > most_claims && !w_.wanted.force) {
-      w_.refuse(reason,
-                fmt::format("cluster 0x{:x} stays as it is: {} claim it ({}), and one of them at most is right. "
-                            "--force gives each a copy",
-                            g_.offset(cluster).value, claims.size(), all));
+      w_.editor.refuse(reason,
+                       fmt::format("cluster 0x{:x} stays as it is: {} claim it ({}), and one of them at most is right. "
+                                   "--force gives each a copy",
+                                   g_.offset(cluster).value, claims.size(), all));
       continue;
     }
     if (different_metadata(claims)) {
-      w_.refuse(reason,
-                fmt::format("cluster 0x{:x} stays as it is: it can't be {} at once, so one of them is lost, and a copy "
-                            "would not bring it back",
-                            g_.offset(cluster).value, all));
+      w_.editor.refuse(
+          reason,
+          fmt::format("cluster 0x{:x} stays as it is: it can't be {} at once, so one of them is lost, and a copy "
+                      "would not bring it back",
+                      g_.offset(cluster).value, all));
       continue;
     }
     bool first = true, any = false;
@@ -401,10 +408,10 @@ void Separator::separate(bool metadata) {
     // What the data that has moved leaves behind is judged as any refcount that is too high: the entry may be the
     // garbled one, and the count another's that is lost. Of packed data nothing tells, and the count is believed if
     // nothing else looks lost.
-    if (any && keeper == OwnerKind::compressed && !w_.was_at_risk()) w_.release(g_.offset(cluster), 1);
+    if (any && keeper == OwnerKind::compressed && !w_.doubts.was_at_risk()) w_.leaks.release(g_.offset(cluster), 1);
   }
   if (of_versions_ == 0) return;
-  w_.refuse(
+  w_.editor.refuse(
       Code::cluster_reuse,
       fmt::format("{} clusters used twice, the first at 0x{:x}, stay as they are: one of the L2 tables that name them "
                   "may be another state's. --force gives each a copy",
@@ -414,9 +421,9 @@ void Separator::separate(bool metadata) {
 }  // namespace
 
 void separate_owners(Work& w) {
-  if (w.failed() || w.claims().conflict.empty()) return;
+  if (w.view.failed() || w.view.claims().conflict.empty()) return;
   Separator(w).separate(true);
-  if (!w.changed()) Separator(w).separate(false);
+  if (!w.view.outdated()) Separator(w).separate(false);
 }
 
 }  // namespace qd::repair

@@ -9,7 +9,7 @@ namespace qd::repair {
 
 SnapshotEntry read_snapshot(Work& w, const format::Snapshot& s) {
   SnapshotEntry e;
-  const auto bytes = w.read(s.at, std::max<std::uint64_t>(s.bytes, sizeof e.raw));
+  const auto bytes = w.view.read(s.at, std::max<std::uint64_t>(s.bytes, sizeof e.raw));
   std::ranges::copy_n(bytes.begin(), sizeof e.raw, std::as_writable_bytes(std::span(&e.raw, 1)).begin());
   auto at = bytes.begin() + sizeof e.raw;
   const auto take = [&](std::uint64_t size) {
@@ -30,7 +30,7 @@ SnapshotEntry read_snapshot(Work& w, const format::Snapshot& s) {
 }
 
 std::optional<HostOffset> write_snapshots(Work& w, std::vector<SnapshotEntry>& entries) {
-  const format::Geometry& g = w.geometry();
+  const format::Geometry& g = w.view.geometry();
   std::vector<std::byte> table;
   const auto append = [&](std::span<const std::byte> bytes) { table.insert(table.end(), bytes.begin(), bytes.end()); };
   for (SnapshotEntry& e : entries) {
@@ -44,24 +44,24 @@ std::optional<HostOffset> write_snapshots(Work& w, std::vector<SnapshotEntry>& e
     append(std::as_bytes(std::span(e.name)));
   }
   if (table.size() > format::max_snapshot_table_bytes) {
-    w.fail({EFBIG, "the snapshot table would be larger than the 64 MiB that are possible; nothing was changed"});
+    w.view.fail({EFBIG, "the snapshot table would be larger than the 64 MiB that are possible; nothing was changed"});
     return std::nullopt;
   }
   HostOffset place(0);
   if (!table.empty()) {
     const std::uint64_t clusters = g.clusters(table.size());
     table.resize(clusters << g.cluster_bits);
-    const auto at = w.allocate(clusters);
+    const auto at = w.editor.allocate(clusters);
     if (!at) return std::nullopt;
     place = *at;
-    w.write(Stage::fresh, place, table);
+    w.editor.write(Stage::fresh, place, table);
   }
   struct {
     be32 count;
     be64 offset;
   } const field{be32(static_cast<std::uint32_t>(entries.size())), be64(place.value)};
   static_assert(sizeof field == snapshot_field_bytes);
-  w.write(Stage::point, snapshot_field, std::as_bytes(std::span(&field, 1)));
+  w.editor.write(Stage::point, snapshot_field, std::as_bytes(std::span(&field, 1)));
   return place;
 }
 

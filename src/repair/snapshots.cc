@@ -42,7 +42,7 @@ bool readable(const std::string& text) {
 
 class Salvage {
  public:
-  explicit Salvage(Work& w) : w_(w), g_(w.geometry()), header_(w.image().header) {}
+  explicit Salvage(Work& w) : w_(w), g_(w.view.geometry()), header_(w.view.image().header) {}
   void mend();
 
   bool mend_lengths();
@@ -50,7 +50,7 @@ class Salvage {
  private:
   std::optional<Entry> entry_with(HostOffset at, const RawSnapshot& raw, std::uint64_t extra_bytes);
   std::optional<Entry> entry(HostOffset at, bool guess);
-  bool leads_to_table(const RawSnapshot& raw) const { return image::leads_to_l1_table(w_.image(), raw); }
+  bool leads_to_table(const RawSnapshot& raw) const { return image::leads_to_l1_table(w_.view.image(), raw); }
   bool sound(const RawSnapshot& raw) const;
   bool complete(Entry& e, const format::Snapshot* s);
   std::vector<Entry> table_at(HostOffset at, std::uint64_t count);
@@ -79,8 +79,8 @@ bool Salvage::sound(const RawSnapshot& raw) const {
 
 std::optional<Entry> Salvage::entry_with(HostOffset at, const RawSnapshot& raw, std::uint64_t extra_bytes) {
   Entry e{raw, {}, {}, {}, sizeof raw + extra_bytes + raw.id_size.get() + raw.name_size.get()};
-  if (at.value + e.bytes > w_.image().file().size()) return std::nullopt;
-  const std::vector<std::byte> bytes = w_.read(at, e.bytes);
+  if (at.value + e.bytes > w_.view.image().file().size()) return std::nullopt;
+  const std::vector<std::byte> bytes = w_.view.read(at, e.bytes);
   const auto text = [&](std::uint64_t from, std::size_t n) {
     return std::string(reinterpret_cast<const char*>(bytes.data()) + from, n);
   };
@@ -93,9 +93,9 @@ std::optional<Entry> Salvage::entry_with(HostOffset at, const RawSnapshot& raw, 
 
 // An entry that makes sense. `guess`: also with an extra data size other than it says.
 std::optional<Entry> Salvage::entry(HostOffset at, bool guess) {
-  if (at.value + sizeof(RawSnapshot) > w_.image().file().size()) return std::nullopt;
+  if (at.value + sizeof(RawSnapshot) > w_.view.image().file().size()) return std::nullopt;
   RawSnapshot raw;
-  const auto bytes = w_.read(at, sizeof raw);
+  const auto bytes = w_.view.read(at, sizeof raw);
   std::ranges::copy(bytes, std::as_writable_bytes(std::span(&raw, 1)).begin());
   if (!sound(raw)) return std::nullopt;
   std::vector<std::uint64_t> sizes;
@@ -123,10 +123,10 @@ bool Salvage::complete(Entry& e, const format::Snapshot* s) {
   bool wrong = false;
   if (e.extra.size() > format::max_snapshot_extra_bytes) {
     e.extra.resize(format::max_snapshot_extra_bytes);
-    w_.act({Code::snapshot_extra_data, true, s ? s->at : HostOffset(0), 0,
-            fmt::format("snapshot {} (\"{}\"): extra data cut to the {} bytes that QEMU accepts", e.id, e.name,
-                        format::max_snapshot_extra_bytes),
-            "", ""});
+    w_.editor.act({Code::snapshot_extra_data, true, s ? s->at : HostOffset(0), 0,
+                   fmt::format("snapshot {} (\"{}\"): extra data cut to the {} bytes that QEMU accepts", e.id, e.name,
+                               format::max_snapshot_extra_bytes),
+                   "", ""});
     wrong = true;
   }
   if (header_.version >= 3 && e.extra.size() < 16) {
@@ -138,10 +138,10 @@ bool Salvage::complete(Entry& e, const format::Snapshot* s) {
     };
     if (had < 8) put(0, vm_state);
     put(8, disk);
-    w_.act({Code::snapshot_incomplete, false, s ? s->at : HostOffset(0), 0,
-            fmt::format("snapshot {} (\"{}\"): disk size recorded, {} bytes as the active disk has", e.id, e.name,
-                        header_.size),
-            "", ""});
+    w_.editor.act({Code::snapshot_incomplete, false, s ? s->at : HostOffset(0), 0,
+                   fmt::format("snapshot {} (\"{}\"): disk size recorded, {} bytes as the active disk has", e.id,
+                               e.name, header_.size),
+                   "", ""});
     wrong = true;
   }
   return wrong;
@@ -160,14 +160,15 @@ std::vector<Entry> Salvage::table_at(HostOffset at, std::uint64_t count) {
 
 // The cluster has a refcount, or what should count it says nothing.
 bool Salvage::has_refcount(ClusterIndex cluster) const {
-  const image::Refcounts& refcounts = w_.refcounts();
+  const image::Refcounts& refcounts = w_.view.refcounts();
   const std::uint64_t b = cluster.value / refcounts.block_entries();
   const image::RefcountBlock* block = b < refcounts.entries().size() ? refcounts.entries()[b].block : nullptr;
   return !block || refcounts.garbage(cluster) || block->all_zero() || refcounts.get(cluster) > 0;
 }
 
 bool Salvage::orphaned(ClusterIndex cluster) const {
-  return !w_.claims().owned.test(cluster.value) && w_.result().references(cluster) == 0 && has_refcount(cluster);
+  return !w_.view.claims().owned.test(cluster.value) && w_.view.result().references(cluster) == 0 &&
+         has_refcount(cluster);
 }
 
 // A table among the clusters that nothing refers to.
@@ -177,30 +178,30 @@ bool Salvage::find_lost_table() {
   if (count == 0 || count > format::max_snapshots) return false;
   std::optional<HostOffset> place;
   std::uint64_t looked = 0;
-  for (std::uint64_t c = 1; c < w_.image().clusters() && looked < most; ++c) {
+  for (std::uint64_t c = 1; c < w_.view.image().clusters() && looked < most; ++c) {
     if (!orphaned(ClusterIndex(c))) continue;
     ++looked;
     const HostOffset at = g_.offset(ClusterIndex(c));
     if (table_at(at, count).empty()) continue;
     if (place) {
-      w_.refuse(Code::snapshot_table,
-                fmt::format("the clusters at 0x{:x} and 0x{:x} both hold what could be the snapshot "
-                            "table; which one is for a person to say",
-                            place->value, at.value));
+      w_.editor.refuse(Code::snapshot_table,
+                       fmt::format("the clusters at 0x{:x} and 0x{:x} both hold what could be the snapshot "
+                                   "table; which one is for a person to say",
+                                   place->value, at.value));
       return true;
     }
     place = at;
   }
   if (!place) return false;
-  w_.found_again();
-  w_.put64(Stage::point, format::field::snapshots_offset.at(), place->value, Code::snapshot_table,
-           fmt::format("snapshot table found again at 0x{:x}, with all {} entries", place->value, count));
+  w_.leaks.found_again();
+  w_.editor.put64(Stage::point, format::field::snapshots_offset.at(), place->value, Code::snapshot_table,
+                  fmt::format("snapshot table found again at 0x{:x}, with all {} entries", place->value, count));
   return true;
 }
 
 // From the first entry that can't be read on, byte by byte, as many as the header promises.
 Salvage::Found Salvage::search_behind(const image::Stop& stop) {
-  const std::uint64_t known = header_.snapshots_offset + w_.image().snapshots.bytes;  // up to here all was read
+  const std::uint64_t known = header_.snapshots_offset + w_.view.image().snapshots.bytes;  // up to here all was read
   std::uint64_t at = round_up(std::max(stop.at.value, known), 8), empty_handed = 0;
   const std::uint64_t wanted = std::min<std::uint64_t>(header_.nb_snapshots, format::max_snapshots);
   Found found;
@@ -212,7 +213,7 @@ Salvage::Found Salvage::search_behind(const image::Stop& stop) {
            std::ranges::any_of(found, [&](const auto& other) { return same(other.second); }) ||
            !has_refcount(g_.cluster(HostOffset(e.raw.l1_table_offset.get())));
   };
-  while (entries_.size() + found.size() < wanted && empty_handed < search_bytes && at < w_.image().file().size()) {
+  while (entries_.size() + found.size() < wanted && empty_handed < search_bytes && at < w_.view.image().file().size()) {
     if (auto e = entry(HostOffset(at), true); e && !is_left_over(*e)) {
       const std::uint64_t next = round_up(at + e->bytes, 8);
       found.emplace_back(HostOffset(at), std::move(*e));
@@ -229,15 +230,15 @@ Salvage::Found Salvage::search_behind(const image::Stop& stop) {
 void Salvage::take(Found&& found) {
   for (auto& [at, e] : found) {
     complete(e, nullptr);
-    w_.act({Code::snapshot_entry, false, at, e.bytes,
-            fmt::format("snapshot {} (\"{}\") found again at 0x{:x}", e.id, e.name, at.value), "", ""});
+    w_.editor.act({Code::snapshot_entry, false, at, e.bytes,
+                   fmt::format("snapshot {} (\"{}\") found again at 0x{:x}", e.id, e.name, at.value), "", ""});
     entries_.push_back(std::move(e));
   }
 }
 
 bool Salvage::holds_something(HostOffset at) {
-  if (at.value == 0 || at.value >= w_.image().file().size()) return false;
-  const auto bytes = w_.read(at, std::min(g_.cluster_size(), w_.image().file().size() - at.value));
+  if (at.value == 0 || at.value >= w_.view.image().file().size()) return false;
+  const auto bytes = w_.view.read(at, std::min(g_.cluster_size(), w_.view.image().file().size() - at.value));
   return !all_zero(bytes);
 }
 
@@ -263,10 +264,10 @@ bool split_texts(Entry& e, std::span<const std::byte> tail) {
 
 // An entry whose lengths are wrong, which ends where the next one begins, or, the last one, where zeros do.
 std::optional<Entry> Salvage::shortened(HostOffset at, bool last) {
-  const std::uint64_t file_end = w_.image().file().size();
+  const std::uint64_t file_end = w_.view.image().file().size();
   Entry e;
   if (at.value + sizeof e.raw > file_end) return std::nullopt;
-  std::ranges::copy(w_.read(at, sizeof e.raw), std::as_writable_bytes(std::span(&e.raw, 1)).begin());
+  std::ranges::copy(w_.view.read(at, sizeof e.raw), std::as_writable_bytes(std::span(&e.raw, 1)).begin());
   if (!leads_to_table(e.raw)) return std::nullopt;
   const HostOffset tail = at + sizeof e.raw;
   std::uint64_t end =
@@ -277,7 +278,7 @@ std::optional<Entry> Salvage::shortened(HostOffset at, bool last) {
     if (next >= end) return std::nullopt;
     end = next;
   }
-  if (!split_texts(e, w_.read(tail, end - tail.value))) return std::nullopt;
+  if (!split_texts(e, w_.view.read(tail, end - tail.value))) return std::nullopt;
   e.bytes = last ? sizeof e.raw + e.extra.size() + e.id.size() + e.name.size() : end - at.value;
   return e;
 }
@@ -304,10 +305,10 @@ bool Salvage::mend_lengths() {
   if (mended.empty()) return false;
   for (const std::size_t i : mended) {
     const auto& [place, e] = found[i];
-    w_.act({Code::snapshot_entry, false, place, e.bytes,
-            fmt::format("snapshot {} (\"{}\"): its lengths put right, it ends at 0x{:x}", e.id, e.name,
-                        place.value + e.bytes),
-            "", ""});
+    w_.editor.act({Code::snapshot_entry, false, place, e.bytes,
+                   fmt::format("snapshot {} (\"{}\"): its lengths put right, it ends at 0x{:x}", e.id, e.name,
+                               place.value + e.bytes),
+                   "", ""});
   }
   for (auto& [place, e] : found) {
     complete(e, nullptr);
@@ -330,37 +331,37 @@ void Salvage::write(std::uint64_t old_bytes) {
                                : fmt::format("snapshot table written anew at 0x{:x} with {} of {} entries{}",
                                              place.value, entries_.size(), header_.nb_snapshots,
                                              dropped ? "; the others can't be read, their clusters are not freed" : "");
-  w_.act({Code::snapshot_table, dropped, snapshot_field, snapshot_field_bytes, what,
-          fmt::format("{:08x}{:016x}", header_.nb_snapshots, header_.snapshots_offset),
-          fmt::format("{:08x}{:016x}", entries_.size(), place.value)});
-  if (dropped) w_.lost_something();
+  w_.editor.act({Code::snapshot_table, dropped, snapshot_field, snapshot_field_bytes, what,
+                 fmt::format("{:08x}{:016x}", header_.nb_snapshots, header_.snapshots_offset),
+                 fmt::format("{:08x}{:016x}", entries_.size(), place.value)});
+  if (dropped) w_.leaks.lost_something();
   // Where entries are left out, the old table is the only trace of them.
-  if (!dropped) w_.release(HostOffset(header_.snapshots_offset), old_bytes);
+  if (!dropped) w_.leaks.release(HostOffset(header_.snapshots_offset), old_bytes);
 }
 
 // Of the table as it is. By a wrong length it ends anywhere.
 std::uint64_t Salvage::known_bytes() const {
   const auto odd = [](const format::Snapshot& s) { return !readable(s.id) || !readable(s.name); };
-  const image::SnapshotTable& table = w_.image().snapshots;
+  const image::SnapshotTable& table = w_.view.image().snapshots;
   return std::ranges::any_of(table.entries, odd) ? 0 : table.bytes;
 }
 
 // All entries that there are could be read, and behind them there is nothing: what is wrong is their number. `kept`:
 // those of the table that were.
 bool Salvage::correct_count(std::size_t kept) {
-  const auto& entries = w_.image().snapshots.entries;
+  const auto& entries = w_.view.image().snapshots.entries;
   if (kept == 0 || entries_.size() != kept || kept == header_.nb_snapshots) return false;
   const HostOffset end = entries[kept - 1].at + entries[kept - 1].bytes;
   const std::uint64_t room = round_up(end.value, g_.cluster_size()) - end.value;
-  if (room == 0 || end.value + room > w_.image().file().size()) return false;
-  if (!all_zero(w_.read(end, room))) return false;
-  w_.put64(Stage::point, snapshot_field, std::uint64_t{kept} << 32 | header_.snapshots_offset >> 32,
-           Code::snapshot_table, fmt::format("number of snapshots put right: {}", kept));
+  if (room == 0 || end.value + room > w_.view.image().file().size()) return false;
+  if (!all_zero(w_.view.read(end, room))) return false;
+  w_.editor.put64(Stage::point, snapshot_field, std::uint64_t{kept} << 32 | header_.snapshots_offset >> 32,
+                  Code::snapshot_table, fmt::format("number of snapshots put right: {}", kept));
   return true;
 }
 
 void Salvage::mend() {
-  const image::SnapshotTable& table = w_.image().snapshots;
+  const image::SnapshotTable& table = w_.view.image().snapshots;
   const auto blank = [&](const format::Snapshot& s) {
     return s.l1_offset.value == 0 || all_zero(std::as_bytes(std::span(s.id)));
   };
@@ -374,12 +375,12 @@ void Salvage::mend() {
       take(std::move(all));
       return write(known_bytes());
     }
-    w_.lost_something();
+    w_.leaks.lost_something();
     if (!w_.wanted.force) {
-      return w_.refuse(Code::snapshot_table,
-                       fmt::format("the snapshot table stays as it is: what lies at 0x{:x} is none, and none "
-                                   "was found elsewhere. --force gives up what can't be read",
-                                   header_.snapshots_offset));
+      return w_.editor.refuse(Code::snapshot_table,
+                              fmt::format("the snapshot table stays as it is: what lies at 0x{:x} is none, and none "
+                                          "was found elsewhere. --force gives up what can't be read",
+                                          header_.snapshots_offset));
     }
   }
   std::size_t kept = 0;
@@ -389,7 +390,7 @@ void Salvage::mend() {
     Entry e = read_snapshot(w_, s);
     if (void_table && !leads_to_table(e.raw)) continue;
     in_a_row &= i == kept++;
-    if (s.at.value + s.bytes > w_.image().file().size()) mend_texts(e);
+    if (s.at.value + s.bytes > w_.view.image().file().size()) mend_texts(e);
     changed_ |= complete(e, &s);
     entries_.push_back(std::move(e));
   }
@@ -398,15 +399,15 @@ void Salvage::mend() {
   const bool cut_off = table.missing > 0 && header_.nb_snapshots <= format::max_snapshots;
   if (entries_.empty() && !w_.wanted.force &&
       (cut_off || (table.stop && holds_something(HostOffset(header_.snapshots_offset))))) {
-    w_.lost_something();
-    return w_.refuse(
+    w_.leaks.lost_something();
+    return w_.editor.refuse(
         Code::snapshot_table,
         fmt::format("the snapshot table stays as it is: at 0x{:x}, {}. --force removes it", header_.snapshots_offset,
                     cut_off ? fmt::format("past the end of the file, there were {} entries", header_.nb_snapshots)
                             : "there is something that may have been entries"));
   }
   const bool left_out = kept < table.entries.size();
-  if (changed_ || left_out || table.stop || table.missing > 0 || w_.count(Code::snapshot_entry) > 0) {
+  if (changed_ || left_out || table.stop || table.missing > 0 || w_.view.count(Code::snapshot_entry) > 0) {
     write(known_bytes());
   }
 }
@@ -416,25 +417,25 @@ void Salvage::mend() {
 void mend_snapshot_lengths(Work& w) { Salvage(w).mend_lengths(); }
 
 void mend_snapshots(Work& w) {
-  if (w.count(Code::snapshot_table) + w.count(Code::snapshot_entry) + w.count(Code::snapshot_extra_data) +
-          w.count(Code::snapshot_incomplete) + w.count(Code::snapshot_l1_past_end) +
-          w.count(Code::snapshot_l1_unaligned) ==
+  if (w.view.count(Code::snapshot_table) + w.view.count(Code::snapshot_entry) +
+          w.view.count(Code::snapshot_extra_data) + w.view.count(Code::snapshot_incomplete) +
+          w.view.count(Code::snapshot_l1_past_end) + w.view.count(Code::snapshot_l1_unaligned) ==
       0) {
     return;
   }
-  if (const format::Header& h = w.image().header; h.nb_snapshots == 0) {
-    const std::uint64_t there = image::snapshot_entries_at(w.image(), h.snapshots_offset).count;
+  if (const format::Header& h = w.view.image().header; h.nb_snapshots == 0) {
+    const std::uint64_t there = image::snapshot_entries_at(w.view.image(), h.snapshots_offset).count;
     if (!w.wanted.force && there > 0) {
-      w.lost_something();
-      return w.refuse(
+      w.leaks.lost_something();
+      return w.editor.refuse(
           Code::snapshot_table,
           fmt::format("the snapshot table at 0x{:x} stays as it is: the header says that there are none, but "
                       "what lies there reads as snapshots. -m edit -O header.nb_snapshots -V {} brings them "
                       "back; --force gives them up",
                       h.snapshots_offset, there));
     }
-    return w.put64(Stage::point, format::field::snapshots_offset.at(), 0, Code::snapshot_table,
-                   "snapshots_offset zeroed: there are no snapshots");
+    return w.editor.put64(Stage::point, format::field::snapshots_offset.at(), 0, Code::snapshot_table,
+                          "snapshots_offset zeroed: there are no snapshots");
   }
   Salvage(w).mend();
 }
