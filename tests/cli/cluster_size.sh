@@ -19,13 +19,13 @@ says err 'cluster size is impossible \(--cluster-size gives another\); nothing w
 code 6 --cluster-size 64K -m edit -O 'l1[0]' -V 0x40000 vm.qcow2
 says out 'l1\[0\]: L2 table at 0x40000, COPIED; becomes L2 table at 0x40000$'
 cp sound.qcow2 wanted.qcow2
-code 3 -m edit -O 'l1[0]' -V 0x40000 wanted.qcow2
+code 2 -m edit -O 'l1[0]' -V 0x40000 wanted.qcow2
 cp wanted.qcow2 edited.qcow2
 damage wanted.qcow2 header-cluster-bits
 same vm.qcow2 wanted.qcow2
 code 6 --cluster-size 64K -m copy -O 'l2[0,100]' -S 'l2[0,101]' -w 8 vm.qcow2  # the same zeros
 same vm.qcow2 wanted.qcow2
-code 3 --cluster-size 64K -m edit -O header.cluster_bits -V 16 vm.qcow2
+code 2 --cluster-size 64K -m edit -O header.cluster_bits -V 16 vm.qcow2
 same vm.qcow2 edited.qcow2
 
 # What the advice tries goes before it.
@@ -37,7 +37,8 @@ for force in '' --force; do
   cp ruined.qcow2 vm.qcow2
   # shellcheck disable=SC2086
   code 6 --cluster-size 64K -R all $force vm.qcow2
-  says out "the header's cluster size is another one.*-m edit -O header\.cluster_bits -V 16 first"
+  says out "header\.cluster-bits: the header's cluster size is another one"
+  says out 'header\.cluster_bits -V 16 first'
   # shellcheck disable=SC2086
   code 255 --cluster-size 64K -D all $force vm.qcow2
   says err "the header's cluster size is another one"
@@ -48,7 +49,7 @@ poke vm.qcow2 20 00000010
 damage vm.qcow2 refcount-zero=3
 cp vm.qcow2 before.qcow2
 code 6 --cluster-size 4K -R all --force vm.qcow2
-says out '-m edit -O header\.cluster_bits -V 12 first'
+says out 'header\.cluster_bits -V 12 first'
 same vm.qcow2 before.qcow2
 code 0 --cluster-size 64K -R all vm.qcow2
 
