@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Damaged images through `qemu-img check` and through qcow2-dump: the same totals, the same verdict.
 
-    run.py BINARY [--list] [--jobs N] [--only PATTERN]
+    run.py BINARY [--list] [--jobs N] [--only PATTERN] [--sample N]
 
 The matrix stands in cases.py; the damages in tests/tools/damages. Where qemu-img ends its check, all eight totals must
 be equal, and so must the class of the status (good, leaks only, worse). We may be stricter only by errors that the
@@ -112,6 +112,7 @@ def main():
     parser.add_argument("--list", action="store_true", help="print the cases, run none")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", help="run the cases that match this pattern (BASE/DAMAGE/SEED)")
+    parser.add_argument("--sample", type=int, default=1, metavar="N", help="every Nth, and each damage at least once")
     parser.add_argument("--keep", help="leave images of failing cases in this folder")
     options = parser.parse_intermixed_args()
     started, binary = time.monotonic(), os.path.abspath(options.binary)
@@ -123,7 +124,8 @@ def main():
             print(f"FAILED {error}")
             return 1
         all_cases = matrix.matrix(paths)
-        chosen = [c for c in all_cases if not options.only or fnmatch.fnmatch(str(c), options.only)]
+        chosen = [c for c in matrix.sample(all_cases, options.sample)
+                  if not options.only or fnmatch.fnmatch(str(c), options.only)]
         if options.list:
             print("\n".join(map(str, chosen)))
             return 0

@@ -104,4 +104,4 @@ class Edits(run.Trial):
 
 
 if __name__ == "__main__":
-    sys.exit(run.main(Edits))
+    sys.exit(run.main(Edits, lambda cases, step: cases[::step]))

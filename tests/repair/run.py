@@ -361,13 +361,13 @@ def tell(counts, left, total, seconds):
         print(f"{number:7} {code} (repair: {repair})")
 
 
-def main(trial_of=Trial):
+def main(trial_of=Trial, sample=matrix.sample):
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("binary")
     parser.add_argument("names", nargs="*")
     parser.add_argument("--images", action="store_true", help="only the images of tests/images")
     parser.add_argument("--oracle", action="store_true", help="only those of tests/oracle/cases.py")
-    parser.add_argument("--sample", type=int, default=1, metavar="N", help="of the oracle's cases, every Nth")
+    parser.add_argument("--sample", type=int, default=1, metavar="N", help="of the oracle's cases, about every Nth")
     parser.add_argument("--list", action="store_true", help="print the names, run none")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", help="leave the images of failing cases, as they were before, in this folder")
@@ -379,7 +379,7 @@ def main(trial_of=Trial):
         paths = {} if options.images and not options.oracle else matrix.build_bases(pool, built)
         everything = subjects(options, paths)
         chosen = [s for s in everything if isinstance(s, Folder)]
-        chosen += [s for s in everything if not isinstance(s, Folder)][::options.sample]
+        chosen += sample([s for s in everything if not isinstance(s, Folder)], options.sample)
         if options.list:
             print("\n".join(map(str, chosen)))
             return 0
