@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Applies and removes the snapshots of every image that the tests have; arguments as run.py's.
+"""Applies and removes the snapshots of every image that the tests have.
+
+    edits.py BINARY [--share N] [ARGUMENT…]     to each image every Nth edit is done; more arguments as run.py's
 
 What must hold of each, besides what run.py says of every run (check, log, beside, undo, in-use):
 
@@ -9,8 +11,11 @@ What must hold of each, besides what run.py says of every run (check, log, besid
                 applied reads as its snapshot did; a disk that was kept reads as it did
 """
 
+import argparse
+import functools
 import os
 import sys
+import zlib
 
 import run
 import qemu
@@ -19,6 +24,10 @@ LARGEST = 64 << 20  # of a disk whose content is compared
 
 
 class Edits(run.Trial):
+    def __init__(self, share, *arguments):
+        super().__init__(*arguments)
+        self.share = share
+
     def go(self):
         first = self.ours()
         ids = [s.get("id", "") for s in first.get("snapshots", [])]
@@ -27,8 +36,9 @@ class Edits(run.Trial):
             return
         last = f"snapshot[{len(ids) - 1}]"
         self.contents = {}
-        for command in [("-A", "snapshot[0]"), ("-A", last, "--keep-as", "kept"), ("-D", "snapshot[0]"), ("-E", last),
-                        ("-E", "0"), ("-D", "snapshot[0]", "--force"), ("-A", last, "--force")]:
+        commands = [("-A", "snapshot[0]"), ("-A", last, "--keep-as", "kept"), ("-D", "snapshot[0]"), ("-E", last),
+                    ("-E", "0"), ("-D", "snapshot[0]", "--force"), ("-A", last, "--force")]
+        for command in commands[zlib.crc32(str(self.subject).encode()) % self.share::self.share]:
             self.edit(first, ids, command)
 
     def edit(self, first, ids, command):
@@ -104,4 +114,7 @@ class Edits(run.Trial):
 
 
 if __name__ == "__main__":
-    sys.exit(run.main(Edits, lambda cases, step: cases[::step]))
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("--share", type=int, default=1)
+    options, sys.argv[1:] = parser.parse_known_args()
+    sys.exit(run.main(functools.partial(Edits, options.share), lambda cases, step: cases[::step]))
