@@ -18,6 +18,17 @@ namespace qd::repair {
 // Refcounts follow from the mapping; whatever lies on them, they are no loss.
 bool is_made_anew(check::OwnerKind kind);
 
+// What was doubtful before anything was changed.
+struct FirstLook {
+  bool refcounts_in_doubt = false;
+  bool hidden = false;
+  bool looks_lost = false;
+  std::shared_ptr<const check::Claims> claims;  // if several claimed one cluster
+  std::unordered_set<std::int32_t> dubious;     // states
+  std::unordered_set<std::uint64_t> blocks;     // refcount blocks
+  std::unordered_set<std::uint64_t> versions;   // clusters of L2 tables: see Doubts::remember_versions()
+};
+
 class Doubts {
  public:
   // `force`: the user says that entries of several states' tables may be written to.
@@ -76,15 +87,6 @@ class Doubts {
 
  private:
   class Others;
-  struct First {
-    bool refcounts_in_doubt = false;
-    bool hidden = false;
-    bool looks_lost = false;
-    std::shared_ptr<const check::Claims> claims;  // if several claimed one cluster
-    std::unordered_set<std::int32_t> dubious;     // states
-    std::unordered_set<std::uint64_t> blocks;     // refcount blocks
-    std::unordered_set<std::uint64_t> versions;   // clusters of L2 tables: see remember_versions()
-  };
   void look_first();
   void find_stray_l1_tables();
   bool all_snapshots_known() const;
@@ -94,7 +96,7 @@ class Doubts {
 
   View& view_;
   const bool force_;
-  std::optional<First> first_;
+  std::optional<FirstLook> first_;
   std::map<std::int32_t, image::TableLook> l1_looks_;
   std::map<HostOffset, image::TableLook> l2_looks_;
   std::unordered_set<std::uint64_t> stray_l1_;         // clusters: see find_stray_l1_tables()
