@@ -1,5 +1,5 @@
-// What the tools that read an image have in common: where its tables lie. The images are whole ones, made for the
-// benchmark, so nothing is looked at twice, and what can't be read ends the program.
+// What the tools that read an image have in common: where its tables lie. The images are sound, made for the benchmark;
+// so nothing is verified, and what can't be read ends the program.
 #pragma once
 
 #include <fcntl.h>
@@ -43,7 +43,7 @@ class Input {
     }
   }
 
-  // The places that a table of offsets leads to.
+  // The places that a table of offsets names.
   std::vector<uint64_t> places(uint64_t table, uint64_t entries) const {
     std::vector<be64> raw(entries);
     read(table, raw.data(), entries * sizeof(be64));

@@ -2,8 +2,8 @@
 # Measures qcow2-dump against qemu-img check, and against the time that reading alone takes, on large sparse images, and
 # prints Markdown tables. See bench/README.md.
 #
-# What is compared runs in turn, so that whatever else the machine does meets all of it; a ratio is the median over the
-# pairs. But for the row "cold", every image is read once before, unmeasured: the tables are in the page cache.
+# The programs compared run in turn, so whatever else the machine does meets all of them; a ratio is the median over the
+# pairs. Except in the row "cold", every image is read once before, unmeasured: its tables are in the page cache.
 set -euo pipefail
 export LC_ALL=C
 

@@ -9,7 +9,7 @@
 namespace qd {
 
 void* reserve_bytes(std::uint64_t bytes) {
-  bytes = std::max<std::uint64_t>(bytes, 1);  // of nothing, too
+  bytes = std::max<std::uint64_t>(bytes, 1);  // mmap refuses a length of 0
   void* memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) throw std::bad_alloc();
   // Huge pages would make 2 MiB real for a single bit.

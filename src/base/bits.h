@@ -1,8 +1,8 @@
 // One bit a cluster, for any number of clusters. All operations may run at once from several threads.
 //
 // The memory is reserved address space that becomes real only where it is touched. A summary bit for each 4 KiB page
-// lets a reader of a sparse set skip what was never touched. But a bit makes a whole page real, and address space has
-// limits, too: for a file that is vast and stores next to nothing the set is kept as ranges.
+// lets a reader of a sparse set skip what was never touched. But one bit makes a whole page real, and address space has
+// limits, too. So the set is kept as ranges for a file that is vast and stores next to nothing.
 #pragma once
 
 #include <atomic>
@@ -29,7 +29,7 @@ void for_stretches(std::uint64_t bits, Each&& each) {
   }
 }
 
-// Zeroed memory for `count` objects of T, real only where touched.
+// Zeroed memory of `bytes`, real only where it is touched.
 void* reserve_bytes(std::uint64_t bytes);
 void release_bytes(void* memory, std::uint64_t bytes);
 
@@ -67,8 +67,8 @@ class BitRanges {
   Ranges ranges_;
 };
 
-// Would the sets of a file of so many clusters, all of their memory made real, be more than its stored bytes account
-// for? Then it is next to nothing but a hole, and has few clusters to remember.
+// Is a file of so many clusters nearly all hole? Then its bit sets, touched throughout, would take more memory than its
+// stored bytes account for, and it has few clusters to remember.
 inline bool is_vast(std::uint64_t clusters, std::uint64_t stored) {
   constexpr std::uint64_t bytes_a_cluster = 2, always_room = 16 << 20;
   return clusters * bytes_a_cluster > stored / 2 + always_room;

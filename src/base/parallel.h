@@ -1,5 +1,5 @@
-// Work in parallel, results in order: the same outcome for any number of threads, and never more results waiting than
-// there are hands to make them.
+// Work in parallel, results in order: the same outcome for any number of threads. A finished result waits for those
+// before it. Unless the caller says otherwise, at most two items for each thread are under way or waiting.
 #pragma once
 
 #include <oneapi/tbb/global_control.h>
@@ -19,7 +19,7 @@ inline std::size_t results_in_flight() {
 template <class Item, class Result, class Next, class Work, class Merge>
 void ordered_parallel(Next&& next, Work&& work, Merge&& merge, std::size_t in_flight = results_in_flight()) {
   using tbb::filter_mode;
-  // Pipelines carry pointers best; ownership is taken up again at once on the other side.
+  // Pipelines carry raw pointers best. Each stage takes ownership of what it gets at once.
   tbb::parallel_pipeline(
       in_flight,
       tbb::make_filter<void, Item*>(filter_mode::serial_in_order,

@@ -77,7 +77,7 @@ class Ranges {
   }
   Map::iterator first_ending_after(std::uint64_t offset) {
     const auto found = static_cast<const Ranges*>(this)->first_ending_after(offset);
-    return ranges_.erase(found, found);  // the same place, to be changed
+    return ranges_.erase(found, found);  // erases nothing: the same place, as an iterator that may change it
   }
 
   Map ranges_;

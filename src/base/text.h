@@ -6,7 +6,7 @@
 
 namespace qd {
 
-// The beginning of a name, as it is: for sentences that whoever prints them escapes.
+// A name, cut off after 128 bytes. It is not escaped: that is left to whoever prints the sentence it goes into.
 std::string beginning(std::string_view name);
 
 }  // namespace qd

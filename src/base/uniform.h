@@ -1,5 +1,5 @@
-// Is it one byte throughout, or nothing but zeros? By memcmp, which looks at many bytes at once: what is uniform equals
-// itself, shifted by one byte.
+// Are bytes the same throughout, or all zero? Uniform bytes equal themselves shifted by one; so memcmp can tell, which
+// looks at many bytes at once.
 #pragma once
 
 #include <cstddef>
@@ -9,7 +9,7 @@
 
 namespace qd {
 
-// Nothing is uniform, too.
+// An empty span is uniform, too.
 inline bool all_same(std::span<const std::byte> bytes) {
   return bytes.empty() || std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
 }

@@ -1,5 +1,6 @@
-// For the few loops that see every entry of every table: a second copy of the function for processors with AVX2, which
-// do four entries at a time instead of two, and swap bytes in one step. The program picks one when it starts.
+// QD_WIDE is for the few loops that see every entry of every table. It makes a second copy of a function for processors
+// with AVX2, which do four entries at a time instead of two, and swap bytes in one step. The program picks one of the
+// copies when it starts.
 #pragma once
 
 #if defined(__x86_64__) && defined(__has_attribute)

@@ -33,7 +33,7 @@ struct Bitmap {
   std::uint32_t flags = 0;
   std::uint8_t type = 0, granularity_bits = 0;
   std::uint32_t extra_data_size = 0;
-  std::string name;  // its beginning, if it is longer than it may be
+  std::string name;  // its beginning, if it is longer than most_name_bytes
   std::uint16_t name_bytes = 0;
 };
 

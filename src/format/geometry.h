@@ -31,7 +31,7 @@ inline constexpr std::uint64_t max_crypt_header_bytes = 256ULL << 20;  // LUKS 1
 inline constexpr std::uint64_t max_bitmaps = 65535;
 inline constexpr std::uint64_t max_bitmap_directory_bytes = 1024 * max_bitmaps;
 inline constexpr std::uint64_t max_bitmap_table_entries = 0x8000000;
-inline constexpr std::uint64_t max_bitmap_bytes = 512ULL << 20;  // of one, its bits
+inline constexpr std::uint64_t max_bitmap_bytes = 512ULL << 20;  // the bits of one bitmap
 
 struct CompressedRange {
   HostOffset offset;    // first byte, not aligned
@@ -80,7 +80,7 @@ struct Geometry {
 
 enum class ClusterType { unallocated, zero_plain, zero_allocated, normal, compressed };
 
-// As QEMU reads an entry: with an external data file offset 0 is a place like any other, COPIED tells it from nothing.
+// As QEMU reads an entry. With an external data file, offset 0 is a place like any other; COPIED tells it from none.
 inline ClusterType cluster_type(const Geometry& geometry, std::uint64_t entry) {
   if (entry & compressed_flag) return ClusterType::compressed;
   const bool has_offset = (entry & offset_mask) != 0;

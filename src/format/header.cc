@@ -10,7 +10,7 @@
 namespace qd::format {
 namespace {
 
-// Is none left out? Each begins where the one before it ends, and behind the last there is padding.
+// Does the table have all fields? Each begins where the one before it ends, and padding follows the last.
 constexpr bool complete() {
   HostOffset at;
   for (const HeaderField& f : field::all) {

@@ -69,7 +69,7 @@ struct HeaderField {
   constexpr bool operator==(const HeaderField& other) const { return offset == other.offset; }
 };
 
-// For code that means a certain field: a name that there isn't doesn't compile.
+// For code that names a certain field: a wrong name doesn't compile.
 namespace field {
 
 template <auto member>
@@ -101,7 +101,7 @@ FIELD(header_length, true);
 FIELD(compression_type, true);
 #undef FIELD
 
-// In their order.
+// In the header's order.
 inline constexpr std::array all = {magic,
                                    version,
                                    backing_file_offset,
@@ -166,7 +166,7 @@ struct Extension {
 
 struct Extensions {
   std::vector<Extension> list;
-  bool truncated = false;  // the last one says that it is longer than the space there is, or has none for its length
+  bool truncated = false;  // the last one claims more space than there is, or has none for its type and length
   std::optional<HostOffset> bad_end;  // the end marker, if its length goes past the space there is
   std::uint64_t end_length = 0;       // of the end marker
   std::uint64_t end = 0;              // offset behind the last byte understood

@@ -24,8 +24,8 @@ struct RawSnapshotExtra {
   be64 vm_state_size, disk_size, icount;
 };
 
-// Of a name or an ID that a file gives, as much is kept as a writer may make; it may claim 64 KiB for each of
-// thousands, out of a hole.
+// How much is kept of a name or an ID: as much as any writer makes. A file may claim 64 KiB for each of thousands of
+// them, and store none of it.
 inline constexpr std::size_t most_name_bytes = 1023;
 
 struct Snapshot {

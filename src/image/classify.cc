@@ -53,7 +53,7 @@ TableLook look_at_l2(const Image& image, std::span<const std::uint64_t> words) {
 }
 
 bool reads_as_l2_table(const Image& image, HostOffset table) {
-  // Most clusters of data show in their first page that they are none.
+  // Most clusters of data show in their first page that they are no table.
   constexpr std::uint64_t a_page = 4096;
   for (std::uint64_t bytes = std::min(a_page, image.geometry->cluster_size());;
        bytes = image.geometry->cluster_size()) {

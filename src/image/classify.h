@@ -1,5 +1,5 @@
-// What bytes read as. An entry that was garbled names whatever lies at its new place, and nothing in the entry tells;
-// what lies there does. Nobody writes into a table before it is known to be one.
+// What bytes read as. A garbled entry names whatever lies at its new place. Nothing in the entry shows that; the bytes
+// at that place do. Nobody writes into a table before its bytes have shown that it is one.
 #pragma once
 
 #include <cstdint>
@@ -9,15 +9,16 @@
 
 namespace qd::image {
 
-// The entries of what should be an L1 or L2 table, by whether they could be one's.
+// Counts the entries of what should be an L1 or L2 table.
 struct TableLook {
   std::uint64_t used = 0;  // entries that aren't zero
-  std::uint64_t bad = 0;   // of these, such as no program writes: reserved bits, or an impossible place
+  std::uint64_t bad = 0;   // of these, entries that no program writes: reserved bits, or an impossible place
   std::uint64_t copied = 0;
 
-  // One wrong entry among sound ones is a wrong entry. Where more is wrong, all of it is somebody else's bytes.
+  // A single wrong entry, or up to a quarter of them, are just wrong entries. If more is wrong, all of it is somebody
+  // else's bytes.
   bool is_table() const { return bad < 2 || bad * 4 <= used; }
-  // An empty table reads as no more than zeros do.
+  // An empty table doesn't: any zeros read as one.
   bool speaks_for_itself() const { return used > 0 && bad * 4 <= used; }
 };
 
@@ -27,18 +28,18 @@ bool possible_place(const Image& image, HostOffset at);
 // Could the entry's offset be right, flags aside? Specification: "L1 table entry", "L2 table entry".
 bool possible_l1_entry(const Image& image, std::uint64_t entry);
 bool possible_l2_entry(const Image& image, std::uint64_t entry);
-// Does an L1 entry name a table, with nothing in it that no program writes?
+// Does an L1 entry name a place where a table could lie, without reserved bits?
 bool names_table(const Image& image, std::uint64_t l1_entry);
 
-// `words`: in the machine's byte order, for L2 tables with as many words an entry as the image has.
+// `words`: in the machine's byte order. An extended L2 entry has two.
 TableLook look_at_l1(const Image& image, std::span<const std::uint64_t> words);
 TableLook look_at_l2(const Image& image, std::span<const std::uint64_t> words);
 
-// By its content alone, of which no more is read than it takes to tell; what can't be read is none.
+// Judges by the content alone, and reads no more of it than it takes to tell. What can't be read is no table.
 bool reads_as_l2_table(const Image& image, HostOffset table);
 
-// Does what lies there read as an L1 table? At least half of its first entries lead to L2 tables then. With an external
-// data file nothing tells.
+// Does what lies there read as an L1 table? Then at least half of its first entries name L2 tables. False with an
+// external data file, where nothing tells.
 Result<bool> leads_to_tables(const Image& image, HostOffset table);
 
 }  // namespace qd::image

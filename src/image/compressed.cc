@@ -18,8 +18,8 @@ struct FreeZstd {
   void operator()(ZSTD_DCtx* d) const { ZSTD_freeDCtx(d); }
 };
 
-// zlib accepts a stream that goes on although the cluster is full; libdeflate, much faster, wants to see its end. So
-// the slow one decides where the fast one has doubts.
+// zlib accepts a stream that goes on although the cluster is full. libdeflate is much faster, but wants to see the
+// stream's end. So zlib decides where libdeflate has doubts.
 bool inflate_slowly(std::span<const std::byte> from, std::span<std::byte> into) {
   z_stream stream{};
   if (inflateInit2(&stream, -15) != Z_OK) return false;

@@ -63,7 +63,8 @@ std::string bytes_at(const File& file, std::uint64_t offset, std::size_t count) 
   return bytes;
 }
 
-// Of version 1. In a header of version 2 or 3, the two bytes belong to crypt_method, which is small.
+// Is it an image of qcow version 1? The two bytes looked at belong to crypt_method in a header of version 2 or 3, where
+// they are 0.
 bool is_qcow1(const File& file) {
   const std::string start = bytes_at(file, 0, 48);
   if (!start.starts_with("QFI\xfb\0\0\0\1"sv)) return false;
@@ -71,7 +72,7 @@ bool is_qcow1(const File& file) {
   return cluster_bits >= 9 && cluster_bits <= 16 && l2_bits >= 6 && l2_bits <= 13;
 }
 
-// The refcount table in the second cluster, its first block in the third: where every image of QEMU has them.
+// Looks for the refcount table in the second cluster, and its first block in the third: QEMU puts them there.
 bool hides_qcow2(const File& file) {
   for (unsigned bits = 9; bits <= 21; ++bits) {
     const std::uint64_t table = std::uint64_t{1} << bits;

@@ -1,4 +1,4 @@
-// What a file is that is no qcow2 image: told by its first bytes, or its last.
+// What a file is if it is no qcow2 image. Its first bytes tell, or its last.
 #pragma once
 
 #include <optional>
@@ -17,7 +17,7 @@ struct Foreign {
 // What the file's first bytes, or its last, look like; nothing where nothing is recognised.
 std::optional<Foreign> looks_like(const File& file);
 
-// The same, and nothing where a qcow2 image lies behind what has overwritten its beginning.
+// The same, and qcow version 1; but nothing if only the beginning of a qcow2 image was overwritten by something else.
 std::optional<Foreign> foreign(const File& file);
 
 }  // namespace qd::image

@@ -26,7 +26,7 @@ Result<Image> Image::open(std::unique_ptr<File> file, const Hints& hints) {
   image.header = format::parse_header(std::span(first).first(image.header_bytes_present));
 
   const format::Header& h = image.header;
-  // Whoever gives the cluster size knows that it is one.
+  // Whoever gives the cluster size knows that it is a qcow2 image.
   const bool ours = h.magic == format::magic && h.version != 1;
   if (!ours && !hints.cluster_bits) image.foreign = image::foreign(*image.file_);
   if (image.foreign) return image;
@@ -149,7 +149,7 @@ void Image::read_snapshots() {
     return stop(0, start, "the table's offset is not cluster-aligned or impossible");
   }
 
-  // An impossible count says nothing about how many there are; then they are read as long as they make sense.
+  // An impossible count says nothing about how many there are. Then entries are read as long as they make sense.
   const std::uint64_t count = std::min<std::uint64_t>(header.nb_snapshots, format::max_snapshots);
   const bool count_possible = header.nb_snapshots <= format::max_snapshots;
   const auto impossible_count = [&](std::uint64_t found) {

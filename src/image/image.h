@@ -22,7 +22,7 @@
 
 namespace qd::image {
 
-// A table that could be read only in part: the entry where it ended, its place, and why.
+// A table that could be read only in part: the entry where reading stopped, its place, and why.
 struct Stop {
   std::uint64_t index = 0;
   HostOffset at;
@@ -48,8 +48,8 @@ struct CryptHeader {
   std::uint64_t bytes = 0;
 };
 
-// What the user knows better than the image does. It goes before what the header says, wherever the image is looked at;
-// written to the header it is only by an edit that says so.
+// What the user knows better than the image does. It overrides the header wherever the image is looked at. Only an edit
+// that says so writes it into the header.
 struct Hints {
   std::optional<unsigned> cluster_bits;
 };
@@ -61,7 +61,7 @@ class Image {
   // The same image, as another view of it shows it: as it would be with a change.
   Result<Image> reopen(std::unique_ptr<File> view) const { return open(std::move(view), hints_); }
   const Hints& hints() const { return hints_; }
-  // Are clusters taken for another size than the header has? Whoever else opens the image goes by the header.
+  // Is the cluster size another than the header's? Whoever else opens the image goes by the header.
   bool against_header() const { return geometry && geometry->cluster_bits != header.cluster_bits; }
 
   const File& file() const { return *file_; }
@@ -73,7 +73,8 @@ class Image {
   // What a walk reads at most: the tables as the header describes them, as far as the file stores anything.
   std::uint64_t table_bytes() const;
 
-  // As QEMU judges it: a structure may end less than a cluster behind the end of the file (which need not be whole).
+  // As QEMU judges it: a structure may end less than a cluster behind the end of the file, since the last cluster of the
+  // file need not be whole.
   bool past_end(HostOffset offset, std::uint64_t bytes) const {
     return offset.value >= format::max_host_offset || bytes >= format::max_host_offset ||
            offset.value + bytes >= size_ + geometry->cluster_size();
@@ -99,7 +100,7 @@ class Image {
   SnapshotTable snapshots;
   Bitmaps bitmaps;
 
-  // The bitmaps that the directory lists although nothing vouches for it any more.
+  // The bitmaps that the directory lists although no autoclear bit vouches for it any more.
   Bitmaps stale_bitmaps() const;
 
   const format::Extension* find_extension(std::uint32_t type) const;
@@ -117,10 +118,10 @@ class Image {
   std::uint64_t size_ = 0;
 };
 
-// Does a snapshot's entry lead to a place where its L1 table may be?
+// Does a snapshot's entry name a place and a size that its L1 table may have?
 bool leads_to_l1_table(const Image& image, const format::RawSnapshot& entry);
 
-// Entries in a row that make sense there as those of a snapshot table, whatever the header says of one.
+// The entries in a row, from `at` on, that make sense as those of a snapshot table, whatever the header says of it.
 struct SnapshotEntries {
   std::uint64_t count = 0, bytes = 0;
 };
@@ -129,8 +130,8 @@ SnapshotEntries snapshot_entries_at(const Image& image, std::uint64_t at);
 // `count` words at a place, in the machine's byte order; zeros behind the file's end.
 Result<std::vector<std::uint64_t>> read_words(const File& file, HostOffset at, std::uint64_t count);
 
-// The same for a table of any length, in pieces; those that lie in a hole, all zeros, are left out. `visit` gets the
-// number of a piece's first word, and tells whether to go on.
+// The same for a table of any length, in pieces. Pieces that lie in a hole, all zeros, are left out. `visit` gets the
+// number of a piece's first word, and returns whether to go on.
 using WordVisitor = std::function<bool(std::uint64_t first, std::span<const std::uint64_t> words)>;
 Result<void> for_words(const File& file, HostOffset at, std::uint64_t count, const WordVisitor& visit);
 

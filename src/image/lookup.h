@@ -1,6 +1,6 @@
 // One entry at a time, for whoever asks about a few of them. Whoever wants them all walks (walk.h).
 //
-// Nothing here judges: an entry is looked up where it would lie, also where its table is none.
+// Nothing here judges: an entry is looked up where it would lie, even if what lies there is no table.
 #pragma once
 
 #include <cstdint>
@@ -15,12 +15,12 @@
 
 namespace qd::image {
 
-// The state of a snapshot, by its number, or the active one (-1); null if there is none. `states`: by number, as a
-// check has them.
+// The state of the snapshot with this number, or the active one (-1); null if there is none. `states`: in the order of
+// the numbers, as a check has them.
 const State* find_state(std::span<const State> states, std::int32_t snapshot);
 
-// The place of a snapshot in the table: "snapshot[N]", else an exact ID, else a name. EINVAL with the candidates where
-// nothing or more than one matches.
+// The number of the snapshot that `wanted` names: "snapshot[N]", else an exact ID, else a name. EINVAL with the
+// candidates if none or several match.
 Result<std::size_t> find_snapshot(const Image& image, const std::string& wanted);
 
 // A word of a table; 0 behind the file's end.
@@ -34,7 +34,7 @@ inline HostOffset l2_entry_at(const Image& image, HostOffset l2_table, std::uint
   return l2_table + l2_index * image.geometry->l2_entry_bytes();
 }
 
-// The L2 table that an L1 entry names, flags aside, wherever that is; 0: none.
+// The place of the L2 table that an L1 entry names, without the flags and unchecked; 0: it names none.
 Result<HostOffset> l2_table_of(const Image& image, const State& state, std::uint64_t l1_index);
 
 struct L2Entry {

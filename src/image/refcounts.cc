@@ -75,7 +75,7 @@ RefcountBlock::RefcountBlock(std::span<const std::byte> raw, unsigned order, std
 }
 
 void RefcountBlock::load(std::span<const std::byte> raw, unsigned order, std::uint64_t entries) {
-  // Do `count` entries, whole bytes of them, all have the value of the first?
+  // Do `count` entries, which fill whole bytes, all have the value of the first?
   const auto uniform = [&](std::uint64_t first, std::uint64_t count) {
     return is_uniform(raw.subspan((first << order) / 8, (count << order) / 8), order);
   };
@@ -97,7 +97,7 @@ void RefcountBlock::load(std::span<const std::byte> raw, unsigned order, std::ui
 template <class Uniform, class Value>
 void RefcountBlock::pack(std::uint64_t entries, Uniform&& uniform, Value&& value) {
   constexpr std::uint64_t chunk = 32;
-  unsigned known = 0;  // values of the palette; 5: they are too many
+  unsigned known = 0;  // values in the palette; 5: too many for one
   std::uint64_t largest = 0;
   for (std::uint64_t i = 0; i < entries; ++i) {
     const std::uint64_t v = value(i);
@@ -199,8 +199,7 @@ RunRefcount Refcounts::run_over_blocks(ClusterIndex first, std::uint64_t count) 
   return value;
 }
 
-// Blocks that several entries name are read once. What the table claims beyond 8 MiB, the most that any writer makes,
-// is not looked at.
+// Blocks that several entries name are read once. The table is read up to 8 MiB, the most that any writer makes.
 Refcounts Refcounts::load(const Image& image) {
   Refcounts result;
   const format::Geometry& g = *image.geometry;

@@ -1,6 +1,6 @@
 // The refcounts that an image records, all of them, in little memory. A refcount block usually holds one value
-// throughout, or two or three of them; so each block is kept as one number, or as two bits a cluster and a palette, and
-// only where that isn't enough at its real width. Immutable once loaded: any thread may ask.
+// throughout, or two or three of them. So each block is kept as one number, or as two bits a cluster and a palette, and
+// at 8, 16 or 64 bits only where that isn't enough. Immutable once loaded: any thread may ask.
 //
 // Specification: "Host cluster management".
 #pragma once
@@ -20,8 +20,8 @@
 
 namespace qd::image {
 
-// The refcount that all clusters of a run have. Nothing: it takes a look at each. (Not an optional, which g++ passes
-// through memory, and the hot pass waits for that.)
+// The refcount that all clusters of a run have; nothing if each of them must be looked at. (It isn't an optional, since
+// g++ passes that through memory, and the hot pass would wait.)
 class RunRefcount {
  public:
   RunRefcount() = default;
@@ -53,7 +53,7 @@ class RefcountBlock {
   // Which of the 64 clusters from 64 * `word` on have a refcount other than zero, as bits.
   std::uint64_t nonzero(std::uint64_t word) const;
   bool all_zero() const { return kind_ == Kind::uniform && palette_[0] == 0; }
-  // Does it, as far as can be told without a look at each, have a value above that?
+  // May it have a value above `value`? Looks at no single cluster, so "yes" may be wrong, but "no" isn't.
   bool may_exceed(std::uint64_t value) const {
     return kind_ > Kind::palette || std::ranges::any_of(palette_, [&](std::uint64_t has) { return has > value; });
   }
@@ -77,7 +77,7 @@ enum class BlockState : std::uint8_t { absent, present, unaligned, unreadable };
 
 class Refcounts {
  public:
-  struct alignas(32) Entry {  // a power of two: to count them must not take a division
+  struct alignas(32) Entry {  // a power of two, so that counting them takes no division
     std::uint64_t raw = 0;    // the refcount table's entry
     BlockState state = BlockState::absent;
     bool garbage = false;  // it can be read, but holds something else
@@ -104,12 +104,12 @@ class Refcounts {
     const RefcountBlock* block = i < entries_.size() ? entries_[i].block : nullptr;
     return block ? block->run(within, count) : RunRefcount(0);
   }
-  // How many clusters from this one on have their refcounts in the same block; behind the table, all that there are.
+  // How many clusters, from this one on, have their refcounts in the same block; behind the table's end, all of them.
   std::uint64_t block_rest(ClusterIndex cluster) const {
     if (cluster.value >> block_bits_ >= entries_.size()) return ~std::uint64_t{0} - cluster.value;
     return block_mask_ + 1 - (cluster.value & block_mask_);
   }
-  // Is the block none, though it can be read? Then its values are QEMU's, and nobody else's.
+  // Can the block be read, but holds something else? Then its values are good for QEMU's figures only.
   bool garbage(ClusterIndex cluster) const {
     const std::uint64_t i = cluster.value >> block_bits_;
     return i < entries_.size() && entries_[i].garbage;

@@ -1,6 +1,6 @@
-// Tables that several L1 indexes name. That is damage, or made to cost much: an L1 table that names itself is read as
-// many L2 tables as it has entries. So a table is looked into twice: whatever it names has two owners then, and a third
-// look would find the same once more. From there on it is counted.
+// Tables that several L1 indexes name. That is damage, or made to cost much: an L1 table whose entries name the table
+// itself is read as an L2 table once for each of them. So a walk looks into a table twice: then all that it names has
+// two owners, and a third look would find nothing new. Further visits are only counted.
 #pragma once
 
 #include <compare>
@@ -12,10 +12,10 @@
 
 namespace qd::image {
 
-// Tables with equal keys are judged alike, wherever they stand.
+// Visits to tables with equal keys are judged alike, whatever the L1 index.
 struct RepeatKey {
   std::uint64_t offset = 0;       // all tables past the end of the file are one, since they read as zeros
-  std::uint64_t end_of_disk = 0;  // the first index behind it
+  std::uint64_t end_of_disk = 0;  // the first L2 index behind the guest's disk
   bool active = false;            // the active L1 table is among those that name it
   auto operator<=>(const RepeatKey&) const = default;
 };
@@ -31,7 +31,8 @@ class Repeats {
     seen_.emplace(clusters(), is_vast(clusters(), stored_));
   }
 
-  // Has the offset been met before? Only then its key matters.
+  // Has the offset been met before? Only then its key matters. No bit is kept of offsets that are unaligned or past the
+  // end of the file: they count as met.
   bool again(std::uint64_t offset) {
     const std::uint64_t cluster = offset >> cluster_bits_;
     if (offset >= file_bytes_ || cluster << cluster_bits_ != offset) return true;

@@ -18,7 +18,7 @@ QD_WIDE void from_big_endian(std::uint64_t* words, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) words[i] = qd::from_big_endian(words[i]);
 }
 
-// How many of the entries continue what was expected, up to the block of 8 that doesn't in full.
+// How many entries, in whole blocks of 8, are what is expected: the first `expected`, each of the others `step` more.
 QD_WIDE std::uint64_t counting_blocks(const std::uint64_t* entries, std::uint64_t count, std::uint64_t expected,
                                       std::uint64_t step) {
   std::uint64_t i = 0;
@@ -63,7 +63,7 @@ std::uint32_t BatchReader::entries_in_file(const State& state) const {
   return static_cast<std::uint32_t>(std::min<std::uint64_t>(room, state.l1_size));
 }
 
-// On to where any L1 table has entries: thousands of them may claim a hole.
+// Goes on to the next index at which any L1 table isn't in a hole: thousands of tables may claim holes.
 void BatchReader::skip_holes() {
   std::uint64_t next = end_;
   for (std::uint32_t s = 0; s < states_.size(); ++s) {
@@ -113,7 +113,7 @@ void BatchReader::look_ahead() {
 std::unique_ptr<Batch> BatchReader::next() {
   if (options_.stop && *options_.stop) return nullptr;
   auto batch = std::make_unique<Batch>();
-  // A group that isn't cut is never split, so a batch may be larger than planned by one group.
+  // If groups aren't cut, a batch may be larger than planned by one group.
   while (index_ < end_ && batch->bytes_ < batch_bytes && batch->skipped_ < most_skipped &&
          (options_.most_entries == 0 || batch->l2_entries_ < options_.most_entries)) {
     if (index_ == slice_end_) load_slice();
@@ -175,7 +175,7 @@ std::size_t BatchReader::look_for_repeats() {
   return skipped;
 }
 
-// A table that several states share is measured by the most generous of them.
+// Of the states that share a table, the one with the largest disk counts.
 std::uint64_t end_of_disk(const format::Geometry& g, std::span<const State> states, std::uint32_t l1_index,
                           std::span<const L1Entry> entries) {
   const std::uint64_t start = g.guest(l1_index, 0).value;

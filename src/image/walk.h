@@ -72,12 +72,12 @@ class L2Entries {
   unsigned width_ = 1;
 };
 
-// The first index of an L2 table that lies behind the disk of all the states whose L1 entries these are. VM state lies
-// behind the disk's end, from the next L1 entry on.
+// The first index of an L2 table that lies behind the guest's disk in all states that name the table. `entries`: their
+// L1 entries. VM state lies behind the disk's end, from the next L1 entry on.
 std::uint64_t end_of_disk(const format::Geometry& geometry, std::span<const State> states, std::uint32_t l1_index,
                           std::span<const L1Entry> entries);
 
-// A distinct L2 table of a group. An entry without an offset names the header: QEMU reads it so, and so do we.
+// A distinct L2 table of a group. An L1 entry without an offset names the header: QEMU reads it so, and so do we.
 struct Table {
   HostOffset offset;
   std::span<const L1Entry> entries;  // who refers to it, by state
@@ -85,8 +85,8 @@ struct Table {
   const std::string* error = nullptr;  // why l2 is empty
   Visit visit = Visit::first;          // skipped: l2 is empty
   std::uint64_t references = 0;        // L1 entries, with those of copies
-  RepeatKey key;                       // but for a first visit
-  std::uint64_t skipped = 0;           // with a recorded visit of a second walk: L1 entries whose visits are skipped
+  RepeatKey key;                       // not set for a first visit
+  std::uint64_t skipped = 0;           // of a recorded visit in a second walk: L1 entries whose visits are skipped
 };
 
 struct Group {
@@ -167,7 +167,7 @@ class BatchReader {
   std::vector<std::uint32_t> counts_;              // how many of them name the same table
   std::vector<Table> tables_of_row_;               // these tables
   bool all_skipped_ = false;
-  std::uint64_t next_entry_ = 0;                   // of that group
+  std::uint64_t next_entry_ = 0;                   // of the group at index_
   std::uint64_t tables_ = 0;
   Readahead readahead_;
   std::vector<std::pair<std::uint32_t, std::string>> l1_errors_;
@@ -189,7 +189,7 @@ std::vector<std::pair<std::uint32_t, std::string>> walk(const Image& image, std:
   return reader.l1_errors();
 }
 
-// How many of `count` entries, at least one, follow the first one in the file, with its flags.
+// The length of the run that begins with the first of `count` entries: equal flags, and clusters in a row in the file.
 std::uint64_t run_length(const std::uint64_t* entries, std::uint64_t count, std::uint64_t cluster_size);
 // How many of `count` entries are all zero, up to the first one that isn't.
 std::uint64_t empty_length(const std::uint64_t* entries, std::uint64_t count);
@@ -214,7 +214,7 @@ void for_runs(const format::Geometry& geometry, const L2Entries& l2, std::uint64
       i += empty_length(e, count - i);
       continue;
     }
-    // Most entries that don't begin a run are told by the next one.
+    // For most entries that stand alone, a look at the next one is enough.
     const bool alone = i + 1 == count || e[1] != *e + step;
     const std::uint64_t run = alone ? 1 : run_length(e, count - i, step);
     each(begin + i, run);

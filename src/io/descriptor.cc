@@ -1,6 +1,6 @@
-// What kind of file it is gets looked at twice: before opening, since opening alone can block (a pipe) or act (a tape
-// rewinds, a watchdog starts), and after it, since the name may mean another file by then. O_NONBLOCK covers the
-// moment between the two, and is taken off again.
+// The kind of a file is looked at twice: before opening, since opening alone can block (a pipe) or act (a tape rewinds,
+// a watchdog starts), and after opening, since the name may mean another file by then. O_NONBLOCK covers the moment
+// between the two, and is taken off again.
 #include "io/descriptor.h"
 
 #include <cerrno>

@@ -39,7 +39,7 @@ struct OpenedFile {
 };
 
 // Opens a regular file or a block device, and nothing else. Never waits for a pipe's other end, nor wakes a device.
-// Where the name is a link and links aren't followed: ELOOP.
+// ELOOP if the name is a link and links aren't followed.
 Result<OpenedFile> open_for_reading(const std::string& path, bool direct, bool follow_link = true);
 Result<OpenedFile> open_for_writing(const std::string& path);  // and for reading
 

@@ -1,5 +1,5 @@
-// What the rest of the program reads: bytes at a place, whatever holds them. A File is opened for reading only; the
-// door for writes is elsewhere.
+// What the rest of the program reads: bytes at a place, whatever holds them. A File can only be read; the door for
+// writes is in src/journal.
 //
 // A short file is normal input. read() therefore fills what lies past the end with zeros, as QEMU's block layer does,
 // and says how many bytes were really there.
@@ -36,7 +36,7 @@ struct ReadOptions {
   bool follow_link = true;  // else ELOOP where the name is a link
 };
 
-// Which file was opened, and whose it is, whatever its name leads to by now. All zeros where nobody can tell (memory).
+// Which file was opened, and whose it is, whatever its name means by now. All zeros where nobody can tell (memory).
 struct FileIdentity {
   std::uint64_t file_system = 0;  // its ID, which outlives a reboot where the device's number may not
   std::uint64_t inode = 0;        // for a block device: the device's number

@@ -12,7 +12,7 @@ namespace qd {
 std::string file_system_name(const std::string& path) {
   struct statfs status {};
   if (statfs(path.c_str(), &status) != 0) return {};
-  // linux/magic.h names fewer than images are kept on.
+  // linux/magic.h lacks some of the file systems that images are kept on.
   struct Known {
     std::uint32_t magic;
     std::string_view name;

@@ -75,7 +75,7 @@ FileIdentity identity_of(int fd) {
   if (::fstat(fd, &status) != 0) return {};
   FileIdentity id = {.inode = status.st_ino, .owner = status.st_uid, .mode = status.st_mode};
   if (S_ISBLK(status.st_mode)) {
-    id.inode = status.st_rdev;  // its node is made anew at each start
+    id.inode = status.st_rdev;  // the node in /dev is made anew at each start, so its inode means nothing
   } else if (::fstatvfs(fd, &system) == 0) {
     id.file_system = system.f_fsid;
   }

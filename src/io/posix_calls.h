@@ -1,4 +1,4 @@
-// What files opened for reading and files opened for writing have in common: the system's calls, as often as it takes.
+// The system calls that files opened for reading and files opened for writing share, repeated until they are complete.
 #pragma once
 
 #include <algorithm>
@@ -25,7 +25,8 @@ struct ReadOutcome {
 
 ssize_t pread_again(int fd, void* into, std::size_t length, std::uint64_t offset);
 
-// Reading through the page cache: first what is there, to know whether the rest has to be waited for. Thread-safe.
+// Reads through the page cache. A read first takes what the cache holds: if that isn't all, it counts as having waited.
+// Thread-safe.
 class BufferedReads {
  public:
   ReadOutcome read(int fd, std::uint64_t offset, std::span<std::byte> into) const;
@@ -36,14 +37,14 @@ class BufferedReads {
   mutable std::atomic<bool> can_tell_ = true;  // not every file system can; then all reads count as having waited
 };
 
-// What File::read gives: the rest of `into` is zeros, an error has its sentence.
+// Makes what File::read returns: fills the rest of `into` with zeros, and gives an error its sentence.
 Result<std::size_t> finish_read(ReadOutcome got, std::uint64_t offset, std::span<std::byte> into,
                                 const std::string& path);
 
 FileTraits traits_of(const OpenedFile& opened);
 Result<std::uint64_t> size_of(const OpenedFile& opened, const std::string& path);
 
-// Bytes of the range that lie before the end; whatever is counted from here on fits an off_t.
+// How many bytes of the range lie before the end, `size`. The end fits an off_t, so what is left of the range does.
 inline std::uint64_t within(std::uint64_t size, std::uint64_t offset, std::uint64_t length) {
   return offset < size ? std::min(length, size - offset) : 0;
 }

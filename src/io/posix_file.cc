@@ -42,7 +42,7 @@ bool aligned(std::uint64_t offset, std::span<const std::byte> into) {
 
 ReadOutcome read_direct(int fd, std::uint64_t offset, std::span<std::byte> into) {
   if (aligned(offset, into)) {
-    // Whatever comes short ends within a block: the file's last one, or one that goes through the buffer then.
+    // A short read may end within a block. It is done again through the buffer, which copes with that.
     const ssize_t n = pread_again(fd, into.data(), into.size(), offset);
     if (n < 0) return {0, errno};
     if (static_cast<std::size_t>(n) == into.size()) return {into.size(), 0};
@@ -136,7 +136,7 @@ void PosixFile::stop_direct() const {
   direct_ = false;
 }
 
-// Of whole pages: one that is named in part only would stay.
+// Names whole pages: the kernel keeps a page of which only a part is named.
 void PosixFile::drop_pages(std::uint64_t offset, std::uint64_t length) const {
   static const auto page = static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE));
   const std::uint64_t lead = offset % page;

@@ -1,5 +1,5 @@
-// Where the time goes: what each phase of a run read, and how long it took. Phases follow one another; within one a
-// whole row of others may run (a repair checks), and then it goes on.
+// Where the time goes: what each phase of a run read, and how long it took. Phases follow one another. A phase may be
+// interrupted by a whole row of others (a repair runs a check), and goes on afterwards.
 #pragma once
 
 #include <chrono>
@@ -26,7 +26,7 @@ struct Phase {
 
 class Profile {
  public:
-  // A phase begins, and the one before it ends. The file must stay until then.
+  // A phase begins, and the one before it ends. The file must stay until the new phase ends.
   void begin(const char* name, const File& file);
   void end();
   // What the present phase has looked at.

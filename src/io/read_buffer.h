@@ -11,10 +11,10 @@ namespace qd {
 
 class ReadBuffer {
  public:
-  // Room for as many words; what was in it is gone.
+  // Room for `count` words. What the buffer held before is gone.
   std::span<std::uint64_t> words(std::size_t count) {
     if (count > size_) {
-      words_.reset();  // before there are two
+      words_.reset();  // frees the old memory before it takes more
       size_ = 0;
       words_.reset(new (alignment) std::uint64_t[count]);
       size_ = count;

@@ -1,6 +1,6 @@
-// Keeps a disk busy. Who knows what it will read next announces it, some megabytes at a time and in the order of the
-// file, while it still works on what came before. That costs a system call for each stretch, wasted where the page
-// cache has everything already; so it is done only as long as reads have to wait.
+// Keeps a disk busy. A reader that knows what it will read next announces it while it still works on what came before:
+// some megabytes at a time, in the order of the file. An announcement costs a system call for each stretch, wasted if
+// the page cache has everything already. So it is made only as long as reads have to wait.
 #pragma once
 
 #include <algorithm>
@@ -17,8 +17,9 @@ class Readahead {
   explicit Readahead(const File& file, std::uint64_t window = 8u << 20)
       : file_(file), window_(window), waits_(file.waits()) {}
 
-  // Item `next` is about to be read. The first window is announced blindly; each one behind that of `next`, of items
-  // before `end`, once a read has waited. each(item) calls add() for what the item reads.
+  // Item `next` is about to be read. Gathers the window behind the one that `next` lies in, of items before `end`:
+  // each(item) calls add() for what an item reads. The first window is announced at once, a later one as soon as a read
+  // has waited.
   template <class Each>
   void reach(std::uint64_t next, std::uint64_t end, Each&& each) {
     if (next >= last_window_ && gathered_ < end) ranges_.clear();

@@ -44,7 +44,7 @@ Result<void> for_differences(std::span<const std::byte> a, std::span<const std::
 
 // What a sector holds after each stage that changes it.
 struct Versions {
-  std::array<std::uint32_t, stages + 1> checksums;  // cutting the file off may change one more time
+  std::array<std::uint32_t, stages + 1> checksums;  // cutting the file off may change it once more
   std::uint32_t count = 0;
   bool recorded = false;
 
@@ -99,7 +99,7 @@ class Commit {
 // ---- what was there
 
 // The first page at or after `offset` (the start of one) in which anything may change. What is cut off counts as
-// punched, and where that is a hole there are zeros, which need no keeping: terabytes of them cost a few looks.
+// punched. Holes in what is punched need no keeping, since they are zeros: terabytes of them cost a few looks.
 std::uint64_t Commit::next_change(std::uint64_t offset, std::uint64_t limit) const {
   std::uint64_t next = limit;
   if (const auto page = plan_.pages.lower_bound(PlannedPages::Key{offset / page_bytes, Stage::fresh});
@@ -115,7 +115,7 @@ std::uint64_t Commit::next_change(std::uint64_t offset, std::uint64_t limit) con
   return next;
 }
 
-// How far the pages that may change go on without a gap, up to a piece.
+// The end of the pages in a row, from `start` on, that may change: a piece at most.
 std::uint64_t Commit::end_of_changes(std::uint64_t start, std::uint64_t limit) const {
   limit = std::min(start + piece_bytes, limit);
   auto page = plan_.pages.lower_bound(PlannedPages::Key{start / page_bytes, Stage::fresh});
@@ -162,7 +162,7 @@ Result<void> Commit::find_versions(std::uint64_t number, const PageBytes& old, s
   zero(now, std::max(start, plan_.size), end);
   add(now);
 
-  // What is cut off has no version: there it is, or the file ends before it, or it has become zeros.
+  // A sector that is cut off has no version: it holds the old bytes, or zeros, or the file ends before it.
   for (std::size_t i = 0; i < sectors.size(); ++i) {
     if (start + i * undo_sector < plan_.size) continue;
     const auto sector = std::span(old).subspan(i * undo_sector, undo_sector);
@@ -171,7 +171,7 @@ Result<void> Commit::find_versions(std::uint64_t number, const PageBytes& old, s
   return {};
 }
 
-// What the sectors from `start` (that of a page) to `end` will be.
+// What the sectors from `start` (of a page) to `end` will be.
 Result<std::vector<Versions>> Commit::versions(std::uint64_t start, std::uint64_t end) {
   const std::uint64_t pages = divide_up(end - start, page_bytes);
   old_.resize(pages * page_bytes);
@@ -188,7 +188,7 @@ Result<std::vector<Versions>> Commit::versions(std::uint64_t start, std::uint64_
   return sectors;
 }
 
-// each(first, last, checksums) for the sectors in a row that have as many versions, from `first` on.
+// each(first, last, checksums) for each row of sectors with the same number of versions, from `first` on.
 template <class Each>
 Result<void> for_alike(std::span<const Versions> sectors, std::size_t first, Each&& each) {
   std::vector<std::uint32_t> checksums;
@@ -412,7 +412,7 @@ Result<Transaction::Outcome> Transaction::commit(MutableFile& image, MutableFile
   auto done = commit.apply();
   if (done && modified != 0) {
     image.set_modified(modified);
-    done = image.sync();  // the log's word for it must not survive alone
+    done = image.sync();  // before the log records this time: that must not survive a loss of power alone
   }
   if (done && writer) done = writer->done(image.modified());
   if (!done) return tl::unexpected(commit.recover(done.error()));
@@ -434,7 +434,7 @@ Result<Transaction::Outcome> undo(MutableFile& image, MutableFile& log, MutableF
     if (auto said = set_state(log, header, UndoState::sealed); !said) return tl::unexpected(said.error());
   }
   auto outcome = transaction.commit(image, own_log, image_name, interrupted, header.old_modified);
-  // As long as the image is between the two, the log goes on saying so.
+  // As long as the image is half taken back, the log goes on saying so.
   const bool whole = outcome || read->fits(image, image.modified());
   if (whole && header.state == UndoState::done) {
     if (auto said = set_state(log, header, UndoState::done); !said && outcome) return tl::unexpected(said.error());

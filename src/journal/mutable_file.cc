@@ -134,7 +134,7 @@ void PosixMutable::set_modified(std::int64_t nanoseconds) {
   ::futimens(fd(), times);
 }
 
-// A name is on the disk when its folder is. Some file systems can't sync a folder, and need no asking.
+// A name is on the disk once its folder is. Some file systems can't sync a folder, and don't need it.
 Result<void> sync_folder_of(const std::string& path) {
   const auto folder = std::filesystem::path(path).parent_path();
   const Descriptor held(::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -149,7 +149,7 @@ Result<std::unique_ptr<MutableFile>> open_mutable(const std::string& path) {
   auto opened = open_for_writing(path);
   if (!opened) return tl::unexpected(opened.error());
   if (auto locked = lock_for_writing(opened->descriptor, path); !locked) return tl::unexpected(locked.error());
-  // Under the lock only: whoever held it before us may have made the file longer.
+  // The size is asked for under the lock: whoever held the lock before us may have made the file longer.
   if (::fstat(opened->descriptor.get(), &opened->status) != 0) return system_failure(errno, "cannot look at " + path);
   const auto size = size_of(*opened, path);
   if (!size) return tl::unexpected(size.error());

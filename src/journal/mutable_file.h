@@ -17,10 +17,10 @@ namespace qd {
 
 class MutableFile : public File {
  public:
-  // Writes all of `bytes` at `offset`, making a file longer where need be; a device has the size it has (ENOSPC).
+  // Writes all of `bytes` at `offset`, and makes a file longer where need be. A device can't grow (ENOSPC).
   virtual Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes) = 0;
 
-  // Cuts the file off, or makes it longer by a hole. For a device only its own size is no error (EINVAL).
+  // Cuts the file off, or makes it longer by a hole. EINVAL for a device, unless it is the size it has.
   virtual Result<void> resize(std::uint64_t bytes) = 0;
 
   // [offset, offset + length) reads as zeros from now on, and its space is given back. False: this file system or
@@ -35,7 +35,7 @@ class MutableFile : public File {
 };
 
 // Opens an image for changing it, and holds QEMU's locks as long as the file lives: nobody else may write to it or
-// resize it. EAGAIN (exit code 245) if another process uses it so already or forbids it; EACCES, EROFS, EPERM
+// resize it. EAGAIN (exit code 245) if another process does so already, or forbids us to; EACCES, EROFS, EPERM
 // (immutable), ENOENT and the like with a sentence.
 Result<std::unique_ptr<MutableFile>> open_mutable(const std::string& path);
 

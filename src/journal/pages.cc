@@ -28,7 +28,7 @@ std::optional<Progression> progression(const PageBytes& bytes) {
 }
 
 std::optional<SparsePage> sparse(const PageBytes& bytes) {
-  constexpr std::size_t most = 32;  // words: less room than an eighth of the page
+  constexpr std::size_t most = 32;  // words: they take an eighth of the page's room
   SparsePage page;
   for (std::size_t i = 0; i < words; ++i) {
     std::uint64_t raw = 0;
@@ -103,7 +103,7 @@ Result<void> PlannedPages::patch(Stage stage, std::uint64_t offset, std::span<co
   const std::uint64_t number = offset / page_bytes;
   const auto place = static_cast<std::ptrdiff_t>(offset % page_bytes);
 
-  // All are made before the first is put: that takes what is punched out of the page, which the others start from too.
+  // All are made before the first is put: put() takes the page out of the punched ranges, which all of them start from.
   struct Patched {
     Stage stage;
     PageBytes bytes;

@@ -1,11 +1,12 @@
 // What a transaction plans: pages of 4 KiB, each in the stage that writes it, and the ranges that become zeros.
 //
-// A page holds what is there after its stage, so the page of the latest stage is what will be. It is kept as a row of
-// numbers, as the few of its words that aren't zero, or as the place of its bytes in another file where it is such a
-// one, and as its bytes only where it is none of these.
+// A page holds what is there after its stage, so the page of the latest stage is what will be. It is kept in the first
+// form that fits: as a row of numbers, as the place that it is a copy of, as its few words that aren't zero, or as its
+// bytes.
 //
-// Pages and punched ranges never overlap: a write into a punched range takes its whole page out of it. A page that is
-// as what lies below it isn't kept: a plan without pages changes nothing.
+// Pages and punched ranges never overlap: a write into a punched range takes its whole page out of it. A page that
+// equals what lies below it (its page of an earlier stage, or the base) isn't kept: a plan has only pages that change
+// something.
 #pragma once
 
 #include <array>
@@ -55,7 +56,7 @@ Result<void> fill(const Page& page, PageBytes& into);
 struct PlannedPages {
   explicit PlannedPages(const File& file) : base(file), size(file.size()) {}
 
-  // One map for all stages: whether a place has any page is one look, and the stages of a page lie side by side.
+  // One map holds all stages: one look tells whether a place has any page, and the stages of a page lie side by side.
   struct Key {
     std::uint64_t number;  // of the page
     Stage stage;
@@ -66,8 +67,8 @@ struct PlannedPages {
   // What a page holds after `stage`, without the pages of later ones. Beyond the base's end it is zeros.
   Result<void> after(Stage stage, std::uint64_t number, PageBytes& into) const;
 
-  // Writes into one page, of this stage and of all later ones that have it. `copied`: where else all of the page is
-  // found. After an error (so here as elsewhere) the plan is good for nothing.
+  // Writes into one page: that of this stage, and those of later stages that have it. `copied`: a place elsewhere that
+  // holds all bytes of the page. After an error, of this or another function, the plan is good for nothing.
   Result<void> patch(Stage stage, std::uint64_t offset, std::span<const std::byte> bytes,
                      const CopiedPage* copied = nullptr);
   // Makes the range zeros; pages that lie in it are forgotten.
@@ -77,9 +78,9 @@ struct PlannedPages {
   std::uint64_t size;
   Pages pages;
   Ranges punched;  // within the base
-  // A copy within the base that goes into what it reads. If upwards, the last page is written first.
+  // A copy within the base whose target overlaps its source. If it goes up, the last page is written first.
   enum class SelfCopy { none, down, up } self_copy = SelfCopy::none;
-  // A walk over the view goes on while what it found is planned.
+  // A walk over the view may go on while changes to what it has found are planned.
   mutable std::shared_mutex mutex;
 
  private:

@@ -31,9 +31,9 @@ class ReadLock {
   Descriptor held_;  // closing it gives the locks back
 };
 
-// Announces on the very descriptor through which the image will be changed that we read, write and resize, and that
-// nobody else may write or resize; the locks last until it is closed. EAGAIN (exit code 245) if somebody does so, or
-// forbids any of it. A ReadLock of our own forbids it as well: give that back first.
+// Announces that we read, write and resize, and that nobody else may write or resize. `held` is the very descriptor
+// through which the image will be changed; the locks last until it is closed. EAGAIN (exit code 245) if somebody writes
+// or resizes, or forbids us any of the three. A ReadLock of our own forbids it, too: give that back first.
 Result<void> lock_for_writing(const Descriptor& held, const std::string& path);
 
 }  // namespace qd

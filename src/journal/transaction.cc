@@ -15,7 +15,7 @@
 namespace qd {
 namespace {
 
-constexpr std::uint64_t longest = std::numeric_limits<std::int64_t>::max();  // that a file can be
+constexpr std::uint64_t longest = std::numeric_limits<std::int64_t>::max();  // length of a file
 
 class View final : public File {
  public:
@@ -59,7 +59,7 @@ Result<std::size_t> View::read(std::uint64_t offset, std::span<std::byte> into) 
   return wanted.size();
 }
 
-// Puts the pages over what the base holds. A whole check reads through here: where there are none it costs one look.
+// Puts the pages over what the base holds. A whole check reads through here: a read that meets no page costs one look.
 Result<void> View::lay_pages(std::uint64_t offset, std::span<std::byte> into) const {
   if (into.empty()) return {};
   const std::uint64_t end = offset + into.size();
@@ -84,7 +84,7 @@ std::uint64_t View::next_data(std::uint64_t offset) const {
   return std::min(next, size());
 }
 
-// A page that is planned in a hole is no hole any more.
+// A page that is planned in a hole of the base counts as stored.
 std::uint64_t View::stored_bytes(std::uint64_t offset, std::uint64_t length) const {
   length = within(offset, length);
   std::uint64_t stored = plan_.base.stored_bytes(offset, length) + fresh(offset, length);

@@ -89,7 +89,7 @@ tl::unexpected<Error> damaged(const File& log, std::uint64_t offset, const char*
   return bad_log(log, fmt::format("the undo log is damaged at {:#x}: {}; take another copy of it", offset, what));
 }
 
-// All of a range, or an error: a log or an image doesn't end in the middle of what it is known to hold.
+// All of a range, with zeros behind the file's end: whoever minds the end has compared it before.
 Result<void> read_into(const File& file, std::uint64_t offset, std::span<std::byte> into) {
   if (auto got = file.read(offset, into); !got) return tl::unexpected(got.error());
   return {};
@@ -209,7 +209,7 @@ Result<void> UndoLog::read_records(bool torn_too) {
 }
 
 // Nothing a record claims is believed before it is compared with what is there: anybody can hand us a log. `at` moves
-// on as soon as its place is known.
+// on as soon as the record's place has proved sound.
 Result<void> UndoLog::read_record(std::uint64_t& at, std::uint64_t& image_end) {
   const std::uint64_t log_end = std::min(header_.log_bytes, log_->size());
   RecordOnDisk disk;
@@ -316,7 +316,7 @@ Result<void> UndoLog::for_differences(const File& image, Each&& each) const {
   });
 }
 
-// Is the sector, which isn't the old one, one that the transaction or a broken undo may have left?
+// The sector doesn't hold the old bytes. May the transaction, or an undo that broke off, have left it so?
 bool UndoLog::known(const Piece& piece, std::uint64_t sector) const {
   const auto now = piece.sector_now(sector);
   const std::uint32_t checksum = crc32(0, now.data(), now.size());
@@ -441,7 +441,7 @@ Result<void> UndoLog::plan(Transaction& transaction) const {
   return {};
 }
 
-// Longer first, so that what was cut off has its place; shorter last, when all that remains is in order.
+// Growing comes first, so that what was cut off has its place; cutting off comes last, when the rest is in order.
 Result<void> UndoLog::take_back(MutableFile& image) const {
   if (image.size() < header_.old_size) {
     if (auto done = image.resize(header_.old_size); !done) return done;
@@ -469,7 +469,7 @@ Result<std::uint32_t> UndoLog::fingerprint_after_undo(const File& image) const {
       return tl::unexpected(done.error());
     }
   }
-  // What lies behind the end the image had in between is zeros, or is in a record.
+  // Where the transaction has cut the image off, what was there is in a record, or was zeros.
   return crc32(0, first.data(), first.size());
 }
 

@@ -3,17 +3,19 @@
 //
 // Layout (all numbers big-endian):
 //   sector 0   header: magic, version, state, length of the image before and after, number of records, length of the
-//              log, fingerprint of the image before, times of its last change before and after, its name; file system
-//              and inode of the image, and the log's own inode (none in version 1, which is read, too); CRC-32.
-//   records    {offset, bytes, versions; CRC-32 of all of the record}, the old bytes, then for each 512-byte sector
-//              CRC-32s of what the transaction puts there, one a version (a sector may be written in two stages).
-//              In order of their places, none overlapping. No version: the sector is cut off.
+//              log, times of the image's last change before and after, fingerprint of the image before, its name; file
+//              system and inode of the image, and the log's own inode (none of the three in version 1, which is read,
+//              too); CRC-32.
+//   records    {offset, bytes, versions; CRC-32 of the whole record}, the old bytes (none behind the old end), then the
+//              CRC-32s of what the transaction puts into each 512-byte sector: those of all sectors in their first
+//              version, then in the second, … (a sector may be written in two stages). No version: the sectors are cut
+//              off. Records are in the order of their places, and don't overlap.
 // The header is written last, in state `sealed`, after the records have been synced; until then a log says nothing, and
-// the image was never touched. After the last byte it becomes `done`.
+// the image was never touched. Once the last byte of the image is written, the state becomes `done`.
 //
-// Since each sector's old content and the checksums of its new ones are known, any image between the two, torn by
-// whatever ended the transaction, is recognised, and taken back; a sector that is neither means that somebody else has
-// written to the image since.
+// The log knows the old content of each sector, and the checksums of its new ones. So it recognises every image between
+// the two, torn by whatever ended the transaction, and takes it back. A sector that is neither old nor new means that
+// somebody else has written to the image since.
 #pragma once
 
 #include <cstdint>
@@ -42,7 +44,7 @@ struct UndoHeader {
   FileIdentity image_id = {};  // which file the image is: no owner and no mode
   std::uint64_t log_inode = 0;
 
-  // Was it written for this very image, and is it no copy?
+  // Was the log written for this very image, and is it the log itself, not a copy of it?
   bool bound(const FileIdentity& image_now, const FileIdentity& log_now) const {
     return image_id.same_file(image_now) && log_inode == log_now.inode;
   }
@@ -54,8 +56,8 @@ class UndoWriter {
   explicit UndoWriter(MutableFile& log) : log_(log) {}
 
   // `before`: what the image holds from `offset` (a multiple of undo_sector) on, up to its old end at most.
-  // `checksums`: one CRC-32 for each of its sectors for each version, all sectors of the first version first. The last
-  // sector of a file whose length is no multiple is summed up as if zeros followed.
+  // `checksums`: a CRC-32 of each of these sectors in each version, all sectors of the first version first. Where the
+  // file ends within a sector, that is summed up as if zeros followed.
   Result<void> add(std::uint64_t offset, std::span<const std::byte> before, std::span<const std::uint32_t> checksums);
   // The same for `bytes` (whole sectors) behind the old end: there was nothing to keep, but whoever takes the image
   // back cuts them off, and wants to know that nobody else has written there.
@@ -83,7 +85,7 @@ class UndoLog {
  public:
   // Reads and verifies all of it. EINVAL: no undo log, or an unsealed one (then the image was never touched), or
   // damaged: the message says which, and where. The log file must outlive the result.
-  // `torn_too`: records that are damaged are left out then, and torn() says so.
+  // `torn_too`: damaged records are no error, but left out, and torn() says so.
   static Result<UndoLog> read(const File& log, bool torn_too = false);
   const std::optional<std::string>& torn() const { return torn_; }
 
@@ -94,14 +96,15 @@ class UndoLog {
   // `modified`: when it was last changed, as MutableFile says; 0 where nobody knows.
   Result<void> fits(const File& image, std::int64_t modified) const;
 
-  // Is anything of what the transaction writes still missing? (Only then a log that was never marked as done tells of
-  // one that was interrupted.)
+  // Is anything of what the transaction writes still missing? If not, it wasn't interrupted, even if its log was never
+  // marked as done.
   Result<bool> half_done(const File& image) const;
 
-  // Plans the way back: what differs from the old bytes is put back, and the old length. `force`d logs may not fit.
+  // Plans the way back: the old length, and the old bytes where the image differs. Doesn't ask whether the log fits: by
+  // force, one is used that doesn't.
   Result<void> plan(Transaction& transaction) const;
 
-  // The same without a transaction: where one failed half way, the image is taken back at once.
+  // The same at once, without a transaction: the way back from one that failed half way.
   Result<void> take_back(MutableFile& image) const;
 
  private:
@@ -125,7 +128,7 @@ class UndoLog {
   template <class Each>
   Result<void> for_differences(const File& image, Each&& each) const;
   bool known(const Piece& piece, std::uint64_t sector) const;
-  // Behind the old end, in between the records: the first place that doesn't read as zeros.
+  // The first place behind the old end, outside of all records, that doesn't read as zeros.
   Result<std::optional<std::uint64_t>> foreign_growth(const File& image) const;
   std::uint64_t grown_from() const;
   Result<std::uint32_t> fingerprint_after_undo(const File& image) const;
@@ -136,7 +139,7 @@ class UndoLog {
   std::optional<std::string> torn_;
 };
 
-// What a log says about itself; of its records nothing is read. Errors as of UndoLog::read.
+// What a log's header says; its records aren't read. Errors as of UndoLog::read.
 Result<UndoHeader> read_undo_header(const File& log);
 
 // Says in a log's header in what state its image is.
