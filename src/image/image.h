@@ -73,8 +73,8 @@ class Image {
   // What a walk reads at most: the tables as the header describes them, as far as the file stores anything.
   std::uint64_t table_bytes() const;
 
-  // As QEMU judges it: a structure may end less than a cluster behind the end of the file, since the last cluster of the
-  // file need not be whole.
+  // As QEMU judges it: a structure may end less than a cluster behind the end of the file, whose last cluster need not
+  // be whole.
   bool past_end(HostOffset offset, std::uint64_t bytes) const {
     return offset.value >= format::max_host_offset || bytes >= format::max_host_offset ||
            offset.value + bytes >= size_ + geometry->cluster_size();
