@@ -16,7 +16,7 @@ namespace {
 
 // Why QEMU doesn't open the file as what it is recorded to be; empty if it does.
 std::string wrong_format(const image::Link& link) {
-  constexpr std::size_t longest = 15;  // what has more is reported with its header extension
+  constexpr std::size_t longest = 15;  // a longer one is reported with its header extension
   if (!link.recorded_format || *link.recorded_format == "raw" || link.recorded_format->size() > longest) return {};
   const std::string& format = *link.recorded_format;
   constexpr std::array<std::string_view, 14> known{"qcow2", "qcow",  "qed",       "vmdk",       "vdi",

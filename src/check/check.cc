@@ -23,14 +23,14 @@ Report check(const image::Image& image, const Settings& options) {
     context.profile.phase("refcounts");
     auto refcounts = std::make_shared<image::Refcounts>(image::Refcounts::load(image));
     context.profile.count_tables(refcounts->blocks());
-    judge_refcount_blocks(context, *refcounts);  // blocks that are none are known, and reported
+    judge_refcount_blocks(context, *refcounts);  // blocks that hold something else are known, and reported
     context.refcounts = refcounts;
     context.claims = std::make_shared<Claims>(
         image.clusters() + 2, image.refcounts_readable ? refcounts.get() : nullptr, image.file().allocated_bytes());
 
     context.profile.phase("metadata");
     check_snapshots(context);  // the states that can be walked are known
-    claim_metadata(context);   // no cluster of theirs may be claimed again from here on
+    claim_metadata(context);   // no cluster of metadata may be claimed again from here on
     check_refcount_table(context);
     check_bitmaps(context);
     context.profile.phase("mapping");

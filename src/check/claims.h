@@ -1,10 +1,10 @@
 // Who uses which cluster, in about one bit a cluster.
 //
 // Internal snapshots share a cluster only at one and the same guest offset, and the walk sees all states of a guest
-// offset at once. So a cluster's lawful references all arrive in one claim, with their number: the claim can be held
-// against the refcount on disk at once, and nothing but "claimed" need be remembered. A second claim on a cluster is
-// damage, whatever the refcounts say. Only clusters of compressed data have several lawful owners; their references
-// are counted.
+// offset at once. So a cluster's lawful references all arrive in one claim, with their number: the claim is compared
+// with the refcount on disk at once, and only "claimed" must be remembered. A second claim on a cluster is damage,
+// whatever the refcounts say. Only clusters of compressed data have several lawful owners; their references are
+// counted.
 //
 // What doesn't add up (claimed twice, refcount differs) is marked *suspect*. A second, targeted walk counts the
 // references to suspects and names their owners.
@@ -27,8 +27,8 @@ namespace qd::check {
 
 using image::RunRefcount;
 
-// Counts that are mostly small, as numbers of three digits: two bits for each cluster, and where they overflow a byte,
-// and where that overflows a place in a table. A digit takes memory only where it isn't zero; `in_table`: the last one
+// A count for each cluster; most are small. A count is a number of three digits: the first has two bits, the second a
+// byte, and the third is an entry of a table. A digit takes memory only where it isn't zero. `in_table`: the table
 // alone is used.
 class Tally {
  public:
@@ -54,8 +54,8 @@ class Tally {
 
 class Claims {
  public:
-  // `refcounts` may be null: then nothing is compared (an external data file has none). `stored`: bytes of the file
-  // that holds the tables.
+  // `refcounts` may be null: then nothing is compared (an external data file has none). `stored`: bytes that are
+  // allocated for the file that holds the tables.
   Claims(std::uint64_t clusters, const image::Refcounts* refcounts, std::uint64_t stored)
       : Claims(clusters, refcounts, is_vast(clusters, stored)) {}
 
@@ -70,26 +70,27 @@ class Claims {
     if (run != references) refcounts_differ(first, count, references, run);
     return run;
   }
-  // Soon clusters hereabouts will be claimed.
+  // Clusters near this one will be claimed soon.
   void prefetch(ClusterIndex cluster) const {
     if (cluster.value < clusters()) owned.prefetch(cluster.value);
   }
 
-  // A garbage reference (unaligned, or from a table that is none) to these clusters. It counts, as it does for QEMU,
-  // but makes nobody an owner: else one bad entry would accuse the rightful owners of all it happens to name.
+  // A garbage reference to these clusters: it is unaligned, or comes from something that isn't a table. It is counted,
+  // as QEMU counts it, but makes nobody an owner: else one bad entry would accuse the rightful owners of whatever it
+  // happens to name.
   void reach(ClusterIndex first, std::uint64_t count);
 
   // Compressed data that touches these clusters.
   void claim_compressed(ClusterIndex first, std::uint64_t count, std::uint64_t references);
 
-  // A reference to places behind the file's end. Whoever makes the file longer must leave them out: what is put there
-  // would belong to that reference at once. `end`: the first cluster behind the file.
+  // A reference to clusters behind the file's end. A repair that makes the file longer must put nothing there: it would
+  // belong to that reference at once. `end`: the first cluster behind the file.
   void claim_beyond(ClusterIndex first, std::uint64_t count, std::uint64_t end);
   bool dangles(ClusterIndex cluster, std::uint64_t end) const {
     return cluster.value >= end && cluster.value - end < dangling.size() && dangling.test(cluster.value - end);
   }
 
-  // Clusters that hold compressed data and something else: suspects too. Call between the two walks.
+  // Clusters that hold both compressed data and something else become suspects, too. Call it between the two walks.
   void cross_check();
 
   // Exact numbers exist for suspect and compressed clusters only.
@@ -100,8 +101,8 @@ class Claims {
   BitSet suspect;     // to be counted by the second walk
   BitSet compressed;  // holds compressed data
   Tally tally;        // references: compressed ones at once, all others for suspects in the second walk
-  Tally baseless;     // of these, those from what is no table: QEMU counts them, but they mean nothing
-  BitSet dangling;    // behind the file's end, counted from there
+  Tally baseless;     // of these, those from what isn't a table: QEMU counts them, but they mean nothing
+  BitSet dangling;    // clusters behind the file's end with a reference, counted from the end
 
  private:
   Claims(std::uint64_t clusters, const image::Refcounts* refcounts, bool sparse)

@@ -11,10 +11,10 @@
 namespace qd::check {
 namespace {
 
-constexpr std::uint64_t least = 8;  // a few wrong entries are wrong entries
+constexpr std::uint64_t least = 8;  // fewer impossible entries are single errors
 
-// A look at one entry of each sector, in small tables at more: other bytes than a table's seldom come in less than
-// that.
+// Looks at one entry of each sector, and at more in small tables: other bytes than a table's seldom come in less than a
+// sector.
 bool any_odd(const format::Geometry& g, std::span<const std::uint64_t> words) {
   constexpr std::size_t looks = 64, sector = 512 / sizeof(std::uint64_t);
   const std::uint64_t ordinary = format::copied_flag | format::zero_flag | (0xffffffffffff & ~(g.cluster_size() - 1));
@@ -24,7 +24,7 @@ bool any_odd(const format::Geometry& g, std::span<const std::uint64_t> words) {
   return (bits & ~ordinary) != 0;
 }
 
-// Further than any writer can have come: each state may have each guest cluster once.
+// The first offset that no writer can have reached: each state may have each guest cluster once.
 std::uint64_t far_away(const image::Image& image) {
   constexpr std::uint64_t spare = 1ULL << 32, most = 1ULL << 48;
   const std::uint64_t states = image.snapshots.entries.size() + 1, disk = std::min(image.header.size, most);
@@ -82,9 +82,9 @@ bool is_no_table(const Context& c, const image::Table& table) {
 
 namespace {
 
-// As many pieces of compressed data as a cluster may hold, of each state, and one that reaches in on either side. One
-// byte throughout takes some ten bytes; deflate makes 258 bytes of two bits at best, zstd a block of 128 KiB of four
-// bytes.
+// The most references that a cluster can have. In each state these are as many pieces of compressed data as fit into a
+// cluster, and one that reaches in on either side. A piece takes some ten bytes if one byte fills the guest cluster; at
+// best, deflate makes 258 bytes of two bits, and zstd a block of 128 KiB of four bytes.
 std::uint64_t most_references(const image::Image& image) {
   constexpr std::uint64_t smallest = 8, by_deflate = 1032, by_zstd = (128 << 10) / 4;
   const std::uint64_t ratio = image.header.compression_type == 0 ? by_deflate : by_zstd,

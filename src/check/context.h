@@ -50,12 +50,12 @@ struct Context {
   std::unique_ptr<Claims> data_claims;          // on clusters of the external data file, if there is one
   std::optional<std::uint64_t> data_file_size;  // bytes, if the file could be opened
   std::vector<MetadataUse> metadata;
-  std::vector<std::uint32_t> walked_as;     // by state: the one that is walked for it, since it has the same L1 table
+  std::vector<std::uint32_t> walked_as;     // by state: the one that is walked for it, as it has the same L1 table
   std::vector<std::uint32_t> copies;        // by state: how many are walked as this one
   std::unique_ptr<image::Repeats> repeats;  // of the walks
-  mutable tbb::concurrent_unordered_map<std::uint64_t, bool> cut_tables;  // walked in pieces: is it no L2 table?
+  mutable tbb::concurrent_unordered_map<std::uint64_t, bool> cut_tables;  // walked in pieces: do they hold other data?
   std::uint64_t vm_state = 0;  // the largest of any snapshot
-  std::uint64_t furthest = 0;  // where the file must have ended once, at least; 0 if it was not cut off
+  std::uint64_t furthest = 0;  // the file once reached at least so far; 0 if it was not cut off
 
   const format::Geometry& geometry() const { return *image.geometry; }
   std::uint64_t size() const { return image.size(); }
@@ -71,7 +71,8 @@ struct Context {
     if (counted == Counted::leak) totals.leaks += finding.count * references;
   }
 
-  // Does a structure end behind the file's last byte? To the byte: what is cut off is lost, whatever QEMU makes of it.
+  // Does a structure begin within the file and end behind its last byte? Exact to the byte: what is cut off is lost,
+  // whatever QEMU makes of it.
   bool cut_off(HostOffset offset, std::uint64_t bytes) const {
     return bytes > 0 && offset.value < size() && offset.value + bytes > image.file().size();
   }
@@ -86,7 +87,7 @@ struct Context {
     claims->claim_beyond(first, geometry().clusters(end) - first.value, image.clusters());
   }
 
-  // Does an L1 entry lead to a place where no L2 table can be? QEMU reads it as one all the same.
+  // Does an L1 entry point to a place where no L2 table can be? QEMU reads it as one all the same.
   bool is_garbage(const image::Table& table) const {
     return table.offset.value == 0 || geometry().offset_in_cluster(table.offset.value) != 0;
   }

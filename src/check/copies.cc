@@ -19,7 +19,7 @@ std::uint64_t word_at(std::span<const std::byte> bytes, std::size_t i) {
   return load_big_endian<std::uint64_t>(bytes.data() + i * sizeof(be64));
 }
 
-// All words of `copy` that aren't zero stand in `original` at the same places, COPIED aside.
+// Has `original` all nonzero words of `copy` at the same places, COPIED aside?
 bool says_no_more(std::span<const std::byte> copy, std::span<const std::byte> original) {
   for (std::size_t i = 0; i < copy.size() / sizeof(be64); ++i) {
     const std::uint64_t word = word_at(copy, i);
@@ -28,13 +28,14 @@ bool says_no_more(std::span<const std::byte> copy, std::span<const std::byte> or
   return true;
 }
 
-// Of 64 clusters.
+// Is any of the 64 clusters from `first` on in use?
 bool any_used(const Claims& claims, std::uint64_t first) {
   if (first >= claims.clusters()) return false;
   return (claims.owned.word(first / 64) | claims.suspect.word(first / 64) | claims.compressed.word(first / 64)) != 0;
 }
 
-// As a guest's data may be: all refcounts are the same, and as wide as a byte or less, or made of equal bytes.
+// Could the block be a guest's data, one byte throughout? Then all its refcounts are the same, and they are no wider
+// than a byte or made of equal bytes.
 bool one_byte_fills(const image::RefcountBlock& block, const format::Geometry& g) {
   const image::RunRefcount run = block.run(0, std::uint64_t{g.cluster_size()} * 8 >> g.refcount_order);
   if (!run) return false;
@@ -46,10 +47,11 @@ bool one_byte_fills(const image::RefcountBlock& block, const format::Geometry& g
 
 namespace {
 
-// What a block says, of clusters that have references and of those behind the end of the file.
+// What a block says: of clusters that have references (`used`, of these it agrees with `same`), and of clusters behind
+// the end of the file (`impossible`: it counts them).
 struct Agreement {
   std::uint64_t used = 0, same = 0, impossible = 0;
-  // Of a damaged block, half tells enough: values of a byte and more are seldom right by chance.
+  // Half is enough for a damaged block: values of a byte and more are seldom right by chance.
   bool holds(const format::Geometry& g, std::uint64_t lost) const {
     const std::uint64_t quarters = lost > 0 && g.refcount_order >= 3 ? 2 : 3;
     return same * 4 >= (used + impossible) * quarters;
@@ -67,7 +69,7 @@ Agreement compare(const image::Image& image, const Report& result, std::uint64_t
     found.same += n != 0 && says >= n && says - n <= lost;
     found.impossible += says != 0 && first + i >= image.clusters();
   };
-  constexpr std::uint64_t most_words = 64, step = 8;  // of more than so many, each eighth tells enough
+  constexpr std::uint64_t most_words = 64, step = 8;  // beyond so many words, each eighth tells enough
   std::uint64_t words = 0;
   for (std::uint64_t word = 0; word * 64 < entries; ++word) {
     if (block.nonzero(word) == 0 && !any_used(*result.claims, first + word * 64)) continue;
@@ -105,7 +107,7 @@ CopyFinder::CopyFinder(const image::Image& image, const Report& result) : image_
   }
 }
 
-// Where writers put it: in the range that it tells of, itself included.
+// Writers put a block into the range that it counts, so it counts itself.
 bool CopyFinder::reads_as_block(ClusterIndex cluster, std::span<const std::byte> bytes) const {
   const std::uint64_t entries = result_.disk_refcounts->block_entries();
   const image::RefcountBlock block(bytes, image_.geometry->refcount_order, entries);
@@ -128,7 +130,8 @@ bool CopyFinder::is_refcount_table(std::span<const std::byte> bytes) const {
   return true;
 }
 
-// A lost snapshot's L1 table may say no more than another one does, but has left its references on the L2 tables.
+// A lost snapshot's L1 table is no copy, even if it says no more than another one: its references to the L2 tables are
+// still counted.
 bool CopyFinder::is_l1_table(std::span<const std::byte> bytes) const {
   for (std::size_t i = 0; i < bytes.size() / sizeof(be64); ++i) {
     const ClusterIndex table = image_.geometry->cluster(HostOffset(word_at(bytes, i) & format::offset_mask));
@@ -145,7 +148,7 @@ bool CopyFinder::is_l1_table(std::span<const std::byte> bytes) const {
   return false;
 }
 
-// Each entry is one of those in use, up to the first that is all zeros.
+// Each entry is one of those in use, and behind the last there are only zeros.
 bool CopyFinder::is_snapshot_table(std::span<const std::byte> bytes) const {
   const auto text = [&](std::uint64_t at, std::size_t n) {
     return std::string_view(reinterpret_cast<const char*>(bytes.data()) + at, n);

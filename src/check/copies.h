@@ -1,6 +1,6 @@
 // Forgotten copies of metadata. A program that writes a table anew elsewhere, and is interrupted before it has given
-// the old place back, leaves a cluster that nothing refers to. It is no loss if all that it says is said by what is in
-// use. (L2 tables are compared in counterparts.h: that takes a walk.)
+// the old place back, leaves a cluster that nothing refers to. Nothing is lost with it if the metadata in use says all
+// that it says. (L2 tables are compared in counterparts.h: that takes a walk.)
 #pragma once
 
 #include <cstdint>
@@ -16,12 +16,13 @@ namespace qd::check {
 
 struct Report;
 
-// Could this be refcount block number `number`: does it tell of most clusters in use in its range what their references
-// tell, and nothing of clusters behind the end of the file? Data does only where one byte fills it, and a block that
-// such data can be says no more than no block. `lost`: references a cluster that may be missing.
+// Could this be refcount block number `number`? Then it agrees with the known references of most clusters in use in its
+// range, and counts nothing behind the end of the file. Other data does so only where one byte fills it; a block that
+// could be such data proves nothing, so it isn't taken for one. `lost`: how many references to a cluster may be
+// unknown.
 bool reads_as_refcount_block(const image::Image& image, const Report& result, std::uint64_t number,
                              const image::RefcountBlock& block, std::uint64_t lost);
-// And does it tell otherwise? One that tells of nothing that is known is neither.
+// Or does it contradict the known references? Where its range has none, neither of the two holds.
 bool reads_as_none(const image::Image& image, const Report& result, std::uint64_t number,
                    const image::RefcountBlock& block, std::uint64_t lost);
 bool reads_as_refcount_block(const image::Image& image, const Report& result, std::uint64_t number,
@@ -31,8 +32,8 @@ class CopyFinder {
  public:
   CopyFinder(const image::Image& image, const Report& result);
 
-  // Does a cluster that nothing refers to hold a copy of a refcount block or table, an L1 or the snapshot table?
-  // `bytes`: the cluster's. Ask in the order of the file.
+  // Does a cluster that nothing refers to hold a copy of a refcount block, of the refcount table, of an L1 table or of
+  // the snapshot table? `bytes`: what it holds. Ask in the order of the file.
   bool is_copy(ClusterIndex cluster, std::span<const std::byte> bytes);
 
  private:

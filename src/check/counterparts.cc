@@ -1,10 +1,10 @@
 // One walk answers both questions. It sees all states' entries of a guest offset at once:
-//   a gap: the entry names a cluster whose refcount is too high, and not every state whose L1 table reaches there names
-//   it. Any of the others may have, once. A table reaches as far as there is something in its last cluster: its length
-//   may be what is wrong.
-//   a copy: each entry of the orphan is as that of some shared table with that index, the empty ones and zeros as well,
-//   all of them with one L1 index. A writer changes its copy only once the L1 entry leads there. It is counted piece by
-//   piece, since tables may come in pieces.
+//   a gap: an entry names a cluster whose refcount is too high, and some state whose L1 table reaches that place
+//   doesn't name the cluster there. That state may have named it once. What lies behind an L1 table in its last cluster
+//   counts as a part of it: its length may be what is wrong.
+//   a copy: there is an L1 index whose shared tables have each entry of the orphan at the same L2 index, empty ones and
+//   zeros included. (A writer changes its copy only after an L1 entry points to it.) The equal entries are added up
+//   piece by piece, since tables may come in pieces.
 #include "check/counterparts.h"
 
 #include <fmt/core.h>
@@ -90,7 +90,8 @@ bool Looker::too_high(std::uint64_t raw) const {
          result_.disk_refcounts->get(cluster) > result_.references(cluster);
 }
 
-// A state whose L1 table reaches there, and whose entry has another cluster; without `l2_index`, another table.
+// A state whose L1 table reaches that place, but names something else there than `wanted`: another cluster, or, without
+// `l2_index`, another L2 table.
 std::optional<std::int32_t> Looker::outsider(const image::Group& group, std::uint64_t wanted,
                                              std::optional<std::uint64_t> l2_index) const {
   std::vector<bool> has(result_.states.size());
@@ -125,7 +126,8 @@ void Looker::look_for_gap(const image::Group& group, Part& into) const {
   }
 }
 
-// Writers copy a table only while it is shared. A guest's own qcow2 file may have tables that read like this image's.
+// Writers copy a table only while it is shared. Others prove nothing: a guest's own qcow2 file may have tables like
+// these.
 bool Looker::is_copied(const image::Table& table) const {
   const ClusterIndex cluster = g_.cluster(table.offset);
   return table.entries.size() > 1 ||

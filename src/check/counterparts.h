@@ -1,7 +1,7 @@
-// What the mapping says about clusters with more references on disk than are known. An internal snapshot shares a
-// cluster at one guest offset only, so what a lost reference was can be looked up: the other states' entries at the
-// same place. And a forgotten copy of a table differs from what is lost in that all it leads to is in use, at the same
-// place.
+// What the mapping says about clusters that have more references on disk than are known. An internal snapshot shares a
+// cluster at one guest offset only, so what was lost can be looked up in the other states, at the same place. The
+// mapping also tells a forgotten copy of a table from a lost table: everything that a copy points to is in use, at the
+// same place.
 #pragma once
 
 #include <cstdint>
@@ -35,7 +35,7 @@ struct Gap {
 
 struct Counterparts {
   std::optional<Gap> gap;    // the first
-  std::vector<bool> copies;  // as the orphans: all that it leads to is mapped by one table, at the same indexes
+  std::vector<bool> copies;  // by orphan: shared tables of one L1 index have all its entries, at the same indexes
 };
 
 // Walks the tables of all states once; not at all if neither question is open.

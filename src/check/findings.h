@@ -42,7 +42,7 @@ class Findings {
 
   // Adds one; joins it to the one before when that is the same problem at the place just before.
   void add(Finding finding);
-  // The same for the commonest kind, the refcount of a cluster that follows the one before: is it the same problem there?
+  // The same for the commonest kind, the refcount of a cluster. Adds it only if it can be joined to the one before.
   bool extend(Code code, std::int32_t state, std::uint64_t index, std::uint64_t found, std::uint64_t expected);
   // Counts `n` of a kind that are not worth a place in the list.
   void add_unlisted(Code code, std::uint64_t n) {
@@ -55,10 +55,10 @@ class Findings {
   const std::vector<Finding>& list() const { return list_; }
   std::uint64_t count(Code code) const { return counts_[static_cast<std::size_t>(code)]; }
   std::uint64_t count(Doubt doubt) const;
-  std::uint64_t errors(Subject subject) const;  // warnings and leaks are none
+  std::uint64_t errors(Subject subject) const;  // without warnings and leaks
   bool any(Doubt doubt) const { return first(doubt).has_value(); }
   bool any(Hidden hidden) const;
-  std::optional<Code> first(Doubt doubt) const;  // in the order of the table
+  std::optional<Code> first(Doubt doubt) const;  // in the order of the table of problems
   std::uint64_t total() const;
   std::uint64_t unlisted() const { return unlisted_; }  // problems counted but not kept
   Status status() const;                                // the worst of them

@@ -1,5 +1,5 @@
-// The header. Nothing here stops the check: a wrong field is a finding, and what depends on it is read as well as it
-// goes. Specification: "Header", "Header extensions".
+// The header. Nothing here stops the check: a wrong field is a finding, and what depends on it is read as well as
+// possible. Specification: "Header", "Header extensions".
 #include <fmt/core.h>
 
 #include <bit>
@@ -114,7 +114,7 @@ void check_extensions(Context& c) {
 
 void check_names(Context& c) {
   const Header& h = c.image.header;
-  // Without a backing file nothing of one is left: its name's length, its format.
+  // Without a backing file, neither its name's length nor its format may be left.
   const bool left = h.backing_file_size != 0 || c.image.find_extension(format::extension::backing_format);
   if (h.backing_file_offset != 0 ? !c.image.backing_file : left) {
     c.report(value(Code::header_backing_name, h.backing_file_offset, h.backing_file_size));
@@ -213,7 +213,7 @@ void check_tables(Context& c) {
 void check_header(Context& c) {
   const Header& h = c.image.header;
   check_magic(c);
-  if ((!c.image.ours() && !c.image.geometry) || c.image.header_cut_off()) return;  // no field here is worth a word
+  if ((!c.image.ours() && !c.image.geometry) || c.image.header_cut_off()) return;  // then no field means anything
   if (h.version < 2 || h.version > 3) c.report(value(Code::header_version, h.version));
   if (h.cluster_bits < 9 || h.cluster_bits > 21) c.report(value(Code::header_cluster_bits, h.cluster_bits));
   if (!c.image.geometry) return;

@@ -1,17 +1,20 @@
-// A leak is free space only where something says so: it holds only zeros; or lies behind all that is in use, as what an
-// interrupted write has allocated does; or is a copy of a table that says no more than what is in use says; or belonged
-// to bitmaps that are out of date. All else may be somebody's data, whose reference was lost or garbled. What the file
-// holds doesn't change when the place where the damage showed is mended, so this holds in every later run, too.
+// A leaked cluster is free space only if something proves it:
+//   it holds only zeros, or
+//   it lies behind everything in use, as what an interrupted write has allocated does, or
+//   it is a copy of a table, and what is in use says all that it says, or
+//   it belonged to bitmaps that are out of date.
+// Any other one may be somebody's data, whose reference was lost or garbled. All this depends on what the file holds,
+// which doesn't change when the place where damage showed is mended: later runs judge the same.
 //
-// And a refcount that is too high, of a cluster in use, may fall only if no state can have lost its reference to it
-// (counterparts.h).
+// The refcount of a cluster in use, if it is too high, may fall only if no state can have lost its reference to the
+// cluster (counterparts.h).
 //
-// What makes it worse:
+// Leaks are more suspicious with
 //   damage elsewhere that hides references (the table of problems says which does),
-//   entries that name clusters which may not be theirs: what they should name may be what is leaked,
-//   content: a leaked cluster that reads as an L1 or L2 table; an L2 table that leads to leaked clusters is a finding,
+//   entries that name clusters which may not be theirs: the clusters that they should name may be the leaked ones,
+//   content: a leaked cluster that reads as an L1 or L2 table; an L2 table that points to leaked clusters is a finding,
 //   number: more of them than an interrupted write leaves behind, and not all of them empty,
-//   place: between two clusters in use, with just that room between them on the guest's disk, too; or behind an L2
+//   place: between two clusters in use that have just that room between them on the guest's disk, too; or behind an L2
 //   table that maps nothing.
 #include "check/leaks.h"
 
@@ -32,7 +35,7 @@
 namespace qd::check {
 namespace {
 
-constexpr std::uint64_t handful = 8;               // clusters that an interrupted write may leave behind
+constexpr std::uint64_t handful = 8;               // clusters; an interrupted write leaves fewer behind
 constexpr std::uint64_t content_bytes = 16 << 20;  // of leaked clusters that are looked into
 constexpr std::size_t most_orphan_tables = 64;     // that are compared with all tables in use
 
@@ -43,7 +46,7 @@ class LeakJudge {
   void judge();
 
  private:
-  // In the order of how clearly they speak.
+  // The last is the clearest sign.
   enum class Likeness { none, bitmap_table, l2_table, l1_table };
   struct Reading {
     Likeness like = Likeness::none;
@@ -76,7 +79,7 @@ class LeakJudge {
   const format::Geometry g_;
   std::vector<Stretch> orphans_;
   using Tables = std::map<ClusterIndex, Reading>;
-  Tables tables_;  // of the orphans
+  Tables tables_;  // the orphans that read as tables
   std::vector<OrphanTable> maybe_copies_;
   std::unordered_set<std::uint64_t> stale_;  // clusters of bitmaps that are out of date
   std::optional<ClusterIndex> unexplained_;  // the first of the orphans that nothing explains
@@ -93,13 +96,13 @@ void LeakJudge::gather() {
   }
 }
 
-// After a crash with lazy refcounts stale ones are the rule: neither their number nor a gap that they fit means a
-// thing.
+// After a crash with lazy refcounts, stale ones are normal: neither the number of leaks nor a gap that they fit means
+// anything.
 bool LeakJudge::lazy_dirty() const {
   return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
 }
 
-// Are they leaked, all of them? What was given back meanwhile may have become somebody else's.
+// Adds a structure's clusters if all of them are leaked. If some were freed, they may have become somebody else's.
 bool LeakJudge::add_stale(HostOffset at, std::uint64_t bytes) {
   if (g_.offset_in_cluster(at.value) != 0 || at.value >= image_.size()) return false;
   const std::uint64_t end = g_.clusters(at.value + std::min(bytes, image_.size() - at.value));
@@ -125,13 +128,13 @@ void LeakJudge::find_stale_bitmaps() {
   }
 }
 
-// Its entries make sense, but for a few that were damaged themselves; and if one leads to a cluster that has a
-// reference too many, that is no accident. A bitmap's table looks like a snapshot's L2 table, but never has COPIED or
-// COMPRESSED. `step`: 2 where every second word is a subcluster bitmap.
+// The words are a table if its entries make sense, but for a few that were damaged themselves. If one of them points to
+// a cluster that has a reference too many, that is no accident. A bitmap's table looks like a snapshot's L2 table, but
+// never has COPIED or COMPRESSED. `step`: 2 where every second word is a subcluster bitmap.
 LeakJudge::Reading LeakJudge::read_as_table(std::span<const std::uint64_t> words, unsigned step) const {
   Reading reading;
   std::uint64_t never_bitmap = 0, zeros = 0, bad = 0;
-  // A table that is really lost has left its own reference on what it leads to; a forgotten copy of one in use hasn't.
+  // A lost table has left its references on the clusters that it points to; a forgotten copy of one in use hasn't.
   const auto left = [&](HostOffset at) {
     const ClusterIndex cluster = g_.cluster(at);
     return result_.disk_refcounts->get(cluster) > result_.references(cluster);
@@ -166,8 +169,8 @@ LeakJudge::Reading LeakJudge::read_as_table(std::span<const std::uint64_t> words
     never_bitmap += copied;
     reading.left += elsewhere || left(HostOffset(offset));
   }
-  if (bad * 4 > reading.entries) return {};  // as image::TableLook has it
-  // Zeros that the guest has written; or a block of the widest refcounts.
+  if (bad * 4 > reading.entries) return {};  // as in image::TableLook
+  // An L2 table of zeros that the guest has written; but it could also be a block of the widest refcounts.
   const bool zeros_only = reading.entries == 0 && zeros > 1 && g_.refcount_order < 6;
   if (reading.entries == 0 && !zeros_only) return {};
   reading.like = never_bitmap > 0 ? Likeness::l2_table : Likeness::bitmap_table;
@@ -197,7 +200,7 @@ void LeakJudge::look_at(ClusterIndex cluster, std::span<be64> content, Stretch& 
   }
 }
 
-// What is allocated at the end of the file is written before anything leads to it.
+// What is allocated at the end of the file is written before anything points to it.
 bool LeakJudge::behind_everything(const Stretch& stretch) const {
   const std::uint64_t end = stretch.first.value + stretch.count;
   return !result_.claims->owned.next(end) && !result_.claims->compressed.next(end);
@@ -231,9 +234,9 @@ void LeakJudge::look_into() {
   for (Stretch& stretch : orphans_) look_into(stretch, budget, copies);
 }
 
-// An L1 table is one whose entries lead to L2 tables, lost or in use: to known ones, where image::leads_to_tables()
-// asks what lies there. (Those of an L2 table of a disk in an external data file may seem to, a few of them: they are
-// places in another file.)
+// In an L1 table, at least half of the entries point to L2 tables, lost or in use. Only known tables count here;
+// image::leads_to_tables() looks at what lies there instead. (With an external data file, a few entries of an L2 table
+// may seem to point to tables: they are places in the other file.)
 bool LeakJudge::leads_to_known_tables(ClusterIndex cluster) const {
   std::vector<be64> words(g_.cluster_size() / sizeof(be64));
   if (!image_.file().read(g_.offset(cluster).value, std::as_writable_bytes(std::span(words)))) return false;
@@ -254,8 +257,8 @@ void LeakJudge::suspect(std::string evidence) {
   doubt_.evidence = std::move(evidence);
 }
 
-// A copy whose every cluster is mapped at its place is no lost table, whatever the refcounts say. What is none, and no
-// lost table by its content either, is data like any other.
+// A table whose clusters are all mapped at their places is a copy and not lost, whatever the refcounts say. What is
+// neither a copy nor, by its content, a lost table is data like any other.
 void LeakJudge::judge_copies() {
   const Counterparts counterparts = counterparts_of(image_, result_, maybe_copies_);
   for (std::size_t i = 0; i < maybe_copies_.size(); ++i) {
@@ -270,14 +273,14 @@ void LeakJudge::judge_copies() {
   if (counterparts.gap) suspect(counterparts.gap->text(g_, result_));
 }
 
-// What the table is that speaks the clearest, and what it says.
+// Finds the table that is the clearest sign, and says what it is.
 void LeakJudge::judge_tables() {
   for (auto& [cluster, reading] : tables_) {
     if (leads_to_known_tables(cluster)) reading.like = Likeness::l1_table;
   }
   for (const auto& [cluster, reading] : tables_) {
-    // A table that nothing names is theirs as likely as not, if there are snapshots that can't be read: that is said
-    // already. And no state names a table twice: a refcount beyond their number is a wrong one, and proves nothing.
+    // If snapshots can't be read, a table that nothing names is probably theirs, and a finding says so already. No
+    // state names a table twice: a refcount beyond the number of states is wrong, and proves nothing.
     const bool counted = result_.disk_refcounts->get(cluster) <= result_.states.size();
     if (reading.like == Likeness::l2_table && reading.left * 2 >= reading.entries && counted &&
         !snapshots_unread(result_)) {
@@ -307,7 +310,7 @@ void LeakJudge::report_lost(ClusterIndex cluster, const Reading& reading) {
   result_.findings.add(std::move(f));
 }
 
-// Compressed clusters of any guest offset share a cluster, so any lost entry may have been the other reference.
+// Compressed data of any guest offset may share a cluster, so any lost entry may have been the missing reference.
 void LeakJudge::judge_counts() {
   for (const Finding& f : result_.findings.list()) {
     if (f.code != Code::refcount_leak || f.expected == 0 || !f.index) continue;
@@ -321,9 +324,9 @@ void LeakJudge::judge_counts() {
   }
 }
 
-// An entry that was garbled into another possible one names a cluster that is somebody's, or one with refcount 0, and
-// leaves its own behind. Giving it a copy or a refcount doesn't bring that back. (With lazy refcounts, 0 is nothing
-// special after a crash; QEMU's writes are ordered so that it is otherwise.)
+// An entry that was garbled into another possible one names somebody else's cluster, or one with refcount 0, and leaves
+// its own cluster behind. Giving it a copy or a refcount doesn't bring that back. (After a crash with lazy refcounts, 0
+// is nothing special; otherwise the order of QEMU's writes rules it out.)
 bool LeakJudge::names_others() const {
   // Two metadata structures on one cluster are no entry's doing.
   if (result_.findings.errors(Subject::reused) > count(Code::metadata_overlap)) return true;
@@ -364,7 +367,8 @@ void LeakJudge::judge() {
   }
 }
 
-// The place of the largest stretch is told; but each may be the one that fits.
+// If something is known to be lost, the largest stretch tells where it was. If not, any stretch may be the one whose
+// place is evidence.
 void LeakJudge::place() {
   // A lost snapshot's clusters are nowhere on the active disk.
   if (std::ranges::any_of(tables_, [](const auto& t) { return t.second.like == Likeness::l1_table; })) return;
@@ -375,7 +379,7 @@ void LeakJudge::place() {
     doubt_.guest = places_of(image_, result_, std::span(orphans_).first(1))[0].guest;
     return;
   }
-  const std::size_t most = std::min<std::size_t>(orphans_.size(), 64);  // fewer than a handful, if nothing is dirty
+  const std::size_t most = std::min<std::size_t>(orphans_.size(), 64);  // fewer than a handful without lazy refcounts
   const std::vector<ProbablePlace> places = places_of(image_, result_, std::span(orphans_).first(most));
   const auto telling = std::ranges::find_if(
       places, [&](const ProbablePlace& place) { return place.behind_void || (place.fits && !lazy_dirty()); });

@@ -1,6 +1,6 @@
-// May what looks leaked be freed? A lost L1 entry, L2 table or snapshot leaves no other trace than clusters with a
-// refcount that nobody maps, and freeing them destroys the only copy of somebody's data. So leaks are under suspicion
-// until their number, their content and the state of all tables speak for them.
+// May clusters that look leaked be freed? A lost L1 entry, L2 table or snapshot leaves no other trace than clusters
+// that have a refcount but no mapping, and freeing them destroys the only copy of somebody's data. So leaks are
+// suspicious until their number, their content and the state of all tables show that nothing was lost.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace qd::check {
 
 struct Report;
 
-// Are there snapshots whose tables can't be reached? What counts their references looks like any other wrong number.
+// Are there snapshots whose tables can't be reached? Refcounts that count their references then look too high.
 bool snapshots_unread(const Report& result);
 
 // Clusters in a row that have a refcount, but no reference at all.
@@ -54,7 +54,7 @@ struct LeakDoubt {
   bool lost_table = false;          // the leaks look like what a lost table has mapped
   bool maybe_bitmap = false;        // lost_table: but what was lost could as well be a bitmap
   bool lost_snapshot = false;       // lost_table: a snapshot's L1 table is among them
-  bool misplaced = false;           // entries may name other clusters than they should: those may be what is leaked
+  bool misplaced = false;           // entries may name wrong clusters, and the right ones may be what is leaked
   std::string evidence;             // lost_table: what says so, a clause
   std::optional<GuestRange> guest;  // lost_table: where they probably were
 

@@ -41,7 +41,8 @@ bool claim(Context& c, MetadataUse use) {
   return true;
 }
 
-// A name stands in every sentence about its tables: cut here, a hundred thousand of them stay a report.
+// Each finding about a snapshot's or a bitmap's tables holds its name, which is cut: a hundred thousand findings stay a
+// report.
 std::string shortened(const std::string& name) {
   constexpr std::size_t most = 128;
   return name.size() > most ? name.substr(0, most) + "..." : name;
@@ -107,7 +108,7 @@ void check_snapshot_entry(Context& c, std::uint64_t index, const format::Snapsho
     Finding f = snapshot_finding(Code::snapshot_entry, index, s);
     f.detail = "it has neither an ID nor an L1 table: what lies there is no entry";
     c.report(f);
-    c.result.totals.corruptions += incomplete;  // QEMU looks at that
+    c.result.totals.corruptions += incomplete;  // QEMU counts that
   } else if (incomplete) {
     Finding f = snapshot_finding(Code::snapshot_incomplete, index, s);
     f.found = s.extra_data_size;
@@ -256,7 +257,7 @@ void claim_metadata(Context& c) {
 
 void judge_refcount_blocks(Context& c, image::Refcounts& refcounts) {
   const auto& entries = refcounts.entries();
-  std::map<HostOffset, std::optional<std::string>> none;  // what it reads as, if it is none: many entries may name one
+  std::map<HostOffset, std::optional<std::string>> none;  // what it reads as, if it isn't one: many entries may name it
   for (std::uint64_t i = 0; i < entries.size(); ++i) {
     const HostOffset at(entries[i].raw & format::reftable_offset_mask);
     if (!entries[i].block || !refcounts.entry_in_order(i, c.size())) continue;

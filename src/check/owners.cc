@@ -7,7 +7,7 @@
 namespace qd::check {
 namespace {
 
-// Where an owner that is data or compressed data lies for the guest; `whose` stands behind its entries.
+// The guest offset of an owner that is data or compressed data; `whose` goes behind its entries.
 std::string guest_place(const format::Geometry& g, const Report& result, const Owner& owner, std::string_view whose) {
   const image::State* state = image::find_state(result.states, owner.state);
   const bool vm_state =

@@ -11,14 +11,14 @@ void check_header(Context& context);
 // result.states holds every set of tables that can be walked; the snapshot table and its entries are judged.
 void check_snapshots(Context& context);
 
-// The clusters of all metadata that the mapping doesn't lead to are claimed: header, L1 tables, snapshot table,
-// refcount table and blocks, encryption header.
+// Clusters of metadata outside the mapping are claimed: header, L1 tables, snapshot table, refcount table, encryption
+// header.
 void claim_metadata(Context& context);
 
 // Refcount blocks that hold something else are marked.
 void judge_refcount_blocks(Context& context, image::Refcounts& refcounts);
 
-// Refcount table entries are judged.
+// Refcount table entries are judged, refcount blocks claimed.
 void check_refcount_table(Context& context);
 
 // Bitmap directory, tables and data are judged and claimed.

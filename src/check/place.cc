@@ -3,8 +3,9 @@
 // If an L2 table is among them, an L1 entry was lost. The data lies somewhere in the part of the disk that has no
 // table: the first such part behind the guest cluster that lies just before the stretch in the file.
 //
-// If none is, their L2 entries were lost. Then they follow the guest cluster that lies just before them in the file, or
-// precede the one just behind them, or begin the table that lies just before them; whichever has no entries there.
+// If there is no L2 table among them, their L2 entries were lost. Then they follow the guest cluster that lies just
+// before them in the file, or begin the table that lies just before them, or precede the guest cluster that lies just
+// behind them: the first of these places that has no entries.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -24,7 +25,7 @@ namespace {
 // What the active tables say about the neighbours of a stretch. Guest places count clusters.
 struct Neighbours {
   enum Side { before, table, behind, sides };
-  std::array<std::optional<std::uint64_t>, sides> start;  // the stretch's, as this side tells
+  std::array<std::optional<std::uint64_t>, sides> start;  // of the stretch, as this side tells
   std::array<bool, sides> free{};                         // are there no entries at that place?
   bool behind_void = false;                               // the table just before maps nothing
 
@@ -46,7 +47,7 @@ struct Neighbours {
 class Looker {
  public:
   Looker(const format::Geometry& geometry, std::span<const Stretch> stretches) : g_(geometry), stretches_(stretches) {}
-  // `into`: as the stretches.
+  // `into`: one for each stretch.
   void look(const image::Group& group, const image::Table& table, std::span<Neighbours> into) const;
 
  private:
@@ -56,7 +57,7 @@ class Looker {
   const std::span<const Stretch> stretches_;
 };
 
-// No entries where the stretch would have them, as far as the table goes.
+// Has the table no entries where the stretch would have them, up to its end?
 bool Looker::empty(const image::Table& table, const Stretch& stretch, std::uint64_t first) const {
   const std::uint64_t end = std::min<std::uint64_t>(first + stretch.count, g_.l2_entries());
   for (std::uint64_t i = first; i < end; ++i) {
@@ -90,7 +91,7 @@ void Looker::look(const image::Group& group, const image::Table& table, std::spa
   });
 }
 
-// The first L1 entries in a row that are empty, from `from` on; else the first of all.
+// The first row of empty L1 entries at or behind `from`; if there is none, the first row of all.
 std::optional<std::pair<std::uint64_t, std::uint64_t>> empty_slots(const std::vector<std::uint32_t>& used,
                                                                    std::uint64_t from, std::uint64_t slots) {
   std::optional<std::pair<std::uint64_t, std::uint64_t>> first;

@@ -14,7 +14,7 @@ constexpr auto corruption = Counted::corruption;
 
 // A row: what the problem is, what follows from it elsewhere, and the words. The arguments a sentence may use: {where}
 // table and entry in words, {host} {guest} {found} {expected} in hex, {found_n} {expected_n} in decimal, {index},
-// {detail}. (The tool would fill the lines, and each row would have its columns elsewhere.)
+// {detail}. (clang-format would fill the lines, and a column would stand elsewhere in each row.)
 // clang-format off
 constexpr std::array<Problem, code_count> table{{
     {header_short, "header.short", error, Status::corrupt, nowhere, Repair::edit,

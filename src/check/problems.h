@@ -1,8 +1,8 @@
 // The one table of problems. Each kind of damage is one row: a stable code, how bad it is, the exit status it leads to,
 // how `qemu-img check` counts it, which repair mends it, what follows from it for the rest of the image, the sentence
-// that reports it and what to do. Text, JSON, the man page and docs/problems.md come from the row; tests/images holds at
-// least one image for each. Whoever asks something of many codes asks for a column: a list of codes elsewhere is one that
-// a new row isn't in.
+// that reports it and what to do. Text, JSON, the man page and docs/problems.md come from the row; tests/images holds
+// at least one image for each. Code that asks something of many problems asks for a column: a list of codes elsewhere
+// would miss the next row.
 #pragma once
 
 #include <cstddef>
@@ -67,7 +67,7 @@ enum class Subject : std::uint8_t {
   refcount_table,    // and the refcount blocks
   snapshots,         // their table, and what it says of each
   bitmaps,
-  reused,            // clusters which several own
+  reused,            // clusters with several owners
   refcounts,
   copied,            // the flag of L1 and L2 entries
   corrupt_bit,
@@ -81,7 +81,7 @@ constexpr bool is_other_file(Subject subject) { return subject == Subject::backi
 // somebody's data, or a bitmap's, and must not be freed before the problem is gone.
 enum class Hidden : std::uint8_t { nothing, bitmaps, data };
 
-// What else can't be relied on while it stands; any of these together.
+// What else can't be relied on while the problem stands; several may be joined.
 enum class Doubt : std::uint8_t {
   none = 0,
   disk = 1 << 0,            // it fails: each access may be the last, so nothing is written
@@ -89,7 +89,7 @@ enum class Doubt : std::uint8_t {
   l1_table = 1 << 2,        // where the active one lies, and how long it is
   virtual_size = 1 << 3,
   refcounts = 1 << 4,       // some can't be read, and tell of nothing that is lost
-  snapshot_table = 1 << 5,  // what it claims may be others'
+  snapshot_table = 1 << 5,  // the clusters that it claims may be somebody else's
   end = 1 << 6,             // the file's: what was cut off may be brought back
 };
 constexpr Doubt operator|(Doubt a, Doubt b) {

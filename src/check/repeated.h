@@ -1,4 +1,4 @@
-// What is counted of tables that are met again and again, and skipped.
+// Tables that are met again and again: from some visit on they are skipped, and only counted (image/repeats.h).
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace qd::check {
 
-// Figures of tables that are met again and again, by what they were when they were looked into.
+// Keeps what the recorded visit of each such table has found, and adds it again for each skipped visit.
 class RepeatedTables {
  public:
   explicit RepeatedTables(Report& result) : result_(result) {}

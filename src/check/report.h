@@ -67,7 +67,7 @@ struct Usage {
   bool operator==(const Usage&) const = default;
 };
 
-// Somebody's claim on a suspect cluster.
+// What can claim a cluster.
 enum class OwnerKind : std::uint8_t {
   header,
   l1_table,
@@ -88,7 +88,7 @@ inline bool is_metadata(OwnerKind kind) { return kind < OwnerKind::data; }
 struct Owner {
   ClusterIndex cluster;
   OwnerKind kind{};
-  std::int32_t state = no_state;  // l1_table, l2_table, data
+  std::int32_t state = no_state;  // l1_table, l2_table, data, compressed
   std::uint32_t l1_index = 0, l2_index = 0;
   std::uint64_t raw = 0;    // the entry
   std::uint64_t index = 0;  // of a refcount block in its table, of a bitmap
@@ -106,27 +106,27 @@ struct Report {
   std::vector<Owner> data_owners;  // the same of the data file's clusters
   bool owners_complete = true;
   bool decompressed = false;                // compressed clusters were tried
-  std::vector<HostOffset> no_tables;        // what L1 entries name, but holds something else; sorted
+  std::vector<HostOffset> no_tables;        // places that L1 entries name, but that hold something else; sorted
   std::vector<std::string> snapshot_names;  // by number: "ID (NAME)"
   LeakDoubt leak_doubt;                     // may what looks leaked be freed?
   std::optional<image::Chain> chain;        // if there is one, and it was looked at
   double seconds = 0;
 
-  // For whoever prints refcounts next to references; null where the image has no readable geometry.
+  // Refcounts and references of each cluster; null where the image has no readable geometry.
   std::shared_ptr<const image::Refcounts> disk_refcounts;
   std::shared_ptr<const Claims> claims;
 
   Status status() const { return findings.status(); }
-  // Has the state at that place of the list entries that lead nowhere, or damage that hides what they refer to?
+  // Has the state with this index entries that point nowhere, or damage that hides what they refer to?
   bool damaged(std::size_t state) const;
-  // Do L1 entries name that place, and it holds something else than a table?
+  // Do L1 entries name that place although it holds something else than a table?
   bool is_no_table(HostOffset at) const { return std::ranges::binary_search(no_tables, at); }
   // Compressed clusters, of all states, that were not tried (without -c).
   std::uint64_t undecompressed() const;
   // Who holds a suspect cluster; empty if too many were found to keep them all.
   std::span<const Owner> owners_of(ClusterIndex cluster) const;
   std::span<const Owner> data_owners_of(ClusterIndex cluster) const;
-  // How many references the mapping has to a cluster.
+  // How many known references a cluster has, without those that mean nothing (Claims::baseless).
   std::uint64_t references(ClusterIndex cluster) const;
 };
 

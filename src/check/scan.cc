@@ -24,14 +24,14 @@ class TableScan {
  public:
   TableScan(const Context& context, const Group& group, const Table& table, Scan& scan);
 
-  // The L1 entries that name this table, and the table's own cluster. With the table's first piece.
+  // Judges the L1 entries that name this table, and claims the table's own cluster. With the table's first piece.
   void judge_l1_entries();
   // Is the piece there, and can it be read?
   void judge_reading();
-  // L2 entries [begin, end), which as a whole are shared as `sharing` says. Returns how many of them have a cluster.
+  // Judges L2 entries [begin, end), all of which are shared as `sharing` says. Returns how many of them have a cluster.
   // `leader`: the table that is judged first of those that share.
   std::uint64_t judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing, const TableScan& leader);
-  // Those of the compressed clusters that this table claims.
+  // Tries the compressed clusters that this table claims.
   void try_decompressing();
   bool none() const { return no_table_; }
   // Adds the table's figures to those of every state that has it.
@@ -40,7 +40,7 @@ class TableScan {
  private:
   std::uint64_t references() const { return table_.references; }
   Finding at(Code code, std::uint64_t l2_index, std::uint64_t count, std::uint64_t raw) const;
-  // `times`: once, or for each L1 entry that leads here. What stands in a table that is none is counted, and that's it.
+  // `times`: it counts once, or for each L1 entry that names the table. Entries of no table are counted, not listed.
   enum class Times { once, each };
   void report(Finding finding, Times times) {
     Context::count(scan_.totals, finding, times == Times::each ? references() : 1);
@@ -74,7 +74,7 @@ class TableScan {
   bool check_copied_ = false;
   bool garbage_ = false, no_table_ = false;
   std::uint64_t end_of_disk_ = 0;
-  std::uint64_t odd_bits_ = 0;     // an entry with none of them is ordinary
+  std::uint64_t odd_bits_ = 0;     // an entry with any of them is odd
   std::uint64_t end_of_file_ = 0;  // of its last whole cluster
   std::uint64_t stretch_ = 0;      // entries with a cluster, of those that were judged last
   bool plain_stretch_ = false;     // all of those were ordinary
@@ -136,7 +136,7 @@ void TableScan::judge_l1_entries() {
   }
 }
 
-// A table is truncated as a whole; what can't be read of it is told piece by piece.
+// A table that is cut off is one finding. What can't be read of a table is one for each piece.
 void TableScan::judge_reading() {
   const bool truncated = group_.begin == 0 && c_.cut_off(table_.offset, g_.cluster_size());
   if (!table_.error && !truncated) return;
@@ -189,14 +189,14 @@ void TableScan::judge_l1_entry(const image::L1Entry& e) {
   found(Code::l1_copied, e.raw, refcount);
 }
 
-// Only the active tables keep the promise, and only a refcount that can be read can break it.
+// Only active tables promise what COPIED says, and only a readable refcount can contradict it.
 bool TableScan::copied_means_something(const image::L1Entry& e) const {
   return e.state == 0 && table_.offset.value != 0 && c_.image.refcounts_readable &&
          c_.refcounts->readable(g_.cluster(table_.offset));
 }
 
-// Tables of other snapshots mostly hold what the leader's holds: then its figures are theirs. The active table has more
-// to be looked at.
+// A snapshot's table mostly holds what the leader holds: then it takes over the leader's figures. For the active table
+// there is more to look at.
 std::uint64_t TableScan::judge_entries(std::uint64_t begin, std::uint64_t end, const Sharing& sharing,
                                        const TableScan& leader) {
   if (!sharing.claims && sharing.identical && leader.plain_stretch_ && !active_ && !garbage_ &&
@@ -212,7 +212,7 @@ std::uint64_t TableScan::judge_entries(std::uint64_t begin, std::uint64_t end, c
     ++scan_.runs;
     const std::uint64_t raw = word(first);
     if (!ordinary(first, count, raw)) return judge_odd(first, count, sharing);
-    // Scattered clusters are scattered in memory, too.
+    // The bits of scattered clusters are scattered in memory, too.
     if (count == 1 && first + ahead < end) {
       c_.claims->prefetch(g_.cluster(HostOffset(word(first + ahead) & format::offset_mask)));
     }
@@ -221,7 +221,7 @@ std::uint64_t TableScan::judge_entries(std::uint64_t begin, std::uint64_t end, c
   return stretch_;
 }
 
-// Nothing can be said against this run but what the refcounts say.
+// Is nothing wrong with this run, as far as can be told without the refcounts?
 bool TableScan::ordinary(std::uint64_t first, std::uint64_t count, std::uint64_t raw) const {
   const std::uint64_t offset = raw & format::offset_mask;
   return (raw & odd_bits_) == 0 && offset != 0 && offset + (count << g_.cluster_bits) <= end_of_file_ &&
@@ -441,9 +441,9 @@ void TableScan::judge_compressed(std::uint64_t index, const Sharing& sharing) {
   if (c_.options.decompress) compressed_.push_back(index);
 }
 
-// One table can be work for all threads: what it names takes a thousand times as long as the table itself. Whoever
-// waits here must not begin with another batch meanwhile, whose tables would be read into this one's memory. Any number
-// of entries may name one payload: it is tried once.
+// All threads share the work of one table: decompressing what it names takes a thousand times as long as the table
+// itself. A thread that waits here must not begin another batch meanwhile, whose tables would be read into this one's
+// memory. Any number of entries may name one payload: it is tried once.
 void TableScan::try_decompressing() {
   if (compressed_.empty()) return;
   constexpr std::size_t most_remembered = 65536;
@@ -463,7 +463,7 @@ void TableScan::try_decompressing() {
   });
   std::erase_if(compressed_, [&](std::uint64_t index) { return scan_.tried[word(index)].empty(); });
   if (compressed_.empty()) return;
-  // Every state that has the cluster, whichever claimed it.
+  // For every state that has the cluster, not only for the one that claims it.
   for (const Table& table : group_.tables) {
     if (table.l2.empty()) continue;
     for (const image::L1Entry& e : table.entries) {
@@ -505,7 +505,7 @@ void TableScan::finish() {
   scan_.repeated.push_back(std::move(visit));
 }
 
-// Tables that are none share nothing with others: each is judged alone. Says which ones they are, if there are any.
+// What isn't a table shares nothing with others and is judged alone. Returns which tables these are; empty if none.
 std::vector<bool> judge_no_tables(const Group& group, std::vector<TableScan>& tables, Scan& scan) {
   std::vector<bool> none;
   for (std::size_t t = 0; t < tables.size(); ++t) {

@@ -15,7 +15,7 @@ namespace qd::check {
 struct Fragments {
   std::uint64_t first = 0, next = 0;  // where the first cluster lies, and where the last one ends: 0 if there is none
 
-  // Appends what follows; 1 if that is a new fragment.
+  // Appends what follows. Returns 1 if that is a new fragment.
   unsigned add(const Fragments& behind) {
     if (behind.next == 0) return 0;
     const unsigned fragment = next != 0 && behind.first != next;
@@ -25,10 +25,11 @@ struct Fragments {
   }
 };
 
-// The same for tables in a row, of which the first may have begun before, and the last may go on.
+// The same for pieces of tables in a row: the first table may have begun in an earlier piece, and the last may go on in
+// a later one.
 struct TableFragments {
   Fragments begun, last;
-  bool has_begin = false;  // of a table: `last` is another one's than `begun`
+  bool has_begin = false;  // a table begins here: `last` is of another table than `begun`
 
   unsigned add_table(const Fragments& piece, bool begins) {
     if (!begins) return (has_begin ? last : begun).add(piece);
@@ -43,10 +44,10 @@ struct TableFragments {
   }
 };
 
-// What a table has come to that is met again and again, for all later visits.
+// What a visit of a table that is met again and again has found. It stands for all later visits.
 struct Recorded {
   std::map<Code, std::uint64_t> once, each;  // problems: of the table, of each L1 entry that names it
-  bool listed = true;                        // they are findings; else only totals
+  bool listed = true;                        // the problems are findings; else they count in the totals only
   Totals totals;                             // of the active tables
   StateReport figures;
   Fragments fragments;
@@ -71,7 +72,7 @@ struct Scan {
   std::vector<RepeatedVisit> repeated;         // in the order of the walk
   std::map<std::uint64_t, std::string> tried;  // compressed entry -> why it can't be decompressed; empty: it can
   std::vector<HostOffset> no_tables;
-  std::uint64_t furthest = 0;  // the end of what entries name behind the end of the file, where it was written once
+  std::uint64_t furthest = 0;  // the end of the last cluster that was written once, but lies behind the file's end
 };
 
 // Judges one group. Called from several threads at once, each with a Scan of its own.

@@ -22,7 +22,7 @@ struct Part {
   Totals totals;
   RefcountCounts refcounts;
   std::uint64_t used = 0;  // clusters referred to
-  std::uint64_t end = 0;   // behind the last cluster with either
+  std::uint64_t end = 0;   // behind the last cluster with a reference or a refcount
   std::optional<std::ptrdiff_t> next_owner;
   std::vector<std::pair<std::uint64_t, std::uint64_t>> free;  // first and count of clusters with neither
 
@@ -78,7 +78,8 @@ class Settler {
   std::uint64_t end() const { return end_; }
   std::vector<std::uint64_t> blocks_to_look_at() const;
   void settle_block(std::uint64_t block, Part& part) const;
-  // What lies between two blocks to look at (nothing: the file's begin, its end) is neither used nor accounted for.
+  // The clusters between two blocks to look at are free: they have neither references nor refcounts. (nullopt: the
+  // begin or the end of the file.)
   void free_between(std::optional<std::uint64_t> before, std::optional<std::uint64_t> behind, Part& part) const {
     const std::uint64_t per_block = refcounts_.block_entries();
     const std::uint64_t first = before ? (*before + 1) * per_block : 0;
@@ -116,7 +117,7 @@ class Settler {
   std::uint64_t end_;
 };
 
-// Blocks that exist on disk, and those that suspects ought to have one for.
+// Blocks that exist on disk, and blocks for suspects and compressed clusters, whether they exist or not.
 std::vector<std::uint64_t> Settler::blocks_to_look_at() const {
   const std::uint64_t per_block = refcounts_.block_entries();
   std::set<std::uint64_t> blocks;
@@ -168,7 +169,7 @@ void Settler::settle_block(std::uint64_t block, Part& part) const {
     if (inside == 0) continue;
     const std::uint64_t used = (claims_.owned.word(word) | claims_.compressed.word(word)) & inside;
     const std::uint64_t counted = (claims_.suspect.word(word) | claims_.compressed.word(word)) & inside;
-    if ((used | counted) == 0) {  // in one step to the next claim, if the block says the same of all until there
+    if ((used | counted) == 0) {  // one step to the next claim, if all refcounts up to it are the same
       const std::uint64_t rest = std::min(first + per_block, end_) - cluster;
       const std::uint64_t free = std::max<std::uint64_t>(next_claimed(cluster) / 64 * 64 - cluster, 64);
       const std::uint64_t count = rest < 64 ? rest : std::min(rest / 64 * 64, free);
@@ -242,7 +243,7 @@ void Settler::settle_cluster(std::uint64_t cluster, Part& part) const {
   const bool low = on_disk < expected;
   const Code code = low ? Code::refcount_low : Code::refcount_leak;
   ++(low ? part.refcounts.error : part.refcounts.leak);
-  // Counted as QEMU counts, but one cause is one finding.
+  // These have a finding already, which is their cause: here they are only counted, as QEMU counts.
   const bool baseless = low && on_disk >= expected - std::min(expected, claims_.baseless.get(cluster));
   if (baseless || refcounts_.garbage(ClusterIndex(cluster))) {
     ++(low ? part.totals.corruptions : part.totals.leaks);
@@ -290,7 +291,8 @@ Code conflict_code(std::span<const Owner> owners) {
   return Code::cluster_reuse;
 }
 
-// The bytes of a cluster that compressed data takes up: whoever else has the cluster has lost what was there, or will.
+// The bytes of a cluster that compressed data takes up: any other owner of the cluster has lost what was there, or
+// will.
 std::string compressed_bytes(const Context& c, std::span<const Owner> owners) {
   const format::Geometry& g = c.geometry();
   std::uint64_t first = ~std::uint64_t{0}, end = 0;

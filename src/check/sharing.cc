@@ -49,7 +49,8 @@ void SharedStretches::find_leaders(std::uint64_t index, Leaders& into) {
   }
 }
 
-// The usual case in long strides: all tables say the same. Where they don't, entry by entry to the end of the block.
+// In the usual case all tables say the same: that goes in long strides. Where they don't, it goes entry by entry to the
+// end of the block.
 std::uint64_t SharedStretches::stretch_end(std::uint64_t begin) {
   const image::L2Entries& first = group_.tables[readable_.front()].l2;
   // COPIED says nothing about what is shared; but in a subcluster bitmap the same bit is no flag.
@@ -95,7 +96,7 @@ Predecessors::Predecessors(const image::Group& group, const std::vector<std::uin
   }
 }
 
-// Snapshots never have an L1 table in common, but for a file that was made so: thousands of them are walked as one.
+// Programs never give snapshots a common L1 table, but a file can be made so: thousands of them are then walked as one.
 void find_copies(Context& c) {
   std::map<std::tuple<HostOffset, std::uint32_t, std::uint64_t, std::uint64_t>, std::uint32_t> first;
   c.copies.assign(c.result.states.size(), 0);

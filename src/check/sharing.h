@@ -17,9 +17,9 @@ struct Context;
 struct Sharing {
   bool claims = true;            // false for all tables but one of those that share: a cluster is claimed once
   bool identical = false;        // the entries of all tables differ in COPIED at most
-  std::uint64_t references = 0;  // how many L1 entries lead here
+  std::uint64_t references = 0;  // how many L1 entries name one of the tables
   bool active = false, inactive = false;
-  std::uint32_t only_state = ~0u;  // the one state that has it, if it is one
+  std::uint32_t only_state = ~0u;  // the one state that has these clusters, if no other has
 
   void add(const image::Table& table) {
     for (const image::L1Entry& e : table.entries) {
@@ -50,7 +50,7 @@ inline std::uint64_t key(std::uint64_t entry, std::uint64_t bitmap) {
 // Cuts a group into stretches of entries within which each table shares with the same others.
 class SharedStretches {
  public:
-  // Tables that are `none` share with nobody, and are left out.
+  // `none`: by number of the table, what isn't one: left out, shares with nobody. Empty if there are none.
   explicit SharedStretches(const image::Group& group, const std::vector<bool>& none = {});
 
   // Calls each(table number, begin, end, sharing, leaders) for every table that can be read.

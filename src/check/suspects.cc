@@ -40,7 +40,7 @@ class Counter {
     if (!claims.suspect.any(first.value, count)) return;
     for (auto c = claims.suspect.next(first.value); c && *c < first.value + count; c = claims.suspect.next(*c + 1)) {
       if (!counted_already) claims.tally.add(*c, references);
-      // An L1 entry is right, though, if nobody else has the place that it names: the table was overwritten.
+      // An L1 entry is right, though, if nobody else has the place that it names: then the table there was overwritten.
       const bool baseless = owner.kind != OwnerKind::l2_table || claims.owned.test(*c) || claims.compressed.test(*c);
       if (no_table_ && baseless) claims.baseless.add(*c, references);
       owner.cluster = ClusterIndex(*c);
@@ -56,7 +56,7 @@ class Counter {
   static std::uint64_t references(const image::Table& table) { return table.references + table.skipped; }
 
   const Context& c_;
-  bool garbage_ = false, no_table_ = false;  // is the table at hand none?
+  bool garbage_ = false, no_table_ = false;  // the table at hand isn't one: by its place or content; by its content
   const format::Geometry& g_;
   Found& into_;
 };
@@ -139,7 +139,8 @@ std::pair<std::uint64_t, std::uint64_t> extent(const Context& c, const MetadataU
   return {c.geometry().cluster(use.offset).value, c.geometry().cluster(use.offset + (use.bytes - 1)).value + 1};
 }
 
-// From place to place, with the number of structures that lie there: thousands of L1 tables may cover one another.
+// Goes from place to place with the number of structures that lie there, not structure by structure: thousands of L1
+// tables may lie on one another.
 void count_metadata(const Context& c) {
   std::vector<std::pair<std::uint64_t, std::int64_t>> edges;
   for (const MetadataUse& use : c.metadata) {
@@ -159,7 +160,7 @@ void count_metadata(const Context& c) {
   }
 }
 
-// As long as there is room for their names.
+// Names the owners as long as there is room for them.
 void name_metadata(const Context& c, Found& all) {
   for (const MetadataUse& use : c.metadata) {
     Owner owner;

@@ -1,6 +1,6 @@
-// Bitmaps that can't be read keep QEMU from opening the image, and are worth no more than a full backup. They are
-// dropped, each by itself: the others stay as they are, also those that are marked in use. What the dropped ones
-// occupied is given free as far as it is known.
+// Bitmaps that can't be read keep QEMU from opening the image, and losing them costs no more than a full backup. Only
+// these are dropped: the others stay as they are, also those that are marked in use. The clusters of dropped ones are
+// freed as far as they are known.
 // Specification: "Bitmaps extension", "Bitmap directory".
 #include <fmt/core.h>
 
@@ -39,7 +39,7 @@ void release_bitmap(Work& w, const format::Bitmap& b) {
       bytes > size - b.table_offset.value) {
     return;
   }
-  // One wrong entry, and the whole table may be something else: then its clusters are for the leak guard to judge.
+  // If one entry is wrong, the whole table may be something else: then its clusters are judged as leaks.
   std::vector<HostOffset> data;
   bool sound = true;
   const auto read = image::for_words(w.view.image().file(), b.table_offset, b.table_size, [&](auto, auto words) {
@@ -56,7 +56,7 @@ void release_bitmap(Work& w, const format::Bitmap& b) {
   for (const HostOffset at : data) w.leaks.release(at, w.view.geometry().cluster_size());
 }
 
-// How many entries a directory has that ends exactly where it should; nothing if it doesn't.
+// How many entries the directory has; nothing if they don't end exactly where the directory should.
 std::optional<std::uint32_t> entries_of(Work& w, const format::RawBitmapsExtension& extension) {
   const std::uint64_t start = extension.directory_offset.get(), bytes = extension.directory_size.get();
   if (w.view.geometry().offset_in_cluster(start) != 0 || bytes > format::max_bitmap_directory_bytes ||
@@ -185,7 +185,7 @@ void BitmapDropper::drop() {
 
 void drop_bad_bitmaps(Work& w) {
   if (!w.view.result().findings.any(check::Hidden::bitmaps)) return;
-  // By the disk's size a bitmap is judged.
+  // A bitmap is judged by the disk's size.
   const bool size_in_doubt =
       w.view.result().findings.any(check::Doubt::virtual_size) || w.view.image().header.size == 0;
   if (size_in_doubt && !w.wanted.force) {

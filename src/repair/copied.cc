@@ -1,8 +1,8 @@
 // COPIED promises that the refcount is 1, so that a write needs no copy. Now that the refcounts are right, the flag can
-// be made to agree with them. It goes by the walk, not by the findings: they may be millions.
+// be made to agree with them. This step walks the tables instead of reading the findings, which may be millions.
 //
-// The flag goes before a cluster gets another owner (stage claim), and comes after it has lost one (stage release): at
-// no time may a writer take a shared cluster for its own.
+// The flag is cleared before a cluster gets another owner (stage claim), and set after it has lost one (stage release):
+// at no time may a writer take a shared cluster for its own.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -20,7 +20,7 @@ struct MendedTable {
   std::uint32_t l1_index = 0;
   std::uint64_t entries = 0;  // changed
   bool clears = false, sets = false;
-  std::vector<std::uint64_t> cleared, words;  // big-endian: with what goes, and then with what comes
+  std::vector<std::uint64_t> cleared, words;  // big-endian: with flags cleared only; and with flags set as well
 };
 
 struct MendedL1 {
@@ -81,7 +81,7 @@ std::uint64_t CopiedMender::right(std::uint64_t entry) const {
 void CopiedMender::mend_l1(const image::Group& group, const image::Table& table, Mended& into) const {
   const ClusterIndex cluster = g_.cluster(table.offset);
   if (table.offset.value == 0 || !refcounts_.readable(cluster)) return;
-  // Behind the disk's end a wrong l1_size may have made an L1 table of somebody else's words.
+  // Behind the disk's end, a wrong l1_size may have made L1 entries of somebody else's words.
   const bool beyond = group.l1_index >= g_.l1_entries_for(w_.view.image().header.size);
   if (beyond && !w_.doubts.undisputed(table.offset)) return;
   for (const image::L1Entry& e : table.entries) {
@@ -117,7 +117,8 @@ void CopiedMender::mend_table(const image::Group& group, const image::Table& tab
   into.tables.push_back(std::move(mended));
 }
 
-// A table that something else lies on, or that is none, isn't written to, nor is the L1 entry that names it.
+// What isn't a table isn't written to, nor is the L1 entry that names it. A table that something else lies on isn't
+// written to either.
 void CopiedMender::mend_group(const image::Group& group, Mended& into) const {
   for (const image::Table& table : group.tables) {
     if (table.l2.empty() || w_.view.result().is_no_table(table.offset)) continue;

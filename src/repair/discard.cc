@@ -19,13 +19,14 @@ bool free(const Work& w, std::uint64_t cluster) {
 
 constexpr std::uint64_t block = 4096;  // of a file system: less than that can't become a hole
 
-// Each stretch of free clusters of which the file system stores something, in whole blocks: each(offset, bytes).
+// Calls each(offset, bytes) for the stretches of free clusters, in whole blocks, of which the file system stores
+// something.
 template <class Each>
 void for_free(const Work& w, std::uint64_t end, Each&& each) {
   const File& file = w.view.image().file();
   const format::Geometry& g = w.view.geometry();
   for (std::uint64_t c = 0; c < end;) {
-    // From hole to data: what isn't stored can't be given back.
+    // Skips a hole: what isn't stored can't be given back.
     c = std::max(c, file.next_data(c << g.cluster_bits) >> g.cluster_bits);
     const std::uint64_t first = c;
     while (c < end && free(w, c)) ++c;

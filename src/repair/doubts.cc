@@ -32,7 +32,7 @@ void Doubts::look_first() {
   }
   const check::LeakDoubt& leaks = view_.result().leak_doubt;
   first_->looks_lost = leaks.lost_table || leaks.misplaced;
-  // The header's two fields may have each other's place.
+  // The header's l1_table_offset and snapshots_offset may be exchanged.
   const image::State* active = view_.state(check::active_state);
   if (active && l1_look(check::active_state).bad > 0) {
     const bool snapshots = image::snapshot_entries_at(view_.image(), active->l1_offset.value).count > 0;
@@ -43,9 +43,9 @@ void Doubts::look_first() {
   remember_blocks();
 }
 
-// An L1 entry can lead to them without a conflict, since they are counted as nobody's: the L1 tables of snapshots that
-// say they have none, and, while snapshots can't be read, what reads as such a table. (So may an L2 table, if the guest
-// keeps an image in its image: it waits for the snapshots then.)
+// Finds L1 tables that nobody is known to own, so that an L1 entry can name one as its L2 table without a conflict:
+// those of snapshots that say they have none, and, while snapshots can't be read, whatever reads as an L1 table. (An L2
+// table may read so, too, if the guest keeps an image in its image: it waits for the snapshots then.)
 void Doubts::find_stray_l1_tables() {
   stray_l1_.clear();
   if (!view_.image().geometry) return;
@@ -101,13 +101,14 @@ class Doubts::Others {
   std::vector<Sum> sums_;
 };
 
-// An L1 table on top of other metadata is one of the two at most, and one on top of data or refcounts that reads like
-// no table was overwritten. What such a table names as L2 tables may be anything: the guest's data, for example.
+// If an L1 table lies on other metadata, one of the two at most is still there. If it lies on data or refcounts, and
+// doesn't read like a table, it was overwritten. What such an L1 table names as L2 tables may be anything: the guest's
+// data, for example.
 void Doubts::remember_disputes() {
   if (!view_.result().claims || view_.claims().conflict.empty()) return;
   first_->claims = view_.result().claims;
   const BitSet& disputed = first_->claims->conflict;
-  // The same goes for the snapshot table, and then for all that it leads to.
+  // The same goes for the snapshot table, and then for the L1 tables of all snapshots.
   const ClusterIndex table = view_.geometry().cluster(HostOffset(view_.image().header.snapshots_offset));
   bool lost_table = false;
   for (std::uint64_t i = 0; i < view_.geometry().clusters(view_.image().snapshots.bytes); ++i) {
@@ -132,9 +133,9 @@ void Doubts::remember_disputes() {
   }
 }
 
-// L2 tables of different L1 entries name a cluster at the same place within them, and its refcount, if it is known,
-// counts them all: they are states' versions of one, and a garbled or exchanged L1 entry names one of them. Which one,
-// nothing tells.
+// Finds L2 tables of different L1 entries that name one cluster at the same L2 index, while its refcount, if it is
+// known, counts them all. These tables are states' versions of one, and a garbled or exchanged L1 entry names one of
+// them. Nothing tells which one.
 void Doubts::remember_versions() {
   const bool others = view_.result().states.size() > 1 || !all_snapshots_known(), hidden = view_.refcounts_hidden();
   if (!others || force_ || !view_.result().disk_refcounts) return;
@@ -144,7 +145,7 @@ void Doubts::remember_versions() {
     if (fresh) known->second = l2_table(o.state, o.l1_index);
     return known->second;
   };
-  struct Place {  // in L2 tables
+  struct Place {  // an L2 index, and who names the cluster there
     std::set<std::uint32_t> l1_indices;
     std::set<HostOffset> tables;
   };
@@ -168,11 +169,12 @@ void Doubts::remember_versions() {
   }
 }
 
-// What the plan moves changes what a block should say. Where nobody doubts the table, content isn't asked for.
+// The plan moves clusters, and so changes what a block should say: its content is judged before. If nothing puts the
+// refcount table in doubt, nobody asks for that.
 void Doubts::remember_blocks() {
   const bool doubted = first_->refcounts_in_doubt || first_->hidden;
   if (!view_.result().claims || (!doubted && view_.claims().conflict.empty())) return;
-  std::size_t left = 1024;  // entries, that a small file can't make for nothing
+  std::size_t left = 1024;  // entries: even a small file may have very many
   const auto& entries = view_.refcounts().entries();
   for (std::uint64_t b = 0; b < entries.size() && left > 0; ++b) {
     if (!entries[b].block) continue;
@@ -186,7 +188,7 @@ bool Doubts::all_snapshots_known() const {
   return counted && !check::snapshots_unread(view_.result());
 }
 
-// Each state may have lost one; snapshots that the header doesn't count, or that can't be read, as well.
+// Each state may have lost one; so may snapshots that the header doesn't count, or that can't be read.
 std::uint64_t Doubts::references_lost_at_most() const {
   constexpr std::uint64_t uncounted = 64;
   return view_.result().states.size() + (all_snapshots_known() ? 0 : uncounted);

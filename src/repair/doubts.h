@@ -1,6 +1,6 @@
-// What of the image may be believed. Damage makes entries name what isn't theirs; so a table is one only by its
-// content, and a claim holds only if its table does. What was doubtful before anything was changed stays so: a repair
-// that mends the place where damage showed must not take its victims for sound.
+// Which parts of the image a repair believes. A damaged entry may name what isn't its own: so only its content proves
+// that something is a table, and a claim holds only if it comes from a proven table. What was doubtful when the repair
+// began stays doubtful: once the place where damage showed is mended, its victims look sound.
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,8 @@
 
 namespace qd::repair {
 
-// Refcounts follow from the mapping; whatever lies on them, they are no loss.
+// Is this the refcount table or a block? Both can be made anew from the mapping: they are no loss, whatever lies on
+// them.
 bool is_made_anew(check::OwnerKind kind);
 
 // What was doubtful before anything was changed.
@@ -34,9 +35,9 @@ class Doubts {
   // `force`: the user says that entries of several states' tables may be written to.
   Doubts(View& view, bool force) : view_(view), force_(force) {}
 
-  // After each look of the view.
+  // Call it after each look of the view.
   bool look();
-  // As if nothing had been looked at before: what misled is gone.
+  // Forgets what was doubtful when the repair began, since what misled is gone. The next look is the first one then.
   void forget() { first_.reset(); }
 
   // ---- now
@@ -46,43 +47,43 @@ class Doubts {
   // Does the table's content say that it is one? As of the last look.
   const image::TableLook& l1_look(std::int32_t snapshot);
   const image::TableLook& l2_look(HostOffset table);
-  // May somebody's claim on a cluster with several owners be believed? Not that of an entry which is garbage by itself,
-  // or lies in a table that is none; nor that of an L1 entry on what is no L2 table. Whoever gives way to such a claim
-  // makes garbage look right.
+  // May an owner's claim on a cluster with several owners be believed? Not if its entry is garbage by itself, or lies
+  // in something that isn't a table; and not if an L1 entry claims what isn't an L2 table. A rightful owner that gives
+  // way to such a claim makes garbage look right.
   bool credible(const check::Owner& owner);
-  // Do several owners claim the cluster, all of them credible but for one at most?
+  // Do several credible owners claim the cluster, or are its owners unknown?
   bool contested(HostOffset cluster);
-  // Is the cluster held by one owner, and within the file? A snapshot's L1 table that is counted as nobody's still is
-  // one. Nor may it be an L2 table that a state has only by mistake.
+  // Does the cluster lie within the file and have at most one owner? An L1 table of a snapshot is an owner even if
+  // nothing counts it as one (find_stray_l1_tables()). An L2 table that may be another state's is disputed, too.
   bool undisputed(HostOffset cluster) const;
   // Is it an L2 table that may be another state's?
   bool may_be_anothers(HostOffset table) const {
     return first_->versions.contains(view_.geometry().cluster(table).value);
   }
-  // And do L1 entries at different places name it? Which of them is wrong, nothing tells.
+  // Is it such a table, and do L1 entries with different indexes name it? Nothing tells which of them is wrong.
   bool named_elsewhere(const check::Owner& table) const;
-  // Does, or did when the repair began, what lies there read as the refcount block that the refcount table's entry
-  // makes of it? Only then its values count, and with the entry goes a reference that was there.
+  // Does what lies there read as the refcount block that entry `b` of the refcount table says it is, or did it when the
+  // repair began? Only then its values count, and a reference to it goes when the entry goes.
   bool reads_as_block(std::uint64_t b) const;
-  // Or does what is known speak against that?
+  // Do the known references speak against that?
   bool reads_as_none(std::uint64_t b) const;
-  // To a cluster.
+  // How many references to one cluster may be lost.
   std::uint64_t references_lost_at_most() const;
 
   // ---- when the repair began
 
-  // Was it held by several? A table there may hold somebody else's bytes.
+  // Had the cluster several owners? A table there may hold somebody else's bytes.
   bool was_disputed(ClusterIndex cluster) const;
   // Did damage, other than compressed data in others' clusters, hide references?
   bool was_hidden() const { return first_->hidden; }
-  // Or was something leaked that may be somebody's?
+  // Did damage hide references, or was something leaked that may be somebody's?
   bool was_at_risk() const { return first_->hidden || first_->looks_lost; }
   // Were refcounts wrong, or not to be read?
   bool refcounts_were_in_doubt() const { return first_->refcounts_in_doubt; }
-  // May the tables of a state be other data in truth? Then what its L1 table leads to is not to be written to.
+  // May the tables of a state really be other data? Then nothing is written to what its L1 table points to.
   bool dubious(std::int32_t snapshot) const { return first_->dubious.contains(snapshot); }
   bool any_dubious() const { return !first_->dubious.empty(); }
-  // The state has other tables now.
+  // The state has other tables now: it is no longer dubious.
   void trust(std::int32_t snapshot) { first_->dubious.erase(snapshot); }
 
  private:

@@ -11,8 +11,8 @@
 
 namespace qd::repair {
 
-// Referred to by nothing, and with no refcount that says otherwise. Behind the end of the file, that of a block which
-// is none, or which something else lies on, says nothing: it would let the file grow far beyond its end.
+// Nothing refers to the cluster, and no refcount says that it is in use. Behind the end of the file, a refcount counts
+// only if its block is one and nothing else lies on it: others would let the file grow far beyond its end.
 bool Editor::unused(std::uint64_t cluster) const {
   const check::Claims& c = view_.claims();
   if (c.dangles(ClusterIndex(cluster), view_.image().clusters())) return false;
@@ -23,14 +23,14 @@ bool Editor::unused(std::uint64_t cluster) const {
   }
   if (cluster >= c.clusters()) return true;
   if (c.owned.test(cluster) || c.counted(cluster)) return false;
-  // On a device. Where refcounts were found too low, others may be as well, and only zeros are proof.
+  // This matters on a device: where some refcounts were too low, others may be as well, and only zeros are proof.
   if (!doubts_.refcounts_were_in_doubt() || force_) return true;
   std::vector<std::byte> bytes(view_.geometry().cluster_size());
   return view_.base().read(cluster << view_.geometry().cluster_bits, bytes) && all_zero(bytes);
 }
 
-// Entries that lead past the end of a truncated file read as zeros, before as after. But when the file has grown beyond
-// them, nothing tells any more that there was data once: a check would call the image good.
+// Entries that point past the end of a truncated file read as zeros, before and after a repair. But once the file has
+// grown beyond them, nothing tells any more that there was data: a check would call the image good.
 void Editor::grow_over_lost_data() {
   if (force_ || !view_.result().findings.any(check::Doubt::end)) return;
   growth_refused_ = true;

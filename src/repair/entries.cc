@@ -30,7 +30,7 @@ bool cut_off(const Work& w, HostOffset entry) { return entry.value + sizeof(be64
 
 std::string whose(std::int32_t state) { return state < 0 ? "" : fmt::format(" of snapshot[{}]", state); }
 
-// An empty table reads as any zeros do; but then its refcount says that it is in use.
+// An empty table reads like any other zeros, but its refcount says that it is in use.
 bool was_table(Work& w, HostOffset table) {
   const image::TableLook& look = w.doubts.l2_look(table);
   const ClusterIndex cluster = w.view.geometry().cluster(table);
@@ -50,8 +50,8 @@ void mend_l1_entry(Work& w, const check::Finding& f, std::uint32_t index) {
   const HostOffset table(mended & format::offset_mask);
   const std::string name = fmt::format("L1 entry {}{}", index, whose(f.state));
   if (table.value == 0) {
-    // Its flags are all that tells of a table that was here, unless every reference is accounted for.
-    // And behind the disk's end a wrong l1_size may have made an L1 table of somebody else's words.
+    // Its flags may be the only trace of a table that was here, unless every reference is accounted for. And behind the
+    // disk's end, a wrong l1_size may have made L1 entries of somebody else's words.
     const bool behind = index >= w.view.geometry().l1_entries_for(state.disk_size);
     if (w.view.count(Code::refcount_leak) > 0 || w.view.refcounts_hidden() || behind) {
       return w.editor.refuse(f.code,
@@ -78,8 +78,8 @@ bool plausible(const Work& w, const check::Finding& f, std::uint32_t index, std:
   return w.doubts.undisputed(data);
 }
 
-// Of an entry with COPIED and COMPRESSED one of the two is wrong. Compressed data has its length where others have
-// nothing, and is seldom aligned.
+// In an entry with COPIED and COMPRESSED, one of the two is wrong. Without COMPRESSED, an entry of compressed data
+// seldom makes a normal one: its length lies in reserved bits, and its offset is seldom aligned.
 bool may_be_normal(const Work& w, std::uint64_t entry) {
   const std::uint64_t normal = entry & ~format::compressed_flag;
   return (normal & format::l2_reserved_mask) == 0 &&

@@ -15,7 +15,7 @@ using check::Code;
 namespace field = format::field;
 namespace incompatible = format::incompatible;
 
-// Some compressed entries of the active tables, as samples.
+// Some compressed entries of all states, as samples.
 std::vector<std::uint64_t> compressed_samples(const Work& w) {
   constexpr std::size_t most = 16;
   std::vector<std::uint64_t> samples;
@@ -49,8 +49,8 @@ std::size_t fitting(Work& w, const std::vector<std::uint64_t>& samples, std::uin
       samples, [&](std::uint64_t entry) { return image::decompress(*image, entry, cluster).has_value(); }));
 }
 
-// The type and its feature bit disagree. The data itself tells which of the two is right; where there is none, nor can
-// damage hide any, the default is.
+// The type is unknown, or it and its feature bit disagree. The compressed data itself tells what is right. If there is
+// none, and damage can't hide any, the default is right.
 void mend_compression_type(Work& w) {
   const format::Header& h = w.view.image().header;
   const auto samples = compressed_samples(w);
@@ -97,7 +97,7 @@ void mend_header(Work& w) {
   if (w.view.count(Code::header_compression_type) > 0 && w.view.image().header.version >= 3) mend_compression_type(w);
 }
 
-// Before anything changes: the mark must not outlive what it stood for.
+// They are cleared before anything else changes: a mark must not outlive what it stood for.
 void clear_unknown_features(Work& w) {
   if (w.editor.transaction().empty() || w.view.count(Code::header_autoclear) == 0) return;
   w.editor.put64(Stage::claim, field::autoclear_features.at(),
@@ -106,7 +106,7 @@ void clear_unknown_features(Work& w) {
 }
 
 // QEMU opens a corrupt image read-only, and repairs a dirty one by itself, leaks included. So the marks go as soon as
-// no error is left, also when suspicious leaks are: the mark would have QEMU free them.
+// no error is left, even if suspicious leaks are left: QEMU would free these because of the mark.
 void clear_marks(Work& w) {
   const format::Header& h = w.view.image().header;
   const std::uint64_t marks = h.incompatible_features & (incompatible::dirty | incompatible::corrupt);

@@ -1,4 +1,4 @@
-// How far refcounts may fall. Never by more than the plan itself has let go, unless what is leaked may be freed.
+// How far refcounts may fall: never by more than the plan itself has taken away, unless leaked clusters may be freed.
 #pragma once
 
 #include <algorithm>
@@ -16,14 +16,14 @@ class LeakPolicy {
  public:
   LeakPolicy(const View& view, const Wanted& wanted) : view_(view), wanted_(wanted) {}
 
-  // Clusters of a structure that the plan has moved: their refcounts may fall by that one reference, whatever is
-  // thought of leaks.
+  // Clusters of a structure that the plan has moved: their refcounts may fall by that one reference, even if leaks must
+  // not be freed.
   void release(HostOffset at, std::uint64_t bytes);
   std::uint64_t released(std::uint64_t cluster) const {
     const auto found = released_.find(cluster);
     return found == released_.end() ? 0 : found->second;
   }
-  // References that were there in `before` and aren't any more went on purpose: refcounts fall with them, by as much.
+  // References that were in `before` and are gone now went on purpose: refcounts may fall by as many.
   void let_go_since(check::Report before) { before_.emplace(std::move(before)); }
   std::uint64_t let_go(ClusterIndex cluster) const {
     const std::uint64_t was = before_ ? before_->references(cluster) : 0,
@@ -32,12 +32,12 @@ class LeakPolicy {
   }
   void let_go_no_more() { before_.reset(), released_.clear(); }
 
-  // Refcounts that are too high fall, whatever is thought of leaks.
+  // All refcounts that are too high may fall, however suspicious the leaks are.
   void free_all() { free_all_ = true; }
-  // A snapshot was given up that may have led to data, so leaks stay suspicious.
+  // A snapshot that may have mapped data was given up, so leaks stay suspicious.
   void lost_something() { lost_ = true; }
   void found_again() { lost_ = false; }
-  // Bitmaps were: what looks like their tables is no sign of lost data.
+  // Bitmaps were given up: leaks that look like their tables are no sign of lost data.
   void dropped_bitmaps() { bitmaps_dropped_ = true; }
   bool may_free() const;
 

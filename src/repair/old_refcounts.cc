@@ -19,9 +19,9 @@ std::pair<std::uint64_t, std::uint64_t> OldRefcounts::blocks_of_table(std::uint6
   return {std::min(cluster * each, all), std::min((cluster + 1) * each, all)};
 }
 
-// Of the refcount table's clusters: do its entries there lead to blocks? One is enough. Where it has none at all,
-// nobody else may claim the place. The header may have named somebody else's clusters, or more of them than the table
-// has.
+// Do the entries in this cluster of the refcount table point to blocks? One that does is enough. If the cluster has no
+// entry at all, nobody else may claim it. The header may have named somebody else's clusters, or more of them than the
+// table has.
 bool OldRefcounts::reads_as_table(std::uint64_t cluster) const {
   const auto [first, end] = blocks_of_table(cluster);
   bool empty = refcounts_.table_error().empty();
@@ -32,15 +32,16 @@ bool OldRefcounts::reads_as_table(std::uint64_t cluster) const {
   return empty && w_.doubts.undisputed(refcounts_.table_offset() + (cluster << g_.cluster_bits));
 }
 
-// Where somebody else claims the place, too, the one whose content is there has it. Nobody's garbage is given way to,
-// and nothing is written into what may be somebody's table.
+// If somebody else claims the cluster, too, it belongs to the one whose content is there. The table doesn't give way to
+// a garbage claim, and nothing is written into what may be somebody else's table.
 bool OldRefcounts::still_a_table(std::uint64_t cluster) {
   const HostOffset at = refcounts_.table_offset() + (cluster << g_.cluster_bits);
   return w_.doubts.undisputed(at) ? !reads_as_other(cluster) : !w_.doubts.contested(at) && reads_as_table(cluster);
 }
 
-// No entry leads to a block, but one is as an L1 table has them, with COPIED; or it is none at all, while something
-// that is lost may have been what lies there; or most are none, as other bytes are.
+// Does the cluster hold something else than a part of the refcount table? Then no entry points to a block, and one of
+// these is true: an entry is as in an L1 table, with COPIED; or so many are impossible that these are other bytes; or
+// one is impossible, and damage hid references, so something lost may lie there.
 bool OldRefcounts::reads_as_other(std::uint64_t cluster) const {
   const auto [first, end] = blocks_of_table(cluster);
   bool as_l1 = false;
@@ -72,14 +73,15 @@ bool OldRefcounts::table_sound() {
   return true;
 }
 
-// Whatever it says of clusters behind the end of the file is wrong, and so may be that it is a block: it is not written
-// to, unless something in use needs it.
+// What the block says of clusters behind the end of the file is wrong, so it may not be a block at all. It isn't
+// written to: it stays as it is, or is made anew elsewhere if something in use needs it.
 bool OldRefcounts::unproven(std::uint64_t b) const {
   const bool behind = b * refcounts_.block_entries() >= w_.view.image().clusters();
   return behind && w_.view.count(check::Code::refcount_past_end) > 0 && !w_.doubts.reads_as_block(b);
 }
 
-// Is there a block, and is it what its entry says it is, alone and whole? Of a table that is none nothing is believed.
+// Is there a block, is it what its entry says it is, whole, and the only owner of its cluster? If the table isn't
+// sound, its entry proves nothing.
 bool OldRefcounts::block_sound(std::uint64_t b, bool table_is_sound, bool needed) {
   const auto& entries = refcounts_.entries();
   if (b >= entries.size() || entries[b].state != image::BlockState::present || !entries[b].block) return false;

@@ -1,6 +1,6 @@
-// Are what the header and the refcount table name a refcount table and refcount blocks? A garbled field or entry names
-// somebody else's clusters: what lies there is the evidence. Only what is sound is written to; of the rest no value is
-// believed.
+// Does the header name a real refcount table, and does that name real refcount blocks? A garbled field or entry names
+// somebody else's clusters, so their content is the evidence. Only a sound table and sound blocks are written to; no
+// value of the others is believed.
 #pragma once
 
 #include <cstdint>
@@ -20,13 +20,13 @@ class OldRefcounts {
   bool table_sound();
   // Can a block? `needed`: something in use lies in its range.
   bool block_sound(std::uint64_t b, bool table_is_sound, bool needed);
-  // Where the refcount table's entry leads to.
+  // Where the refcount table's entry points to.
   HostOffset block_at(std::uint64_t b) const;
   // Does one of the table's clusters read as a part of it?
   bool reads_as_table(std::uint64_t cluster) const;
-  // Is the block there nobody else's?
+  // Does the block still have its place, whoever else claims it?
   bool still_a_block(std::uint64_t b);
-  // May it be that a block for clusters behind the end of the file is none?
+  // Is the block only for clusters behind the end of the file, and does nothing prove that it is one?
   bool unproven(std::uint64_t b) const;
 
  private:

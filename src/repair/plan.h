@@ -24,7 +24,7 @@ struct Wanted {
 
 // One change, in the words of a person. Equal changes in a row are one action.
 struct Action {
-  std::optional<check::Code> reason;  // nothing: the user asked for it, by the plan's name
+  std::optional<check::Code> reason;  // nothing: the user asked for it, see Plan::asked
   bool lossy = false;                 // something is dropped that might have been of use
   HostOffset at;                      // of the first byte that changes
   std::uint64_t bytes = 0;            // how many change

@@ -5,15 +5,15 @@
 //      it is.
 //   2. New blocks and a new table get room behind everything else. They need refcounts too, which may need another
 //      block, so this goes round until nothing is missing.
-//   3. All blocks are computed, in parallel, and planned in the order of the file. What rises is written before
-//      anything leads to it, what falls after: a loss of power in between leaves leaks.
+//   3. All blocks are computed, in parallel, and planned in the order of the file. Refcounts that rise are written
+//      before anything points to their clusters, those that fall are written after: a loss of power in between leaves
+//      leaks.
 //
 // A refcount is raised to the number of references (error, reuse). It is lowered only where leaks may be freed, or
 // where the repair itself has made the cluster unused; and by as many references as an edit has taken away. A block
-// that is made anew, or reads as all zeros, can't tell of what nothing refers to: what the file holds there without a
-// known owner is marked as used, since a lost table's data looks like that. A later round frees it again if nothing
-// speaks against it.
-// Where nothing is wrong at all, data without a block is just old.
+// that is made anew, or reads as all zeros, says nothing about clusters without a known reference. Those that hold
+// something are marked as used, since a lost table's data looks like that. A later round frees them again if nothing
+// speaks against it. In an image without any problem, data without a block is just old.
 #include <fmt/core.h>
 #include <oneapi/tbb/parallel_for.h>
 
@@ -48,7 +48,7 @@ struct Change {
 // One refcount block as it will be.
 struct MendedBlock {
   std::uint64_t index = 0;
-  std::vector<std::byte> risen, final;  // risen: with what rises, without what falls; only in place
+  std::vector<std::byte> risen, final;  // risen: with values that rise, without those that fall; only in place
   std::vector<Change> changes;          // in place
   std::uint64_t used = 0;               // made anew: clusters in use
 };
@@ -106,7 +106,8 @@ class RefcountMender {
   std::uint64_t new_table_clusters_ = 0;
   std::optional<NewBlocks> new_blocks_;  // not yet an action
   std::set<std::uint64_t> fresh_;        // clusters for new blocks and the new table
-  // cluster -> references that go: with what it held, or with an entry that may have been somebody else's
+  // cluster -> references that go with the old table or a block: retired_ if it was one, dropped_ if its entry may have
+  // named somebody else's cluster
   std::map<std::uint64_t, std::uint64_t> retired_, dropped_;
 };
 
@@ -155,7 +156,7 @@ bool RefcountMender::block_differs(std::uint64_t b) const {
   return retired != retired_.end() && retired->first < first + refcounts_.block_entries();
 }
 
-// In the range of a block that can't be trusted: may there be data that nothing refers to any more?
+// May there be data without a reference in the range of a block that can't be trusted?
 bool RefcountMender::holds_orphans(std::uint64_t b) const {
   std::uint64_t data = 0;
   for (std::uint64_t i = 0; i < refcounts_.block_entries(); ++i) {
@@ -171,8 +172,8 @@ void RefcountMender::retire(HostOffset at, std::uint64_t bytes, bool proven) {
   for (std::uint64_t c = 0; c < g_.clusters(bytes); ++c) ++gone[g_.cluster(at).value + c];
 }
 
-// What the block was that the refcount table doesn't name any more. A garbled entry names somebody else's cluster, and
-// that one's refcount may count what is lost.
+// The refcount table doesn't name the block any more, so the reference to its cluster goes. But a garbled entry has
+// named somebody else's cluster, whose refcount may count what is lost.
 void RefcountMender::retire_block(std::uint64_t b) {
   if (b >= refcounts_.entries().size() || !refcounts_.entry_in_order(b, w_.view.image().size())) return;
   const image::RefcountBlock* block = refcounts_.entries()[b].block;
@@ -185,7 +186,7 @@ void RefcountMender::replace(std::uint64_t b) {
   retire_block(b);
 }
 
-// The next block that exists or may be needed: a vast file has next to none of all that its length makes room for.
+// The next block that exists or may be needed: a vast file has next to none of the blocks that its length has room for.
 std::uint64_t RefcountMender::next_block(std::uint64_t b) const {
   if (b < refcounts_.entries().size()) return b;
   const std::uint64_t first = b * refcounts_.block_entries(), none = ~std::uint64_t{0};
@@ -249,8 +250,8 @@ bool RefcountMender::make_room() {
     const std::uint64_t room = renew_table_ ? (new_table_clusters_ << g_.cluster_bits) / sizeof(be64)
                                             : refcounts_.table_bytes() / sizeof(be64);
     if (last < room) return true;
-    // Some entries more than it takes: the table's own clusters may need a block, too. If even that was too little, the
-    // next one is larger, and the room of this one stays unused.
+    // The new table gets some more entries than it needs: its own clusters may need a block, too. If even that was too
+    // little, the next one is larger, and the room of this one stays unused.
     renew_table_ = true;
     for (std::uint64_t c = 0; c < new_table_clusters_; ++c) fresh_.erase(g_.cluster(new_table_).value + c);
     new_table_clusters_ = g_.clusters((last + 8 + last / 64) * sizeof(be64));
@@ -276,7 +277,7 @@ std::uint64_t RefcountMender::references(std::uint64_t cluster) const {
   return std::min(n, g_.refcount_max());
 }
 
-// In a block that keeps its place. `before` is what it holds.
+// What a refcount becomes in a block that keeps its place. `before` is what it holds.
 std::uint64_t RefcountMender::mended(std::uint64_t cluster, std::uint64_t before) const {
   const std::uint64_t wanted = references(cluster);
   if (wanted > before) return raise_ ? wanted : before;
@@ -328,12 +329,13 @@ void RefcountMender::mend_block(std::uint64_t b, MendedBlock& into) const {
   }
 }
 
-// What was there has moved, or went on purpose.
+// Is it known what was there? It has moved, or went on purpose.
 bool RefcountMender::known(std::uint64_t cluster) const {
   return retired_.contains(cluster) || w_.leaks.released(cluster) > 0 || w_.leaks.let_go(ClusterIndex(cluster)) > 0;
 }
 
-// Does the file hold anything but zeros in this cluster? `data`: a place from which on it stores something.
+// Does the file hold anything in this cluster but zeros or old refcounts? `data`: where the file's stored bytes go on,
+// as far as it is known; kept between calls.
 bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data) const {
   const File& file = w_.view.image().file();
   const std::uint64_t at = cluster << g_.cluster_bits;
@@ -348,8 +350,9 @@ bool RefcountMender::holds_something(std::uint64_t cluster, std::uint64_t& data)
                                          bytes);
 }
 
-// The next entry of the block, `from` it on, whose cluster may be counted: somebody has it, or it holds something, or
-// the old block counts it. One that is made anew for a vast file has few of these; so they are looked for 64 at a time.
+// The next entry of the block, from `from` on, whose cluster may be counted: somebody has it, or it holds something, or
+// the old block counts it. A block that is made anew for a vast file has few of these; so they are looked for 64 at a
+// time.
 std::uint64_t RefcountMender::next_entry(std::uint64_t b, std::uint64_t from, const image::RefcountBlock* old,
                                          std::uint64_t& data) const {
   const std::uint64_t entries = refcounts_.block_entries(), first = b * entries, start = first + from;
@@ -368,9 +371,9 @@ std::uint64_t RefcountMender::next_entry(std::uint64_t b, std::uint64_t from, co
   return old && i < entries ? std::min(next - first, i) : next - first;
 }
 
-// A block from what the old one says, if that is one. If not, from the references; but where it counts a few more of a
-// cluster in use than are known, as many as may be lost, it is believed: a part of it may be whole. Once it is a block
-// again, these are leaks like any others.
+// Makes a block anew. The values of the old one count if it is proven to be one. If not, the references count; but
+// where the old one counts a few more of a cluster in use than are known, and no more than may be lost, it is believed:
+// a part of it may be whole. In the new block these are leaks like any others.
 void RefcountMender::make_block(std::uint64_t b, MendedBlock& into) const {
   const std::uint64_t entries = refcounts_.block_entries(), first = b * entries;
   const image::RefcountBlock* old = b < refcounts_.entries().size() ? refcounts_.entries()[b].block : nullptr;
@@ -535,7 +538,7 @@ void RefcountMender::mend() {
 void mend_refcounts(Work& w) {
   if (!w.view.image().refcounts_readable || w.view.failed()) return;
   RefcountMender(w).mend();
-  w.leaks.let_go_no_more();  // what went has gone
+  w.leaks.let_go_no_more();  // what was let go is gone now
 }
 
 }  // namespace qd::repair

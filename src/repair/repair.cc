@@ -22,7 +22,7 @@ bool step(Work& w, Editor::Step mend) {
   return changed && !w.view.failed();
 }
 
-// What the steps could have mended elsewhere, but not here.
+// Names problems that the steps can mend, but could not mend in this image.
 void explain_rest(Work& w) {
   if (const auto n = w.view.count(Code::refcount_overflow); n > 0 && (w.wanted.error || w.wanted.reuse)) {
     w.editor.refuse(
@@ -55,8 +55,9 @@ void explain_kept_leaks(Work& w) {
   w.editor.refuse(Code::refcount_leak, text + ". --force frees them.");
 }
 
-// The header's fields agree with each other, entries are right or garbage, and each cluster has one owner. What one
-// step mends lets another go on: an entry that was garbage says no more what its data was compressed by.
+// Afterwards the header's fields agree with each other, entries are right or garbage, and each cluster has one owner.
+// What one step mends may let another one go on: once a garbage entry is mended, it no longer misleads about how data
+// was compressed.
 bool mend_mapping(Work& w) {
   constexpr int most = 64;  // without an end in sight, the rest is for another run
   bool any = false;
@@ -70,7 +71,7 @@ bool mend_mapping(Work& w) {
   return any;
 }
 
-// All snapshots that can be found are known then, and bitmaps can be read or are gone. Returns whether anything
+// Afterwards all snapshots that can be found are known, and bitmaps can be read or are gone. Returns whether anything
 // changed.
 bool mend_lists(Work& w) {
   constexpr int most = 4;  // a right count of bitmaps may show more of them
@@ -80,8 +81,8 @@ bool mend_lists(Work& w) {
   return changed;
 }
 
-// Refcounts that are made anew elsewhere leave clusters to those who shared them, where the snapshot table may be, and
-// a longer file gives entries a meaning that had none: what came before is looked at again.
+// Refcounts that are made anew elsewhere leave their clusters to the other owners, one of which may be the snapshot
+// table. And in a file that has become longer, entries that had no meaning get one. So the earlier steps run again.
 void mend_all(Work& w) {
   constexpr int most = 8;
   mend_lists(w);
@@ -104,7 +105,8 @@ void repair_in_steps(Work& w) {
   explain_rest(w);
 }
 
-// A snapshot table that is too long by a wrong length lies on whatever is behind it. Is all well without that?
+// A wrong length makes the snapshot table too long, so that it lies on whatever is behind it. Is all well once the
+// length is put right?
 bool shortens_snapshot_table(Work& w) {
   return w.wanted.error && step(w, mend_snapshot_lengths) && w.look_anew() && !w.doubts.any_dubious();
 }
@@ -123,8 +125,8 @@ void explain_growth(Work& w) {
 
 }  // namespace
 
-// A second round frees what was kept while damage hid references, and a file that has become longer may have reached
-// places that entries name: they have refcounts, too.
+// A second round frees what was kept while damage hid references. And a file that has become longer may have reached
+// places that entries name: these need refcounts, too.
 void mend_counts(Work& w) {
   constexpr int most = 4;
   bool changed = false;

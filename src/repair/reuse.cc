@@ -1,18 +1,19 @@
 // Clusters that several owners claim. One of them keeps the place, every other gets a copy of what lies there now, in
-// fresh space: from then on none can destroy the other's data any more. Whose data it is nobody can tell, so all copies
+// fresh space: from then on none can destroy the other's data any more. Nobody can tell whose data it is, so all copies
 // are kept, and the plan names every claimant with its guest offset.
 //
 // Metadata keeps its place before data. Two structures of one kind (an L2 table of two L1 entries) are both served by a
-// copy; of two kinds, one at most holds what it should, and both stay as they are. Refcount blocks and the
-// refcount table are not copied at all: where somebody else lies on them they are made anew (refcounts.cc).
+// copy. Of two structures of different kinds, at most one holds what it should, and both stay as they are. Refcount
+// blocks and the refcount table are not copied at all: where somebody else lies on them they are made anew
+// (refcounts.cc).
 //
 // LUKS data can't be copied: what it decrypts to depends on its place in the file. It keeps its place, and the metadata
 // on top of it moves; two guest clusters can't be separated there.
 //
-// Of very many that claim a cluster at most one is right, and copies for all would be longer than the image.
+// If very many claim a cluster, at most one of them is right, and copies for all would be longer than the image.
 //
-// A cluster that several states share at one guest offset is one claim, lawful, and moves as one: all their L2 entries
-// are changed. Metadata goes first; data is separated when the L2 tables stand by themselves, in another round.
+// States that share a cluster at one guest offset make one lawful claim, which moves as one: all their L2 entries are
+// changed. Metadata goes first. Data is separated in another round, when no L2 table shares its cluster any more.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -31,9 +32,9 @@ using check::Code;
 using check::Owner;
 using check::OwnerKind;
 
-constexpr std::size_t most_claims = 64;  // that all get copies, unless forced
+constexpr std::size_t most_claims = 64;  // if there are more, none gets a copy unless forced
 
-// Who stays: the smaller number.
+// The owner with the smallest number keeps the place.
 int rank(OwnerKind kind, bool luks) {
   switch (kind) {
     case OwnerKind::header:
@@ -134,8 +135,8 @@ std::optional<HostOffset> Separator::copy(HostOffset from, std::uint64_t bytes, 
   return to;
 }
 
-// The L2 entries of one guest cluster in all the states that share it, each once; those of dubious tables aside, and
-// those that are not what the check has found there (another round will look at them again).
+// The L2 entries of one guest cluster in all the states that share it, each once. Left out are those of dubious tables,
+// and those that have changed since the check (another round will look at them again).
 std::vector<HostOffset> Separator::entries_of(const Owners& owners) {
   std::set<HostOffset> entries;
   for (const Owner& o : owners) {
@@ -147,7 +148,7 @@ std::vector<HostOffset> Separator::entries_of(const Owners& owners) {
   return {entries.begin(), entries.end()};
 }
 
-// L1 or L2 entries, to a new place.
+// Makes L1 or L2 entries point to a new place.
 void Separator::lead(const std::vector<HostOffset>& entries, HostOffset to, Code reason, const std::string& text) {
   for (const HostOffset at : entries) {
     w_.editor.put64(Stage::point, at, (w_.view.read64(at) & ~format::offset_mask) | to.value, reason, text);
@@ -187,7 +188,7 @@ void Separator::move_compressed(const Owners& owners, Code reason, const std::st
                   owners.front().cluster.value << g_.cluster_bits, all);
   for (const HostOffset at : entries)
     w_.editor.put64(Stage::point, at, (w_.view.read64(at) & ~mask) | place, reason, text);
-  // Its length may be what is garbled, and the count another's that is lost.
+  // The length may be what is garbled; then the refcounts there may count somebody's lost reference.
   if (!w_.doubts.was_at_risk()) w_.leaks.release(range.offset, range.bytes);
 }
 
@@ -233,7 +234,7 @@ void Separator::move_snapshot_table(Code reason, const std::string& all) {
   w_.leaks.release(from, bytes);
 }
 
-// Its payload is found by the header extension, wherever it lies.
+// The header extension points to the LUKS header, wherever it lies.
 void Separator::move_crypt_header(Code reason, const std::string& all) {
   const format::Extension* e = w_.view.image().find_extension(format::extension::crypt_header);
   if (!e || !w_.view.image().crypt) return;
@@ -305,7 +306,7 @@ void Separator::move(const Owners& owners, HostOffset cluster, Code reason, cons
     case OwnerKind::bitmap_data:
       return move_bitmap_part(owner, cluster, reason, all);
     default:
-      return;  // made anew elsewhere, or, as the header, never moved
+      return;  // refcounts are made anew elsewhere, the header never moves
   }
 }
 
@@ -360,7 +361,7 @@ void Separator::refuse_garbage(const Owner& o) {
   }
 }
 
-// `metadata`: only what is metadata moves in this round.
+// `metadata`: in this round only metadata moves; otherwise only data.
 void Separator::separate(bool metadata) {
   const BitSet& conflicts = w_.view.claims().conflict;
   for (auto c = conflicts.next(0); c && !w_.view.failed(); c = conflicts.next(*c + 1)) {
@@ -405,9 +406,9 @@ void Separator::separate(bool metadata) {
       move(owners, g_.offset(cluster), reason, all);
       any = true;
     }
-    // What the data that has moved leaves behind is judged as any refcount that is too high: the entry may be the
-    // garbled one, and the count another's that is lost. Of packed data nothing tells, and the count is believed if
-    // nothing else looks lost.
+    // Data that has moved leaves a refcount that is too high, and which is judged like any other: the moved entry may
+    // be the garbled one, and the refcount may count somebody's lost reference. Where compressed data stays, nothing
+    // can tell; the refcount falls if nothing else looks lost.
     if (any && keeper == OwnerKind::compressed && !w_.doubts.was_at_risk()) w_.leaks.release(g_.offset(cluster), 1);
   }
   if (of_versions_ == 0) return;

@@ -1,17 +1,17 @@
-// The snapshot table. Entries have no fixed size, so one that is damaged hides all behind it; and nothing but this
-// table leads to a snapshot's L1 table. So the table is written anew, in fresh space, from every entry that can be
-// found:
+// The snapshot table. Entries have no fixed size, so a damaged one hides all behind it; and only this table points to
+// the snapshots' L1 tables. So the table is written anew, in fresh space, from every entry that can be found:
 //
-//   1. Where the header leads to no table at all, one is looked for in the clusters that nothing refers to. Exactly one
-//      that holds as many sound entries as the header promises must be it.
+//   1. If the header points to no table at all, one is looked for in the clusters that nothing refers to. If exactly
+//      one place holds as many sound entries as the header promises, that is the table.
 //   2. Entries that can be read are kept as they are, with ID, name, dates and extra data.
-//   3. From the first that can't on, the bytes are searched for entries that make sense; a wrong size of the extra data
-//      is put right by trying those that programs write. What is known already, or leads to what was given back, is
-//      left over from an older table.
+//   3. From the first unreadable entry on, the bytes are searched for entries that make sense. A wrong size of the
+//      extra data is put right by trying those that programs write. An entry that is known already, or whose L1 table
+//      was freed, is left over from an older table.
 //   4. A length that is too large swallows the entries behind it. An entry ends where the next one begins, and what
-//      lies between tells its lengths; but only if that gives as many as the header promises.
+//      lies between tells its lengths; but only if that gives as many entries as the header promises.
 //
-// What remains unreadable is left out, and said. Its clusters are not freed: they are all that is left of the snapshot.
+// What remains unreadable is left out, and the plan says so. Its clusters are not freed: they are all that is left of
+// the snapshot.
 // Specification: "Snapshots".
 #include <fmt/core.h>
 
@@ -108,7 +108,7 @@ std::optional<Entry> Salvage::entry(HostOffset at, bool guess) {
 }
 
 // ID and name of an entry that runs past the end of the file: what lies there was read as zeros. Where the ID's length
-// is wrong, the name's may be right, and the text that is there ends with it.
+// is wrong, the name's may be right, and the text ends with the name.
 void mend_texts(Entry& e) {
   std::string text = e.id + e.name;
   std::erase(text, '\0');
@@ -158,7 +158,7 @@ std::vector<Entry> Salvage::table_at(HostOffset at, std::uint64_t count) {
   return found;
 }
 
-// The cluster has a refcount, or what should count it says nothing.
+// Has the cluster a refcount, or can its refcount block not tell?
 bool Salvage::has_refcount(ClusterIndex cluster) const {
   const image::Refcounts& refcounts = w_.view.refcounts();
   const std::uint64_t b = cluster.value / refcounts.block_entries();
@@ -199,7 +199,7 @@ bool Salvage::find_lost_table() {
   return true;
 }
 
-// From the first entry that can't be read on, byte by byte, as many as the header promises.
+// Searches from the first unreadable entry on, in steps of 8 bytes, for as many entries as the header promises.
 Salvage::Found Salvage::search_behind(const image::Stop& stop) {
   const std::uint64_t known = header_.snapshots_offset + w_.view.image().snapshots.bytes;  // up to here all was read
   std::uint64_t at = round_up(std::max(stop.at.value, known), 8), empty_handed = 0;
@@ -262,7 +262,7 @@ bool split_texts(Entry& e, std::span<const std::byte> tail) {
   return false;
 }
 
-// An entry whose lengths are wrong, which ends where the next one begins, or, the last one, where zeros do.
+// An entry whose lengths are wrong. It ends where the next one begins; the last one ends where the zeros begin.
 std::optional<Entry> Salvage::shortened(HostOffset at, bool last) {
   const std::uint64_t file_end = w_.view.image().file().size();
   Entry e;
@@ -283,7 +283,7 @@ std::optional<Entry> Salvage::shortened(HostOffset at, bool last) {
   return e;
 }
 
-// The whole table, with entries that end before they say so.
+// Writes the whole table anew if the lengths of some entries are wrong, and all entries are found.
 bool Salvage::mend_lengths() {
   if (header_.nb_snapshots == 0 || header_.nb_snapshots > format::max_snapshots) return false;
   const HostOffset start(header_.snapshots_offset);
@@ -323,7 +323,7 @@ void Salvage::write(std::uint64_t old_bytes) {
   const auto at = write_snapshots(w_, entries_);
   if (!at) return;
   const HostOffset place = *at;
-  // A count that no table can have tells of no entries.
+  // An impossible count doesn't say that there were entries.
   const bool dropped = header_.nb_snapshots <= format::max_snapshots && entries_.size() < header_.nb_snapshots;
   const std::string what = entries_.empty()
                                ? fmt::format("snapshot table given up, {} can't be read; no cluster is freed",
@@ -339,15 +339,15 @@ void Salvage::write(std::uint64_t old_bytes) {
   if (!dropped) w_.leaks.release(HostOffset(header_.snapshots_offset), old_bytes);
 }
 
-// Of the table as it is. By a wrong length it ends anywhere.
+// The bytes of the table as it is. 0 if a wrong length may make it end anywhere.
 std::uint64_t Salvage::known_bytes() const {
   const auto odd = [](const format::Snapshot& s) { return !readable(s.id) || !readable(s.name); };
   const image::SnapshotTable& table = w_.view.image().snapshots;
   return std::ranges::any_of(table.entries, odd) ? 0 : table.bytes;
 }
 
-// All entries that there are could be read, and behind them there is nothing: what is wrong is their number. `kept`:
-// those of the table that were.
+// If all entries could be read, and behind them there is nothing, only their number is wrong. `kept`: how many of the
+// table were kept.
 bool Salvage::correct_count(std::size_t kept) {
   const auto& entries = w_.view.image().snapshots.entries;
   if (kept == 0 || entries_.size() != kept || kept == header_.nb_snapshots) return false;
@@ -369,7 +369,7 @@ void Salvage::mend() {
   if (void_table && find_lost_table()) return;
   if (mend_lengths()) return;
   if (header_.nb_snapshots > 0 && void_table && header_.nb_snapshots <= format::max_snapshots && table.missing == 0) {
-    // The first entry may be damaged in its lengths only; all of them, no fewer, make it the table.
+    // Perhaps only the first entry's lengths are damaged. Only if all entries are found is this the table.
     Found all = table.stop && table.entries.empty() ? search_behind(*table.stop) : Found();
     if (all.size() == header_.nb_snapshots) {
       take(std::move(all));

@@ -16,20 +16,20 @@ void mend_snapshot_lengths(Work& work);
 // Bitmaps that can't be read are gone, the others as they were.
 void drop_bad_bitmaps(Work& work);
 
-// L1 and L2 entries have no bits that mustn't be there, where that alone was wrong with them.
+// L1 and L2 entries have no forbidden bits, if nothing else was wrong with them.
 void mend_entries(Work& work);
 
 // No cluster has several owners, as far as they are known; repeat until nothing changes.
 void separate_owners(Work& work);
 
-// No refcount is too low (error, reuse), and none too high where leaks may be freed. Refcount blocks stand by
-// themselves.
+// No refcount is too low (error, reuse), and none too high where leaks may be freed. Nothing else lies on refcount
+// blocks.
 void mend_refcounts(Work& work);
 
 // In the active tables, COPIED is set where the refcount is 1, and nowhere else.
 void mend_copied(Work& work);
 
-// These two, until references, refcounts and COPIED agree; the image is looked at again after each.
+// Runs these two until references, refcounts and COPIED agree; the image is looked at again after each.
 void mend_counts(Work& work);
 
 // The header vouches for nothing that this program doesn't know, if anything is changed. Specification: "Header",

@@ -24,7 +24,7 @@ bool View::unreadable() const { return result_.findings.any(check::Doubt::disk);
 
 std::optional<check::Code> View::questions_everything() const {
   if (const auto code = result_.findings.first(check::Doubt::meaning)) return code;
-  // Of refcounts alone; but whether an entry is right, they tell.
+  // This field gives only refcounts another meaning; but refcounts tell whether an entry is right.
   if (count(check::Code::header_refcount_order) > 0) return check::Code::header_refcount_order;
   return std::nullopt;
 }

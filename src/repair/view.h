@@ -1,6 +1,6 @@
 // The image as it will be when the steps so far are done, and a check of that. Nothing here changes anything.
 //
-// The first error sticks, and from then on there is nothing to see: whoever reads need not ask after each read.
+// The first error is kept, so a caller need not ask after each read; from then on look() fails.
 #pragma once
 
 #include <cstdint>

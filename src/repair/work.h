@@ -24,7 +24,7 @@ struct Work {
   Work& operator=(const Work&) = delete;
 
   bool look() { return view.look() && doubts.look(); }
-  // The same as if nothing had been looked at before: what misled is gone.
+  // The same, but forgets the doubts of the first look, since what misled is gone.
   bool look_anew() { return doubts.forget(), look(); }
 
   const Wanted wanted;
