@@ -1,4 +1,4 @@
-// -m: what there is to be asked for, each mode a row.
+// -m: the modes, a row for each.
 #pragma once
 
 #include <span>

@@ -42,7 +42,7 @@ repair::Wanted wanted(std::string_view repair) {
           .discard = repair == "discard"};
 }
 
-// What the command line has beyond the values that Options keeps.
+// Values of the command line that Options doesn't keep as they are.
 struct Written {
   std::string display, repair = "check";
   std::uint64_t cluster_size = 0;
@@ -54,7 +54,7 @@ class Parser {
  public:
   explicit Parser(Options& options) : o_(options) {
     app_.set_help_flag();  // ours is written by hand
-    // As with getopt: who says something twice means the last.
+    // As with getopt: if an option is given twice, the last counts.
     app_.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
     add_safe();
     add_writing();
@@ -143,7 +143,7 @@ Result<void> Parser::parse(int argc, const char* const* argv) {
   return settle();
 }
 
-// Of -A, -D, -E, -M, -C and the modes that write, one at most.
+// At most one of -R, -A, -D, -E, -M, -C and the modes that write.
 Result<void> Parser::settle_command() {
   std::vector<std::string> asked;
   o_.action = o_.header ? "header" : o_.mode;
@@ -201,7 +201,7 @@ Result<void> Parser::settle_copy() {
   return {};
 }
 
-// An operand that nobody asks for is a misunderstanding.
+// An operand that the mode doesn't take is a misunderstanding.
 Result<void> Parser::settle_operands() const {
   for (const auto& [option, letter] :
        {std::pair{offset_, 'O'}, {source_, 'S'}, {value_, 'V'}, {width_, 'w'}, {file_, 'F'}}) {
@@ -216,7 +216,7 @@ Result<void> Parser::settle_operands() const {
   return {};
 }
 
-// What goes with what that writes.
+// Which options go with those that write.
 Result<void> Parser::settle_writing() const {
   if (mode(o_.mode).one_image && o_.images.size() > 1) return bad_usage(fmt::format("-m {} takes one image", o_.mode));
   if (o_.header && r_.changes()) return bad_usage("-H only reads");
@@ -230,7 +230,7 @@ Result<void> Parser::settle_writing() const {
   return {};
 }
 
-// How far a person looks, who reads what was done as text, and a program, which is told what the image is now.
+// In JSON a program is always told the image's state. For a person, -H only opens the image, and -m undo doesn't look.
 void Parser::settle_look() {
   using enum session::Depth;
   r_.signals = true;
@@ -238,7 +238,7 @@ void Parser::settle_look() {
   r_.depth = o_.json ? check : o_.header ? open : o_.mode == "undo" ? none : check;
 }
 
-// What one option alone can't tell: combinations.
+// What depends on more than one option.
 Result<void> Parser::settle() {
   if (!written_.display.empty()) o_.color = written_.display == "color";
   if (app_.count("--cluster-size") > 0) {

@@ -1,4 +1,4 @@
-// The command line as values. Everything of it is spelled and checked here; whoever reads Options can rely on them.
+// The command line as values. All of it is parsed and checked here; whoever reads Options can rely on them.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ struct Options {
   bool help = false, version = false;
   std::string explain;  // a problem's code, a word of the report, "list" or "all"
 
-  session::Request request;      // of each image; its path is that of the image at hand
+  session::Request request;      // the same for each image; its path is filled in later
   bool header = false;           // -H
   std::string mode = "check";    // as in modes.h
   std::string action = "check";  // what is done, in a word: the mode, or repair, apply, delete, exclude, ...

@@ -1,4 +1,4 @@
-// Progress on stderr. A thread of its own samples the bytes that were read: nobody who works has to report anything.
+// Progress on stderr. A thread of its own samples the bytes that were read, so no other code has to report anything.
 #pragma once
 
 #include <chrono>
@@ -36,7 +36,7 @@ class Progress {
   const Clock::duration patience_;  // how long a phase may take before it is worth a line
   std::thread thread_;
   std::condition_variable wake_;
-  std::mutex mutex_;  // over everything below
+  std::mutex mutex_;  // guards everything below
   bool stop_ = false;
   bool shown_ = false;  // a line is on the terminal
   const char* name_ = nullptr;

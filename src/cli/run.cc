@@ -55,7 +55,7 @@ class Look final : private session::Observer {
     view_.style = style_for(o_);
   }
 
-  // The exit code. `state`: the image's, as far as it is known.
+  // Returns the exit code. `state` rises to the image's state, if that is known.
   int at(const std::string& path, int& state);
 
  private:
@@ -145,14 +145,14 @@ void Look::show_text(Outcome& outcome) {
   const Mode& wanted = mode(o_.mode);
   if (wanted.long_text) {
     enlarge_pipe();
-    // On one and the same terminal the text itself is progress enough.
+    // If stdout is a terminal, the text itself is progress enough.
     if (::isatty(STDOUT_FILENO) != 1) begin("dumping", outcome.image->file(), outcome.image->table_bytes());
   }
   wanted.show(out_, outcome, view_);
   end();
 }
 
-// After what was printed before, wherever both go.
+// stdout is flushed first, so that the profile comes after the text if both go to one place.
 void Look::show_stats(const Outcome& outcome) {
   (void)out_.flush();
   Output errors(STDERR_FILENO);
@@ -200,13 +200,13 @@ int refuse(bool json, const Error& error, Output& out) {
 }
 
 int look_at_images(const Options& options, Output& out) {
-  // Whoever reads without the page cache waits for each read, and only many at once keep a disk busy.
+  // Without the page cache each read makes its thread wait, and only many reads at once keep a disk busy.
   constexpr int waiting_for_each = 8, most_waiting = 32;
   const int wanted = options.jobs ? static_cast<int>(*options.jobs) : tbb::info::default_concurrency();
   const int jobs =
       options.request.direct ? std::max(wanted, std::min(wanted * waiting_for_each, most_waiting)) : wanted;
   const tbb::global_control threads(tbb::global_control::max_allowed_parallelism, static_cast<std::size_t>(jobs));
-  tbb::task_arena arena(jobs);  // the one that is there by itself has no more threads than cores
+  tbb::task_arena arena(jobs);  // the default arena has no more threads than cores
   return arena.execute([&] { return look_at_each(options, out); });
 }
 

@@ -17,13 +17,13 @@ int complain(const Error& error);
 
 // A command line that can't be done: the same, and a document for whoever asked for JSON.
 int refuse(bool json, const Error& error, render::Output& out);
-// Also where the command line is too wrong to be understood.
+// Was --json given? Answers also for a command line that can't be parsed.
 bool asks_for_json(int argc, const char* const* argv);
 
 int print_version(render::Output& out);
 int explain(const Options& options, render::Output& out);
 
-// Looks at each image in turn. The highest of their codes; what can't be done at one doesn't keep the others waiting.
+// Looks at each image in turn. Returns the highest of their exit codes; an image that fails doesn't stop the others.
 int look_at_images(const Options& options, render::Output& out);
 
 // Writes out what is left. A reader who went away (head, less) is no error worth a word.

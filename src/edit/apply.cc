@@ -1,17 +1,17 @@
 // -A: the tables of a snapshot become the active ones.
 //
-//   1. Where the present tables are damaged, the header is led to the snapshot's L1 table at once. From here on nothing
-//      in this plan sees them any more, whatever they seem to name.
-//   2. The snapshot's L1 table is copied into fresh space: as many entries as its disk needs. What lies behind them is
-//      VM state, which belongs to the snapshot alone.
-//   3. The header is led to the copy, and takes the snapshot's disk size. Bitmaps are told that everything changed.
+//   1. If the present tables are damaged, the header points to the snapshot's own L1 table first. From then on this
+//      plan sees nothing of the damaged tables, and what they seem to name isn't believed.
+//   2. The snapshot's L1 table is copied into fresh space: as many entries as its disk needs. The entries behind those
+//      map VM state, which belongs to the snapshot alone.
+//   3. The header points to the copy, and takes the snapshot's disk size. Bitmaps say that everything has changed.
 //   4. Refcounts and COPIED flags follow, in the same transaction.
 //
 // With `keep_as`, the present L1 table goes into the snapshot table as it is: nothing is copied, nothing lost.
 //
-// What only the present tables map becomes free. What was leaked before becomes free, too, where it is nothing but
-// that, or where it is what the ruined present tables have lost; but not what may be another snapshot's or the applied
-// one's, nor anything when the present state is to be kept.
+// What only the present tables map becomes free. Clusters that were leaked before become free, too, if they are plain
+// leaks, or if the ruined present tables have lost them. They stay if they may belong to another snapshot or to the
+// applied one. With `keep_as`, all that look like lost data stay.
 #include <algorithm>
 #include <charconv>
 #include <chrono>
@@ -61,13 +61,13 @@ class Applying {
   Work& w_;
   const Apply& wanted_;
   const std::size_t number_;
-  const format::Snapshot snapshot_;  // a copy: the image is looked at anew
-  bool misplaced_ = false;           // entries that stay have named clusters which may not be theirs
+  const format::Snapshot snapshot_;  // a copy: the next look replaces the image
+  bool misplaced_ = false;           // entries that stay may have named clusters of others
 };
 
 bool Applying::l1_lost() const { return w_.view.result().findings.any(check::Doubt::l1_table); }
 
-// Two uses of a cluster are damage of both.
+// Two uses of a cluster count as damage to both.
 bool Applying::active_damaged() const {
   const auto disputed = [&](const check::Owner& o) {
     return o.state == check::active_state && w_.doubts.was_disputed(o.cluster);
@@ -76,7 +76,8 @@ bool Applying::active_damaged() const {
          std::ranges::any_of(w_.view.result().owners, disputed);
 }
 
-// L2 tables that map nothing, and none where snapshots have one. That may be so; or they were lost.
+// Where active tables or snapshots map nothing though they might: an L2 table is empty, or the active state has none
+// where a snapshot has one. That may be right, or the entries were lost.
 Voids Applying::find_voids() const {
   Voids found;
   image::walk<Voids>(
@@ -117,7 +118,7 @@ Result<void> Applying::require_possible() const {
   return require_undamaged(static_cast<std::int32_t>(number_));
 }
 
-// As QEMU numbers them, one more than the largest; but nothing that a snapshot is called already.
+// As QEMU does: one more than the largest ID. If a snapshot has that as its ID or name, the next one.
 std::string Applying::new_id() const {
   const auto& entries = w_.view.image().snapshots.entries;
   std::uint32_t largest = 0;
@@ -202,7 +203,7 @@ void Applying::make_active() {
                   snapshot_.disk_size == h.size ? "" : fmt::format(" (now {})", short_size(h.size))));
 }
 
-// What no table leads to afterwards, as far as the damaged tables tell.
+// Says which clusters no table leads to afterwards, as far as the damaged tables can be read.
 void Applying::tell_what_goes() const {
   const check::StateReport r = w_.view.result().reports.empty() ? check::StateReport{} : w_.view.result().reports[0];
   w_.editor.act(
@@ -213,7 +214,7 @@ void Applying::tell_what_goes() const {
        "", ""});
 }
 
-// Why the leaks that are left when refcounts have followed the tables stay; nothing if they needn't. `lost_l1`: the
+// Once refcounts have followed the tables: why the leaks that are left must stay; empty if they needn't. `lost_l1`: the
 // header has lost the present L1 table.
 std::string Applying::why_kept(const Voids& voids, bool ruined, bool lost_l1) const {
   const check::LeakDoubt& doubt = w_.view.result().leak_doubt;
@@ -263,14 +264,14 @@ Result<void> Applying::run() {
     set_field(w_, format::field::l1_size, snapshot_.l1_size);
     w_.doubts.trust(check::active_state);
     if (!w_.look()) return {};
-    // What is wrong with tables that both have, a check blames on the active ones.
+    // The active state has the snapshot's tables now, so a check says of the active ones what is wrong with both.
     if (auto sound = require_undamaged(check::active_state); !sound) return sound;
   }
   if (w_.view.failed()) return {};
   make_active();
   if (auto done = mark_bitmaps_dirty(w_, snapshot_.disk_size); !done) return done;
   if (!w_.look()) return {};
-  // What is mended below shows no more that entries have named clusters of others.
+  // Once refcounts are mended, nothing shows any more that entries have named clusters of others.
   misplaced_ |= w_.view.result().leak_doubt.misplaced;
   settle_refcounts(w_);
   free_leaks(why_kept(voids, ruined, lost_l1));

@@ -11,7 +11,7 @@ using repair::Work;
 
 constexpr std::uint64_t all_ones = 1;
 
-// Clusters that hold the bits of a disk, one for each 2^granularity_bits bytes.
+// How many clusters hold the bits of a disk; each bit stands for 2^granularity_bits bytes.
 std::uint64_t table_entries(const format::Geometry& g, std::uint64_t disk_size, unsigned granularity_bits) {
   const std::uint64_t granules = divide_up(disk_size, std::uint64_t{1} << granularity_bits);
   return g.clusters(divide_up(granules, 8));

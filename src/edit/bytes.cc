@@ -1,5 +1,5 @@
-// -m edit and -m copy: what lies where a person says is written over. Nothing of it is put right behind the person's
-// back; the check that follows tells what it did.
+// -m edit and -m copy: bytes are written where a person says. Nothing else is changed to fit them; the check that
+// follows tells what they did.
 #include <algorithm>
 #include <utility>
 
@@ -16,7 +16,7 @@ namespace {
 
 using repair::Work;
 
-// Nobody wants a file of terabytes for a slip of the finger.
+// A slip of the finger must not make a file of terabytes.
 Result<void> require_within(const Work& w, HostOffset at, std::uint64_t bytes) {
   const std::uint64_t size = w.view.image().file().size();
   const auto end = checked_add(at.value, bytes);

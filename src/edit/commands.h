@@ -1,5 +1,5 @@
-// One function a command. Each plans its change on the work's view of the image, and says in actions what it does; what
-// it can't do is an error, and then nothing at all is done.
+// One function for each command. It plans its change on the work's view of the image, and describes it in actions. If
+// it can't do something, it returns an error, and nothing at all is done.
 #pragma once
 
 #include <fmt/core.h>
@@ -18,35 +18,36 @@ Result<void> perform(repair::Work& work, const SetValue& set);
 Result<void> perform(repair::Work& work, const CopyBytes& copy, const File* source);
 Result<void> perform(repair::Work& work, const Rebase& rebase);
 
-// An action that the user asked for.
+// Adds an action that the user asked for; it is no answer to a problem.
 void act(repair::Work& work, HostOffset at, std::uint64_t bytes, std::string text, std::string before = {},
          std::string after = {});
 
-// What only --force does.
+// The error for what only --force does.
 inline tl::unexpected<Error> refused(const std::string& why) { return fail(EPERM, why + "; nothing was changed"); }
 
-// ---- where tables change (tables.cc)
+// ---- where tables change (tables.cc, bitmaps.cc)
 
-// May tables be changed at all? The header and the snapshot table must make sense, and no disk below fails.
+// May tables be changed at all? Not if the header makes no sense, nor if an L1 table or the snapshot table lies on
+// other structures. Only the active L1 table may do so, if `active_may_be_ruined`.
 Result<void> require_sound_tables(const repair::Work& work, bool active_may_be_ruined);
 
-// Can a new snapshot table have all that the old one has?
+// Can the snapshot table be read to its end? Else a new one would lose the rest.
 Result<void> require_whole_snapshot_table(const repair::Work& work);
 
-// Is damage known in the tables of a state?
+// Are the tables of a state damaged, or may they hold somebody else's bytes?
 bool damaged(const repair::Work& work, std::int32_t snapshot);
 
-// Refcounts and COPIED flags as the tables now want them, summed up in one action.
+// Makes refcounts and COPIED flags fit the tables, and sums that up in one action; in a second one, what may be lost
+// data.
 void settle_refcounts(repair::Work& work);
 
 // "snapshot 1 ("before the upgrade")".
 std::string snapshot_text(const repair::Work& work, std::size_t number);
 
-// Plans a number of a header field.
+// Plans a new value for a header field.
 void set_field(repair::Work& work, const format::HeaderField& field, std::uint64_t value);
 
-// Bitmaps say what has changed on the disk since some time. When all of it changes, all of it is what they say; when
-// its size does, theirs does.
+// Makes each usable bitmap say that all of the disk has changed, and fit a disk of that size.
 Result<void> mark_bitmaps_dirty(repair::Work& work, std::uint64_t disk_size);
 
 }  // namespace qd::edit

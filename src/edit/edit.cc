@@ -25,7 +25,7 @@ std::string_view name(const Command& command) {
   return std::visit(Name(), command);
 }
 
-// The header's errors: without it, nothing else can be read.
+// The first error in the header; null if there is none. Without the header, nothing else can be read.
 const check::Finding* header_error(const check::Report& result) {
   const auto& list = result.findings.list();
   const auto found = std::ranges::find_if(list, [](const check::Finding& f) {
@@ -47,7 +47,7 @@ Result<void> perform_any(repair::Work& w, const Command& command, const File* so
       command);
 }
 
-// Whatever was asked for, an image that can be read stays one.
+// No edit may make a sound header unusable, unless it is forced.
 Result<void> require_header(const repair::Work& w, bool was_sound) {
   const check::Finding* error = header_error(w.view.result());
   if (w.wanted.force || !was_sound || !error) return {};
@@ -72,7 +72,8 @@ Result<repair::Planned> plan_edit(const File& image, const image::Hints& hints, 
   const check::Status before = w.view.result().status();
   const bool was_sound = !header_error(w.view.result());
   const std::uint64_t overflows = w.view.count(check::Code::refcount_overflow);
-  // Of bytes, nobody knows what they are good for.
+  // Nobody knows what single bytes are for, so nothing else is changed to fit them, and refcounts that are too narrow
+  // don't stop them.
   const bool bytes = std::holds_alternative<SetValue>(command) || std::holds_alternative<CopyBytes>(command);
   if (auto done = perform_any(w, command, source); !done) return tl::unexpected(done.error());
   if (!bytes && !std::holds_alternative<Mark>(command)) repair::clear_unknown_features(w);
@@ -90,7 +91,7 @@ Result<repair::Planned> plan_edit(const File& image, const image::Hints& hints, 
                                     counted(w.view.geometry().refcount_bits(), "bit", "bits")));
   }
   if (auto sound = require_header(w, was_sound); !sound) return tl::unexpected(sound.error());
-  if (transaction.empty()) w.editor.plan.actions.clear();  // it is all there already
+  if (transaction.empty()) w.editor.plan.actions.clear();  // everything is so already
   const check::Status after = w.view.result().status();
   for (repair::Action& a : w.editor.plan.actions) a.lossy |= bytes && after > before;
   return repair::Planned{std::move(w.editor.plan), before, after};

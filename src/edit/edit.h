@@ -1,6 +1,6 @@
 // Changes that a person asks for by name: other active tables, fewer snapshots, a bit, a value, some bytes, another
-// backing file. Each is planned as a repair is: on a view of the image as it will be, which is checked before a byte of
-// it is real.
+// backing file. Each is planned as a repair is: on a view of the image as it will be. The view is checked before a byte
+// is written.
 #pragma once
 
 #include <cstdint>
@@ -20,10 +20,10 @@ struct Apply {
   std::optional<std::string> keep_as;  // the present state becomes a snapshot of this name
 };
 
-// -D, -E: snapshots go, with all that only they use.
+// -D, -E: snapshots are removed, with all that only they use.
 struct Remove {
-  std::string snapshot;  // -D: or "all"; -E: or "0"
-  bool all_but = false;  // -E
+  std::string snapshot;  // as in Apply; with -D also "all", with -E also "0"
+  bool all_but = false;  // -E: the others are removed
 };
 
 // -M, -C: the header's corrupt or dirty bit.
@@ -35,13 +35,13 @@ struct Mark {
 // -m edit: a big-endian value, or a snapshot's name.
 struct SetValue {
   std::string place;              // a host offset, or a name such as l2[3,672]: place.h has all of them
-  std::string value;              // decimal or 0x…, or ~ and such a number; text where the place holds text
-  std::optional<unsigned> width;  // bytes: 1, 2, 4, 8; nothing: that of the place, or 8
+  std::string value;              // decimal or 0x…, with ~ in front its inverse; text where the place holds text
+  std::optional<unsigned> width;  // bytes: 1, 2, 4 or 8; nothing: the width of the place, or 8
 };
 
 // -m copy: bytes from somewhere to the image.
 struct CopyBytes {
-  std::string to, from;  // places, `from` one of the source
+  std::string to, from;  // places: `to` in the image, `from` in the source
   std::uint64_t bytes = 0;
   std::string file;  // the source; empty: the image
 };

@@ -1,6 +1,8 @@
-// Looks at each cluster that has several owners, some of which go. Metadata is never what an entry means: then the
-// entry was garbled. Of two entries it is the one that doesn't fit its neighbours; if these don't tell, it may be
-// either.
+// Looks at each cluster with several owners of which some are dropped and some entries stay. Is the entry that stays
+// wrong?
+//   - An owner that is dropped is metadata: yes, since no entry is meant to name metadata.
+//   - An owner that is dropped is an entry, too: the one that doesn't fit its neighbours is wrong. If both fit or
+//     neither does, it may be either.
 #include "edit/misplaced.h"
 
 #include <algorithm>
@@ -15,18 +17,18 @@ namespace {
 
 using repair::Work;
 
-// What may lawfully be of several owners: a guest cluster, in however many states, by its L1 and L2 index; and whatever
-// is compressed, packed into one cluster (nothing).
+// Owners of the same Share may have a cluster in common. Either they are the same guest cluster (its L1 and L2 index)
+// in several states; or they are compressed (nothing), since one cluster holds several pieces of compressed data.
 using Share = std::optional<std::pair<std::uint32_t, std::uint32_t>>;
 Share share_of(const check::Owner& entry) {
   if (entry.kind == check::OwnerKind::compressed) return std::nullopt;
   return std::pair(entry.l1_index, entry.l2_index);
 }
 
-// Of one cluster, the owners that go.
+// The owners of one cluster that are dropped.
 struct Rivals {
   bool metadata = false;
-  std::set<Share> entries, fitting;  // the latter fit their neighbours
+  std::set<Share> entries, fitting;  // fitting: those that fit their neighbours
 
   static bool beside(const std::set<Share>& rivals, const check::Owner& entry) {
     return rivals.size() > rivals.count(share_of(entry));
@@ -51,10 +53,10 @@ class Search {
   const std::int32_t applied_;
   const bool new_snapshot_table_;
   Misplaced found_;
-  std::map<std::uint32_t, bool> shared_;  // by L1 index, does a snapshot have the active L2 table?
+  std::map<std::uint32_t, bool> shared_;  // by L1 index: does a snapshot have the active L2 table, too?
 };
 
-// Is the L2 table, or the entry in it, one that some snapshot has?
+// Does some snapshot have this L2 table, or the L2 table that this entry is in?
 bool Search::snapshot_has(const check::Owner& owner) {
   if (owner.state != check::active_state) return true;
   const auto [known, fresh] = shared_.try_emplace(owner.l1_index, false);
@@ -83,7 +85,8 @@ bool Search::goes(const check::Owner& owner) {
   }
 }
 
-// Does the entry go on where the one before it ends, or the next one where it ends?
+// Does the entry name the place just behind that of the entry before it? Or does the next entry name the place just
+// behind its own?
 bool Search::in_sequence(const check::Owner& entry) {
   const format::Geometry& g = w_.view.geometry();
   const auto table = w_.doubts.l2_table(entry.state, entry.l1_index);

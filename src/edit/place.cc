@@ -20,7 +20,7 @@ using format::RawSnapshot;
 
 tl::unexpected<Error> no_place(const std::string& why) { return fail(EINVAL, why + "; nothing was changed"); }
 
-// Takes "[3,672]" off the front of `text`. Nothing: that isn't there.
+// Takes "[3,672]" off the front of `text`. Nothing if it isn't there.
 std::optional<std::vector<std::uint64_t>> take_indexes(std::string_view& text, std::size_t count) {
   const std::size_t close = text.find(']');
   if (!text.starts_with('[') || close == text.npos) return std::nullopt;
@@ -81,7 +81,7 @@ Result<BytePlace> Finder::header() {
   return BytePlace{PlaceKind::header, field->at(), field->bytes, 0, field->bytes * 8, &*field, 0, text_};
 }
 
-// Of whatever L1 table: "l1[i]", "l2[i,j]", "l2[i,j].bitmap".
+// In the tables of any state: "l1[i]", "l2[i,j]", "l2[i,j].bitmap".
 Result<BytePlace> Finder::table_entry(const image::State& state) {
   const bool second = rest_.starts_with("l2");
   rest_.remove_prefix(2);
@@ -206,7 +206,7 @@ struct EntryBits {
 constexpr EntryBits l1_bits{format::offset_mask, format::l1_reserved_mask};
 constexpr EntryBits reftable_bits{format::reftable_offset_mask, format::reftable_reserved_mask};
 
-// An entry with all that stands beside its offset: its flag, and what it shouldn't have.
+// Adds to `what` the rest of the entry beside its offset: its flag, and what it shouldn't have.
 std::string entry_text(const format::Geometry& g, std::string what, std::uint64_t raw, const EntryBits& bits) {
   if (raw & format::copied_flag & ~bits.offset) what += ", COPIED";
   if (g.offset_in_cluster(raw & bits.offset) != 0) what += ", not cluster-aligned";

@@ -40,16 +40,17 @@ struct BytePlace {
   unsigned shift = 0, bits = 64;               // of the value within the bytes
   const format::HeaderField* field = nullptr;  // of `header`
   std::size_t snapshot = 0;                    // of snapshot_id, snapshot_name
-  std::string name;                            // as it is called; empty for a plain offset
+  std::string name;                            // what it is called; empty for a plain offset
 };
 
-// Errors: EINVAL for what is no place, or one that the image doesn't have; EIO.
+// Errors: EINVAL for a text that names no place, or one that the image doesn't have; EIO.
 Result<BytePlace> find_place(const image::Image& image, const std::string& text);
 
-// What a plain host offset is in the header and the active tables, if it is an entry's beginning and `bytes` its width.
+// The header field or the entry of the active tables that begins at this host offset and is `bytes` wide; else a plain
+// number.
 BytePlace recognise(const image::Image& image, HostOffset at, unsigned bytes);
 
-// What a value says there: "data at 0x50000, COPIED". Empty: nothing beyond its digits.
+// What a value means at a place: "data at 0x50000, COPIED". A plain number means its decimal digits.
 std::string meaning(const image::Image& image, const BytePlace& place, std::uint64_t value);
 
 }  // namespace qd::edit

@@ -1,9 +1,9 @@
 // -m rebase: another name for the backing file; no data moves. The first cluster is laid out anew:
 //
-//   header | every extension as it was, but for the backing format | end of the extensions | the name
+//   header | new backing format | every other extension as it was | end of the extensions | the name
 //
-// and zeros up to where the old name or the old extensions ended. It must fit into the cluster. The format is what the
-// file is found to be; where nobody looks (-b), the one recorded stays.
+// and zeros up to where the old name or the old extensions ended. All this must fit into the cluster. The backing
+// format is what the new file is found to be; with -b nobody looks, and the recorded one stays.
 // Specification: "Header extensions", backing_file_offset.
 #include <algorithm>
 
@@ -51,11 +51,11 @@ class Rebasing {
   Work& w_;
   const Rebase& wanted_;
   const std::optional<std::string> old_name_, old_format_;
-  std::optional<image::Link> old_base_;  // if it can be opened
-  bool shorter_ = false;                 // the new one's disk ends before this one's
+  std::optional<image::Link> old_base_;  // nothing if it can't be opened
+  bool shorter_ = false;                 // the new backing file's disk is shorter than the image's
 };
 
-// The name ends the extensions. Where it does so too early, those behind it are still there.
+// Extensions are read up to the backing file's name. A name that lies too early hides those behind it.
 bool Rebasing::hidden_extension() const {
   const image::Image& image = w_.view.image();
   if (image.header.backing_file_offset == 0) return false;
@@ -96,7 +96,7 @@ Result<void> Rebasing::require_name() const {
   return refused(fmt::format("{} can't be looked at. -b writes the name unchecked", wanted_.name));
 }
 
-// The guest sees more or less of a base of another size than before.
+// A base of another size is probably another disk: the guest would see more or less of it than of the old one.
 Result<void> Rebasing::require_size(const image::Link& base) const {
   const std::uint64_t disk = w_.view.image().header.size;
   if (w_.wanted.force) return {};
@@ -115,7 +115,7 @@ Result<void> Rebasing::require_size(const image::Link& base) const {
   return {};
 }
 
-// The chain as it will be: the name is planned already. Returns the format of its first link.
+// Looks at the chain as it will be: the new name is planned already. Returns the format of the chain's first link.
 Result<std::string> Rebasing::look_at_chain() {
   const image::Chain chain = image::open_chain(w_.view.image());
   for (const image::Link& link : chain.links) {
@@ -132,7 +132,7 @@ Result<std::string> Rebasing::look_at_chain() {
   }
   if (auto size = require_size(base); !size) return tl::unexpected(size.error());
   shorter_ = base.disk_bytes < w_.view.image().header.size;
-  // What a guest writes to a raw disk must not make it a qcow2 image, only because it moved.
+  // A guest can write a qcow2 header to its raw disk. That must not make the disk a qcow2 image when it moves.
   if (old_base_ && old_format_ && same_file(old_base_->path, base.path)) return *old_format_;
   if (old_format_ == "raw" && base.real_format != "raw" && !w_.wanted.force) {
     return refused(fmt::format(
@@ -182,7 +182,7 @@ Result<void> Rebasing::run() {
   std::optional<std::string> format = wanted_.name.empty() ? std::nullopt : old_format_;
   if (wanted_.name == old_name_.value_or("") && wanted_.unchecked) return {};
   const bool looks = !wanted_.name.empty() && !wanted_.unchecked;
-  // What the file is shall tell, not what it was taken for.
+  // No format is recorded before the look: the file itself shall tell what it is.
   if (auto done = write(looks ? std::nullopt : format); !done || w_.view.failed()) return done;
   if (looks) {
     if (!w_.look()) return {};

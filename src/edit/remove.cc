@@ -1,8 +1,8 @@
-// -D, -E: a new snapshot table without those that go. What only they have used becomes free: each refcount falls by the
-// references that are gone, so that leaks and what damage elsewhere hides stay what they are.
+// -D, -E: a new snapshot table without the removed entries. What only they have used becomes free: each refcount falls
+// by the references that are gone, and no further. So leaks stay leaks, and references that damage hides stay counted.
 //
-// The tables of a damaged entry aren't trusted. With --force it goes without a look at them, and all that it used stays
-// behind, as leaks.
+// The tables of a damaged entry aren't trusted. With --force the entry is removed without a look at them, and the
+// clusters that it used stay behind as leaks.
 #include <algorithm>
 #include <set>
 
@@ -43,8 +43,9 @@ bool write_without(Work& w, const Numbers& gone) {
   return repair::write_snapshots(w, entries).has_value();
 }
 
-// The image without its damaged entries, as a check sees it: what is still referred to there, and then no more, is let
-// go. On a plan of its own, for the sake of one table instead of two.
+// Checks the image without its damaged entries. What is referred to here, and isn't at the end, is let go; what the
+// damaged entries refer to is not among it. This takes a plan of its own, since the real one needs only one new
+// snapshot table.
 Result<check::Report> check_without(Work& w, const Numbers& gone) {
   Transaction aside(w.view.image().file());
   Work other(w.view.image().file(), w.view.image().hints(), aside, w.wanted,

@@ -42,7 +42,7 @@ Result<void> require_whole_snapshot_table(const Work& w) {
 bool damaged(const Work& w, std::int32_t snapshot) {
   const image::State* state = w.view.state(snapshot);
   if (!state || w.doubts.dubious(snapshot)) return true;
-  // A table that has another owner holds somebody else's bytes, perhaps.
+  // If the table's cluster has another owner, it may hold that owner's bytes.
   const auto disputed = [&](const check::Owner& o) {
     return o.state == snapshot && check::is_metadata(o.kind) && w.doubts.was_disputed(o.cluster);
   };

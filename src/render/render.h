@@ -13,7 +13,7 @@ namespace qd::render {
 struct Style {
   bool color = false;
   bool advice = true;   // say what mends it
-  bool screen = false;  // somebody reads it where the first lines may be gone by the end
+  bool screen = false;  // a terminal, where the first lines may be gone by the end
 };
 
 // What of an outcome is shown, and how.
@@ -28,7 +28,7 @@ struct View {
 // -H: the header's fields with offset and size; with an image their values too.
 void print_header(Output& out, const image::Image* image);
 
-// All of these but print_json() are for outcomes with an image and its check.
+// The functions below, print_json() excepted, need an outcome with an image and its check.
 //
 // -m info.
 void print_info(Output& out, const session::Outcome& outcome);
@@ -45,13 +45,14 @@ void print_json(Output& out, const session::Outcome& outcome, std::string_view m
 // One line for the kernel log, without line end.
 std::string summary_line(const session::Outcome& outcome);
 
-// --explain: a problem's row of the table in full; docs/problems.md: all rows.
+// --explain: a problem's row of the table in full.
 std::string explain(const check::Problem& problem);
-// A word of the report, in whatever case; empty: it is none.
+// What a word of the report means, in upper or lower case; empty: it isn't one.
 std::string explain_word(std::string_view text);
 // --explain list: a line a code, then the words.
 std::string explained_list();
 std::string words_list();
+// docs/problems.md: all rows in full.
 std::string problems_document();
 
 }  // namespace qd::render

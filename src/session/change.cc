@@ -10,7 +10,7 @@
 
 namespace qd::session {
 
-// The image to be planned for: without what an interrupted repair has done to it.
+// The image to plan for. What interrupted changes have done to it is taken back first.
 Result<const File*> Changing::open() {
   if (request_->dry_run) return open_dry();
   auto opened = open_mutable(request_->path);

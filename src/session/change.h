@@ -1,5 +1,5 @@
-// A repair or an edit: planned, shown, and made real under QEMU's locks, with a log that takes it back unless there
-// shall be none.
+// A repair or an edit: planned, shown, and made real under QEMU's locks, with an undo log unless the request wants
+// none.
 #pragma once
 
 #include <memory>
@@ -35,15 +35,15 @@ class Changing {
   const Request* request_;
   Observer* observer_;
   Outcome* outcome_;
-  std::unique_ptr<MutableFile> writable_;  // null in a dry run, which has these:
+  std::unique_ptr<MutableFile> writable_;  // null in a dry run, which has read_only_ and ways_back_
   std::unique_ptr<File> read_only_;
   struct WayBack {
     FoundLog found;
-    std::unique_ptr<Transaction> transaction;  // from what an interrupted change has done,
-    std::unique_ptr<File> before;              // to what was there before it
+    std::unique_ptr<Transaction> transaction;  // takes an interrupted change back; never committed
+    std::unique_ptr<File> before;              // the image without that change
   };
   std::string taken_back_by_;       // the last log of an interrupted change
-  std::vector<WayBack> ways_back_;  // each from what the one before it leads to
+  std::vector<WayBack> ways_back_;  // each is planned on the image that the one before it gives
   std::unique_ptr<File> source_;    // of -m copy
   std::unique_ptr<Transaction> transaction_;
 };

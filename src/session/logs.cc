@@ -24,7 +24,7 @@ std::string first_log(const Request& request, const File& image) {
 
 std::string log_name(const std::string& first, int n) { return n == 1 ? first : fmt::format("{}.{}", first, n); }
 
-// In their order; some may have been removed.
+// The numbers of the logs that there are, in order. There may be gaps.
 std::vector<int> log_numbers(const std::string& first) {
   std::vector<int> numbers;
   const std::filesystem::path path(first);
@@ -59,13 +59,13 @@ std::string user_name(std::uint32_t id) {
   return user ? fmt::format("{} (user {})", user->pw_name, id) : fmt::format("user {}", id);
 }
 
-// In a name space, nobody (65534) is everybody who isn't known there.
+// In a user namespace, nobody (65534) stands for all users that aren't known there, so it tells nothing.
 bool is_owners(const FileIdentity& log, const FileIdentity& image) {
   constexpr std::uint32_t nobody = 65534;
   return log.owner == ::geteuid() || (log.owner == image.owner && log.owner != nobody);
 }
 
-// What it takes to use a log after all.
+// For a log of an interrupted change that isn't trusted: why, and how to use it after all.
 tl::unexpected<Error> refuse(const File& log, const File& image, const std::string& why, std::string_view force) {
   return fail(
       EACCES,
@@ -77,7 +77,7 @@ tl::unexpected<Error> refuse(const File& log, const File& image, const std::stri
 
 constexpr std::string_view elsewhere = " (--undo-log FILE puts it elsewhere)";
 
-// Where a link leads is looked at, but not believed.
+// The log that a link leads to is read, but not trusted: `link` says so.
 std::unique_ptr<File> open_log(const std::string& path, bool& link) {
   auto file = open_file(path, {.follow_link = false});
   link = !file && file.error().number == ELOOP;
@@ -141,9 +141,9 @@ std::vector<std::string> log_names(const Request& request, const File& image) {
   return names;
 }
 
-// Of a log that isn't ours only the header is read: its maker decides how long the rest takes. A newer log of ours that
-// tells of no interruption ends the search, for the image was changed since: unless nothing of that change has
-// happened. One that isn't ours doesn't end it, or a stranger could hide with it that ours is needed.
+// Of a log that isn't ours only the header is read: its maker decides how long the rest takes. A log of ours without an
+// interruption ends the search, since the image was changed after all older ones; unless nothing of its change has
+// happened. A log that isn't ours doesn't end the search: a stranger could put it there to hide the log that is needed.
 Result<std::optional<FoundLog>> interrupted_log(std::vector<std::string>& names, const File& image) {
   while (!names.empty()) {
     const std::string path = std::move(names.back());

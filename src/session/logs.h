@@ -1,5 +1,5 @@
-// Undo logs that are found by their names. Whoever can create a file beside an image can put one there, so none of them
-// is believed for its name and its checksums: what it says the image will hold.
+// Undo logs that are found by their names. What a log holds becomes the image's content, and whoever can create a file
+// beside the image can put a log there. So neither its name nor its checksums make a log trusted.
 #pragma once
 
 #include <memory>
@@ -14,29 +14,30 @@
 
 namespace qd::session {
 
-// A new log: of the name asked for, or of the next one beside the image; a device's lie in the working folder.
+// A new log: with the name that was asked for, or else the next one beside the image. A device's logs lie in the
+// working folder.
 Result<std::unique_ptr<MutableFile>> create_log(const Request& request, const File& image);
-// One beside `log`, whatever name was asked for.
+// The same, but if a file has the name that was asked for, the new log gets the next number behind it.
 Result<std::unique_ptr<MutableFile>> create_log_beside(const Request& request, const File& image);
 
-// Removes a log, unless its name leads to another file by now.
+// Removes a log, unless its name belongs to another file by now.
 void remove_log(const File& log);
 
-// Why a log isn't to be used unless somebody vouches for it: others than who runs this and the image's owner (who may
-// change the image anyway) have made it, or can write to it. Empty: there is no such reason.
+// Why a log must not be used unless the user vouches for it; empty: it may be used. Its owner must be the user who runs
+// this or the image's owner, who may change the image anyway; and nobody else may be able to write to it.
 std::string why_not_ours(const File& log, const File& image);
 
 // What an image is called in its log.
 std::string name_in_log(const File& image);
 
-// Why there was no log to be had.
+// The error for a log that can't be created.
 Error no_log(const Error& error);
 
-// A change that failed: the error, with the way out. A log without which the image is the same is of no use to anybody,
-// and is removed.
+// After a change has failed: its error, with the way out. If the image is as it was before the change, the log is of no
+// use, and is removed.
 Error give_up(Error error, const MutableFile* log, const MutableFile& image);
 
-// Is the image what it was before the change that the log is of?
+// Is the image as it was before the log's change?
 bool changes_nothing(const UndoLog& log, const File& image);
 
 struct FoundLog {
@@ -44,12 +45,11 @@ struct FoundLog {
   UndoLog log;
 };
 
-// The logs of an image that there may be, the newest last.
+// The names of the files that may be logs of the image, the newest last.
 std::vector<std::string> log_names(const Request& request, const File& image);
 
-// The newest of them that tells of a change of this image which was interrupted, which is then no more among the names,
-// nor are the newer ones. Error: there seems to be one, but it isn't to be believed unasked; the sentence has the way
-// out.
+// The newest log of an interrupted change of this image; nothing if there is none. Its name and the newer ones are
+// taken off `names`. Error: there seems to be such a log, but the user must vouch for it; the message says how.
 Result<std::optional<FoundLog>> interrupted_log(std::vector<std::string>& names, const File& image);
 
 }  // namespace qd::session

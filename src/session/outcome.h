@@ -28,10 +28,10 @@ struct Change {
 // What an undo has done, or would do in a dry run.
 struct Undone {
   std::string log;       // the one that the image was taken back by
-  std::string undo_log;  // takes it forth again; empty: there is none
+  std::string undo_log;  // takes the undo back; empty: there is none
   std::string amiss;     // why the image may be neither what it was nor what it became; empty: it is what it was
   std::uint64_t bytes_written = 0;
-  std::uint64_t bytes_cut = 0;  // that the image has grown by since
+  std::uint64_t bytes_cut = 0;  // by which the image has grown since
   bool dry_run = false;
 };
 
@@ -46,9 +46,9 @@ struct Outcome {
   std::optional<Change> change;
   std::optional<Undone> undone;
   Profile profile;
-  std::optional<Error> error;  // why it ended; what is there above was known before
+  std::optional<Error> error;  // why the run ended; the members above are what was known by then
 
-  // The image's state, or why it could not be done. An undo that is done is no less done for what the image was.
+  // The image's state, or the error's code. After an undo 0: it has succeeded, whatever state it has brought back.
   int exit_code() const;
 };
 

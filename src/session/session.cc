@@ -21,7 +21,7 @@ class Run {
  private:
   Result<void> look();
   void check(bool in_use);
-  // Nobody else writes to it meanwhile.
+  // Does a lock keep others from writing to the image?
   bool held() const { return r_.lock || (r_.changes() && !r_.dry_run); }
 
   const Request& r_;

@@ -15,7 +15,7 @@ namespace qd::session {
 class Observer {
  public:
   virtual ~Observer() = default;
-  // A phase begins, and ends. It reads `file`, `expected` bytes of it at most; 0 if nobody knows.
+  // A phase begins: its name, the file that it reads, how many bytes at most (0 if nobody knows). Then it ends.
   virtual void begin(const char*, const File&, std::uint64_t) {}
   virtual void end() {}
   // The plan is made, and nothing is written yet; then it is written.

@@ -6,7 +6,8 @@
 
 namespace qd::session {
 
-// Of SIGINT, SIGTERM and SIGHUP, as long as this lives; or nothing, where whoever runs this looks after signals.
+// Catches SIGINT, SIGTERM and SIGHUP as long as this lives; does nothing unless `wanted`, since the caller may look
+// after signals.
 class SignalGuard {
  public:
   explicit SignalGuard(bool wanted);

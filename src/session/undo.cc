@@ -12,7 +12,7 @@
 namespace qd::session {
 namespace {
 
-// Why the image won't be what it was, though the undo is forced; empty if it will.
+// Why a forced undo may not make the image what it was; empty if it will. Error: the undo must be forced.
 Result<std::string> amiss(const UndoLog& log, const File& file, const File& image, bool forced) {
   if (const std::string why = why_not_ours(file, image); !why.empty()) {
     if (forced) return fmt::format("of the log {}, {}", file.path(), why);

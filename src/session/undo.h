@@ -14,7 +14,8 @@ namespace qd::session {
 // Takes the image back by the log; a dry run tells what that would do, as far as reading tells.
 Result<Undone> undo(const Request& request, const TakeBack& back);
 
-// The way back has a log of its own while it is under way. Once the image is as before, both are gone.
+// Takes an interrupted change back. This has a log of its own while it is under way; once it is done, both logs are
+// removed.
 Result<void> take_back(const FoundLog& found, const Request& request, MutableFile& image);
 
 }  // namespace qd::session

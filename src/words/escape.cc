@@ -34,7 +34,7 @@ Character first_character(std::string_view text) {
   return {bytes, code, true};
 }
 
-// Characters that show nothing, or make a terminal show something else than what is written.
+// Characters that show nothing, or make a terminal show something other than what is written.
 bool treacherous(char32_t code) {
   struct Range {
     char32_t first, last;
@@ -55,7 +55,7 @@ bool treacherous(char32_t code) {
   return std::ranges::any_of(ranges, [&](Range r) { return r.first <= code && code <= r.last; });
 }
 
-// Calls each(bytes of a character, whether it may be shown) from the beginning to the end.
+// Calls each(bytes of a character, the character) from the beginning to the end.
 template <class Each>
 void for_characters(std::string_view text, Each&& each) {
   while (!text.empty()) {

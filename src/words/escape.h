@@ -19,9 +19,9 @@ inline std::string short_name(std::string_view name) { return escape(name, 128);
 // no UTF-8 become U+FFFD.
 std::string json_string(std::string_view text);
 
-// One word for a POSIX shell (bash where bytes can't be shown otherwise).
+// One word for a POSIX shell; for bash if it has bytes that can't be shown otherwise.
 std::string shell_word(std::string_view text);
-// The same for a path, never mistaken for an option.
+// The same for a path, which is never mistaken for an option.
 std::string shell_quote(std::string_view path);
 // A command as it is typed.
 std::string command_line(std::span<const std::string> words);

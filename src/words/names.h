@@ -1,5 +1,5 @@
-// What the values of the format are called. A name that the image brings along is given as it stands there: whoever
-// prints it escapes it.
+// What the values of the format are called. Names from the image are returned as they are: whoever prints them escapes
+// them.
 #pragma once
 
 #include <cstdint>

@@ -13,7 +13,7 @@ class Sentences {
  public:
   Sentences(const image::Image& image, const check::Report& result)
       : names_(result.snapshot_names), cluster_size_(image.geometry ? image.geometry->cluster_size() : 0) {}
-  // The row's sentence with this place and these values; names are as the image has them.
+  // The sentence of the problem's row, with the finding's place and values. Names in it aren't escaped.
   std::string operator()(const check::Finding& finding) const;
 
  private:

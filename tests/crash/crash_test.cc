@@ -1,14 +1,13 @@
-// Every repair and edit of an image, cut at each of its operations: each write, resize, punch and sync of the image and
-// of the undo log fails once, and once the power goes out there, and of what wasn't synced nothing, all, or a random
-// part survives. Whatever is found on the disk afterwards,
+// Every repair and edit of an image is cut at each of its operations: each write, resize, punch and sync of the image
+// and of the undo log. Once the operation fails. Once the power goes out there: of what wasn't synced, nothing, all, or
+// a random part survives. Afterwards,
 //
-//   1. is the image as it was, or the log that was found with it takes it back, byte for byte; also where that undo is
-//      cut, too;
+//   1. the image is as it was, or the log that was found takes it back, byte for byte; also if that undo is cut, too;
 //   2. without the log, the same repair ends as well as if it had never been cut, and leaves nothing to repair. Space
-//      that was taken, or not yet given back, may need -R all, and --force where it holds what looks like a lost table:
-//      nobody but the log knows that it is none;
-//   3. and the guest then reads what it could read before; of an edit, either that or what it reads after it.
-//      (-R all is what follows an edit then; of an image that was damaged before, only 1 is asked for.)
+//      that was taken, or not yet given back, may need -R all, and --force if it holds what looks like a lost table:
+//      only the log knows that it isn't one;
+//   3. the guest then reads what it could read before; after an edit, either that or what the edit makes it read. (An
+//      edit is followed by -R all; if the image was damaged before, only 1 is asked for.)
 //
 //     crash-tests IMAGE      prints what went wrong, then "repairs N cuts N states N forced N": how many repairs, edits
 //                            and cuts, different images found after them, and how many of these needed --force

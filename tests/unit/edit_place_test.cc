@@ -1,4 +1,4 @@
-// Places by name, in images whose header says what it likes.
+// Places by name, in images whose headers say anything at all.
 #include <fmt/core.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

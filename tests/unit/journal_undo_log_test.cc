@@ -1,4 +1,4 @@
-// What a log is believed, and what not.
+// What is believed of a log, and what isn't.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <libdeflate.h>

@@ -1,5 +1,5 @@
-// L1 and L2 lines. The unit is the run of entries that only count up, as in the check: what is to be said about them
-// is found out once, and then the digits roll.
+// L1 and L2 lines. The unit is the run of entries that only count up, as in the check: the text of a run is found out
+// once, and then only the digits change.
 #include "render/dump/mapping.h"
 
 #include <string_view>
@@ -38,7 +38,7 @@ class Renderer {
         flags_(flags),
         judges_copied_(state.snapshot < 0 && image.refcounts_readable) {}
 
-  // Of the one table that a state has in a group. The L1 line goes with entry 0.
+  // The lines of the one table that a group has: it is a walk of a single state. The L1 line goes with entry 0.
   char* render(const image::Group& group, char* at, std::uint64_t& runs) const;
 
  private:
@@ -87,7 +87,7 @@ char* Renderer::l1_line(const image::Group& group, char* at) const {
   return put(at, "\n");
 }
 
-// Where the table's beginning could be read, its line has said nothing.
+// The table's beginning could be read, so its L1 line has said nothing of this.
 char* Renderer::unreadable_line(const image::Group& group, char* at) const {
   at = put(at, "\tl2 table[");
   at = put_padded(at, group.begin, 4);
@@ -101,7 +101,7 @@ bool Renderer::copied_wrong(std::uint64_t raw) const {
   return (result_.disk_refcounts->get(cluster) == 1) != ((raw & format::copied_flag) != 0);
 }
 
-// A look that nearly always spares the look at each entry: is there nothing to say about the whole run?
+// Is there nothing to say about the whole run? This question nearly always spares a look at each entry.
 bool Renderer::clean(std::uint64_t raw, std::uint64_t count) const {
   const std::uint64_t offset = raw & format::offset_mask;
   const bool copied = (raw & format::copied_flag) != 0;
@@ -155,7 +155,7 @@ std::string_view Renderer::markers(std::uint64_t raw, std::uint64_t subclusters)
   return texts[(unaligned ? 4 : 0) + (invalid ? 2 : 0) + (wrong ? 1 : 0)];
 }
 
-// Entries that differ only in counting up: everything else is the same text in every line.
+// The lines of entries that only count up: all but the digits is the same text in each.
 char* Renderer::lines(const image::Group& group, std::uint64_t first, std::uint64_t count,
                       std::string_view markers_text, char* at) const {
   const image::L2Entries& l2 = group.tables.front().l2;

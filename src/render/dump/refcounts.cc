@@ -55,7 +55,7 @@ class Cutter {
       const bool readable = refcounts_.readable(ClusterIndex(block * refcounts_.block_entries()));
       const std::uint64_t end = readable ? refcounts_.block_entries() : 0;
       if (cluster_ == 0) --room;
-      const std::uint64_t here = std::min(end - cluster_, room / 64 * 64);  // whole words of the sets of clusters
+      const std::uint64_t here = std::min(end - cluster_, room / 64 * 64);  // whole words of the bit sets
       piece->push_back({block, cluster_, cluster_ + here});
       room -= here;
       cluster_ += here;
@@ -73,7 +73,7 @@ class Cutter {
   std::uint64_t cluster_ = 0;
 };
 
-// What stands between a line's counters; the same for a run of clusters with equal numbers.
+// The text between the two indexes of a line. Clusters in a row that have equal numbers share it.
 class Middle {
  public:
   bool is(std::uint64_t refcount, std::uint64_t references) const {

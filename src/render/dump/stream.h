@@ -18,7 +18,7 @@ namespace qd::render {
 inline constexpr std::size_t max_line = 256;          // bytes, of the longest line
 inline constexpr std::size_t lines_per_piece = 8192;  // about 600 KiB of text: one write
 
-// A piece may have more lines than it is meant to: one for each table that its entries are of.
+// A piece may have more lines than lines_per_piece: one more for each table that its entries belong to.
 class Text {
  public:
   // Calls render(place to write to), which returns the place behind what it wrote.
@@ -30,7 +30,7 @@ class Text {
 
  private:
   friend class Stream;
-  // What isn't needed of it never becomes real.
+  // Address space only: pages that aren't touched take no memory.
   static constexpr std::size_t capacity = (lines_per_piece + lines_per_piece / 16) * max_line;
   std::unique_ptr<char[]> memory_;
   std::size_t size_ = 0;
@@ -40,11 +40,11 @@ class Stream {
  public:
   explicit Stream(Output& out) : out_(out), stopped_(out.failed()) {}
 
-  // Gives a text that has none yet its memory. Thread-safe.
+  // Gives memory to a text that has none yet. Thread-safe.
   void prepare(Text& text);
   // Writes a piece; in order.
   void write(Text&& text);
-  // Nobody reads any more.
+  // The output has failed: nobody reads it any more.
   const std::atomic<bool>& stopped() const { return stopped_; }
 
   // How many pieces are under way: bounds the memory, whatever the number of threads.

@@ -5,7 +5,7 @@
 namespace qd::render {
 namespace {
 
-// What fits into a number is one; the bytes of several fields together stay digits.
+// A value of up to 64 bits becomes a number; the bytes of several fields together stay hex digits.
 void write_bytes(Json& json, const std::string& name, const std::string& hex) {
   if (hex.empty()) return;
   const auto number = hex.size() <= 16 ? parse_number("0x" + hex) : std::nullopt;

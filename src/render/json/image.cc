@@ -60,7 +60,7 @@ void write_extensions(Json& json, const image::Image& image) {
   });
 }
 
-// The fields by their names of the specification, but with dashes as everywhere in the document.
+// The fields have the specification's names, but with dashes, as all keys of the document.
 void write_header(Json& json, const image::Image& image) {
   const format::Header& h = image.header;
   json.object("header", [&] {
@@ -80,7 +80,7 @@ void write_header(Json& json, const image::Image& image) {
   });
 }
 
-// A name that goes on behind what is kept of it has its length beside it.
+// Only the beginning of a long name is kept. Then its length stands beside it.
 void write_name(Json& json, const char* key, const std::string& name, const char* length_key, std::uint64_t bytes) {
   json.value(key, name);
   if (bytes > name.size()) json.value(length_key, bytes);

@@ -55,7 +55,7 @@ void print_done(Output& out, const std::string& path, const session::Change& cha
 }
 
 void print_way_back(Output& out, const std::string& path, const session::Change& change) {
-  // As planned: the check that follows may look further, with -c.
+  // Both states are the plan's: the check that follows may look further, with -c.
   if (change.dry_run || change.undo_log.empty() || change.after <= change.before) return;
   out.print("\nBefore this change the image was {}. To take it back:\n  {}\n", check::status_name(change.before),
             undo_command(path, change.undo_log));

@@ -75,7 +75,7 @@ void CheckReport::heading(std::string_view name) {
 }
 
 void CheckReport::problems_of(Block block, std::int32_t state) {
-  // Those about the header and the files around are few, and say what no figure says.
+  // Problems of the header and of other files are few, and no figure shows them: they are always listed.
   if (!list_problems_ && block != Block::header) return;
   for (const check::Finding* finding : problems_.of(block, state)) {
     const check::Problem& row = check::problem(finding->code);

@@ -76,7 +76,7 @@ std::string sentence_text(std::string_view pattern) {
   return text;
 }
 
-// As hosting sites make it of a heading.
+// The anchor that hosting sites make of a heading.
 std::string anchor(std::string_view heading) {
   std::string text(heading);
   std::erase(text, '.');

@@ -1,4 +1,4 @@
-// The words of a report that nobody can know, each explained once.
+// The words of a report that no reader can know, each explained once.
 #include <algorithm>
 #include <array>
 #include <cctype>
@@ -11,7 +11,7 @@ namespace {
 
 struct Word {
   std::string_view name;
-  std::string_view also;  // other spellings, in commas
+  std::string_view also;  // other spellings, between commas
   std::string_view text;
 };
 

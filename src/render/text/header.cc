@@ -11,7 +11,7 @@ using format::FeatureKind;
 using format::Header;
 using format::HeaderField;
 
-// Is the field in the file, and a field of this version at all?
+// Why the image doesn't have the field; empty if it has.
 std::string_view absent(const image::Image& image, const HeaderField& field) {
   if (field.offset + field.bytes > image.header_bytes_present) return "(behind the end of the file)";
   if (field.version3 && image.header.version == 2) return "(version 2 has none)";

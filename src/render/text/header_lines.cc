@@ -9,7 +9,7 @@ namespace {
 
 using format::FeatureKind;
 
-// What the cluster size and the refcount width lead to.
+// What follows from the cluster size and the refcount width.
 void print_shape(Output& out, const image::Image& image) {
   const format::Header& h = image.header;
   out.print("cluster_bits: {}\n", h.cluster_bits);

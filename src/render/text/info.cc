@@ -12,7 +12,7 @@ namespace {
 
 using format::FeatureKind;
 
-// "name:             text", long texts in several lines. Without a name it goes on with the field before.
+// "name:             text", long texts in several lines. Without a name, the text continues the field before.
 void field(Output& out, std::string_view name, std::string_view text) {
   out.write(wrap(text, fmt::format("{:<18}", name.empty() ? "" : std::string(name) + ":")));
 }

@@ -22,10 +22,10 @@ void rule(Output& out, char with);
 // Breaks at spaces. The first line begins with `first`, the others with `indent` spaces; no line ends with one. A word
 // that is too long for a line stays whole.
 std::string wrap(std::string_view text, std::string_view first, std::size_t indent);
-// With as many spaces as `first` has characters.
+// The same, with an indent as wide as `first`.
 std::string wrap(std::string_view text, std::string_view first = {});
 
-// The header's fields one a line, and what follows from them (text_header.cc).
+// The header's fields one a line, and what follows from them (header_lines.cc).
 void print_header_lines(Output& out, const image::Image& image);
 // One line a bitmap, and what is known about the bitmaps as a whole.
 void print_bitmap_lines(Output& out, const image::Image& image);

@@ -1,4 +1,4 @@
-// The verdict in its box. The box has no sides: a command must be there to be copied as it is, however long.
+// The verdict in its box. The box has no sides, so that commands can be copied as they are, however long.
 #include <algorithm>
 #include <cctype>
 
@@ -21,7 +21,7 @@ Color color_of(const check::Report& result) {
   }
 }
 
-// The status as JSON spells it, but loud.
+// The status as JSON spells it, but in capitals.
 std::string headline(check::Status status) {
   std::string name(check::status_name(status));
   std::ranges::transform(name, name.begin(), [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
