@@ -35,7 +35,7 @@ struct Verdict {
   std::string whole_text() const { return note.empty() ? text : text + " " + note; }
 };
 
-// `advice`: looking for what to do takes checks of the image as it would be, and plans of repairs.
+// `advice`: also looks for what to do. That takes checks of the image as it would be, and plans of repairs.
 Verdict judge(const image::Image& image, const check::Report& result, bool advice = true);
 
 }  // namespace qd::advice

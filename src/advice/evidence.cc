@@ -11,7 +11,7 @@ const Orphans& Clues::orphans() {
 
 namespace {
 
-// What is no snapshot table claims what isn't its own, and then right entries look wrong.
+// If the snapshot table that the header names isn't one, it claims clusters of others, and right entries look wrong.
 bool claims_by_mistake(const check::Report& result) {
   return result.findings.any(check::Doubt::snapshot_table) &&
          std::ranges::any_of(result.owners, [&](const check::Owner& o) {
@@ -34,7 +34,7 @@ bool counts_tell(const check::Report& result) {
   return explained >= findings.count(refcount_low);
 }
 
-// First what gives the rest its meaning, and then one thing at a time: the next check knows more.
+// Values that give the rest its meaning come first. One value at a time: the next check knows more.
 std::optional<Evidence> find_evidence(const image::Image& image, const check::Report& result) {
   if (image.header_cut_off()) return std::nullopt;
   Clues clues(image, result);
@@ -42,7 +42,7 @@ std::optional<Evidence> find_evidence(const image::Image& image, const check::Re
     auto found = header_evidence(clues);
     return clues.trial.exhausted() ? std::nullopt : found;
   }
-  // What a lost L1 table has left alone looks like that of lost entries.
+  // What a lost L1 table leaves behind looks like what lost entries leave behind.
   const bool mistaken = claims_by_mistake(result) || result.findings.count(check::Code::header_l1_offset) > 0;
   for (const auto finder : {header_evidence, snapshot_evidence, l1_evidence, l2_evidence}) {
     if (mistaken && (finder == l1_evidence || finder == l2_evidence)) break;

@@ -31,21 +31,21 @@ class Clues {
   std::optional<Orphans> orphans_;
 };
 
-// Does a refcount that is too high tell of a lost reference? Not where others can't be read, or are too low though no
-// entry names their clusters by mistake: then old ones were written back, or none at all; nor with lazy refcounts,
-// where a crash leaves such counts.
+// Is a refcount that is too high a sign of a lost reference? Not if refcounts can't be read. Not if others are too low,
+// unless entries name those clusters by mistake: then old refcounts were written back, or none at all. And not if the
+// image is dirty: with lazy refcounts, a crash leaves such counts.
 bool counts_tell(const check::Report& result);
 
 // A field of the header: from the tables, the snapshots and its other fields.
 std::optional<Evidence> header_evidence(Clues& clues);
-// A snapshot's place of its L1 table: from one that nothing names.
+// The place or the length of a snapshot's L1 table: from a table that nothing names, or from the disk's size.
 std::optional<Evidence> snapshot_evidence(Clues& clues);
 // An L1 entry: from an L2 table that nothing names.
 std::optional<Evidence> l1_evidence(Clues& clues);
 // An L2 entry: from its neighbours, and a cluster that nothing names.
 std::optional<Evidence> l2_evidence(Clues& clues);
 
-// The first of these.
+// The first answer of these, in this order.
 std::optional<Evidence> find_evidence(const image::Image& image, const check::Report& result);
 
 }  // namespace qd::advice

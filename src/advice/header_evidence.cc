@@ -1,5 +1,5 @@
 // A field of the header, from what the other fields lead to. Candidates come from the file; each is tried, and counts
-// only if the tables then fit. Where several do, the one that leaves the fewest clusters unexplained must be alone.
+// only if the tables then fit. If several fit, one of them must leave fewer clusters unexplained than all others.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -69,7 +69,8 @@ class HeaderFinder {
   const bool damaged_;
 };
 
-// May the tables be read by a wrong measure? Then there is more wrong than flags, and data of two owners.
+// Do the tables perhaps have another meaning than they are read with? Then more is wrong than COPIED flags and clusters
+// used twice.
 bool HeaderFinder::garbage() const {
   const std::uint64_t sound = result_.findings.errors(check::Subject::copied) + count(Code::cluster_reuse);
   return errors(result_) > sound || (sound == 0 && result_.leak_doubt.data_at_risk());
@@ -160,7 +161,7 @@ std::optional<Evidence> HeaderFinder::features() {
 }
 
 std::optional<Evidence> HeaderFinder::length() {
-  // By a wrong length the extensions are read from the wrong place.
+  // With a wrong header length, the extensions are read from a wrong place.
   const Code gone = count(Code::header_length) > 0 ? Code::header_length : Code::header_extension;
   if (count(gone) == 0 || h_.version == 2) return std::nullopt;
   const auto words = read_words(image_, HostOffset(format::header_bytes_v3), 1);
@@ -169,7 +170,7 @@ std::optional<Evidence> HeaderFinder::length() {
               Wanted::sound, "There the header's extensions begin.");
 }
 
-// A LUKS header tells that there is LUKS. Without one, what can be read is plain.
+// A LUKS header tells that the method is LUKS. Without one, readable data tells that there is no encryption.
 std::optional<Evidence> HeaderFinder::crypt_method() {
   constexpr std::uint32_t none = 0, luks = 2;
   if (count(Code::header_crypt) == 0 || result_.states.empty()) return std::nullopt;
@@ -180,7 +181,7 @@ std::optional<Evidence> HeaderFinder::crypt_method() {
               "There is no LUKS header, and some of the data is plainly not encrypted.");
 }
 
-// Writers put it behind the end marker of the extensions, and zeros behind it.
+// Writers put the name behind the end marker of the extensions, and zeros behind the name.
 std::optional<Evidence> HeaderFinder::backing_name() {
   if (count(Code::header_backing_name) == 0) return std::nullopt;
   std::vector<std::byte> first(image_.geometry->cluster_size());
@@ -205,7 +206,7 @@ std::optional<Evidence> HeaderFinder::backing_name() {
 std::optional<Evidence> HeaderFinder::l1_offset() {
   if (!result_.claims || !image_.refcounts_readable) return std::nullopt;
   const bool lost = count(Code::header_l1_offset) > 0 || count(Code::refcount_leak) > 0;
-  // What is orphaned may be a snapshot's, while those can't be read.
+  // While snapshots can't be read, an orphaned table may be theirs.
   if (!lost || (count(Code::header_l1_offset) == 0 && check::snapshots_unread(result_))) return std::nullopt;
   return only(field::l1_table_offset, orphan_l1_tables(image_, result_, clues_.orphans(), h_.l1_size),
               Code::header_l1_offset, Wanted::better,
@@ -230,7 +231,7 @@ std::optional<Evidence> HeaderFinder::refcount_table() {
               "So long a table fits between what lies around it.");
 }
 
-// The virtual size stands nowhere else but in snapshots of the same size.
+// Besides the header, only snapshots record the virtual size: those of the same size tell it.
 std::optional<Evidence> HeaderFinder::size() {
   if (!image_.geometry || !result_.claims) return std::nullopt;
   const format::Geometry& g = *image_.geometry;
@@ -245,13 +246,13 @@ std::optional<Evidence> HeaderFinder::size() {
   if (values.size() == 1 && !is_recorded) {
     const auto then = trial_.with(std::array{header_field(field::size, values[0])});
     if (then && !then->result.findings.any(Doubt::virtual_size)) {
-      // Or the table was longer, and what is leaked is the disk's end.
+      // Or the L1 table was longer, and the leaked clusters are the disk's end.
       if (!impossible && then->result.leak_doubt.data_at_risk()) return l1_size();
       return Evidence{place_of(field::size), values[0],
                       "The snapshot table records this size for an L1 table as long as the active one."};
     }
   }
-  // Too long a disk loses nothing, too short a one does.
+  // A disk that is too long loses nothing, one that is too short does.
   const std::uint64_t room = l1_room(image_, result_), needed = g.l1_entries_for(h_.size);
   if (!(impossible || (short_l1 && needed > room)) || is_recorded || h_.l1_size == 0 || h_.l1_size > room) {
     return std::nullopt;
@@ -273,7 +274,7 @@ std::optional<Evidence> HeaderFinder::l1_size() {
               fmt::format("A disk of {} bytes needs so many entries, and there is room for them.", h_.size));
 }
 
-// To the end of the cluster.
+// Are there only zeros up to the end of the cluster?
 bool HeaderFinder::empty_from(std::uint64_t at) const {
   const std::uint64_t end = round_up(at + 1, image_.geometry->cluster_size());
   std::vector<std::byte> bytes(end - at);
@@ -284,7 +285,7 @@ std::optional<Evidence> HeaderFinder::snapshots() {
   if (!image_.geometry || !result_.claims || h_.refcount_order > 6) return std::nullopt;
   if (!result_.findings.any(Doubt::snapshot_table) && count(Code::refcount_leak) == 0) return std::nullopt;
   const auto [there, bytes] = image::snapshot_entries_at(image_, h_.snapshots_offset);
-  // Of fewer than are promised, only if behind them there is nothing that may have been one.
+  // If there are fewer entries than the header says, nothing may follow them: it could be what is left of others.
   if (there > h_.nb_snapshots || (there > 0 && there < h_.nb_snapshots && empty_from(h_.snapshots_offset + bytes))) {
     if (auto found = only(field::nb_snapshots, {there}, Code::snapshot_table, Wanted::better,
                           "So many entries lie where the header says that the snapshot table is.")) {
@@ -308,7 +309,7 @@ std::optional<Evidence> HeaderFinder::snapshots() {
                               counted(number, "entry", "entries"))};
 }
 
-// All fields at once, where nothing of the header is left; told one after the other, the magic last.
+// Nothing of the header is left: all fields are tried at once. They are told one after the other, the magic last.
 std::optional<Evidence> HeaderFinder::whole() {
   Fewest<std::vector<Change>> best;
   for (const LostHeader& lost : lost_headers(image_)) {
@@ -336,7 +337,7 @@ std::optional<Evidence> HeaderFinder::whole() {
       "then, with -m rebase.");
 }
 
-// The first that isn't so yet.
+// The first of the best changes that the header doesn't have yet.
 std::optional<Evidence> HeaderFinder::first_of(const Fewest<std::vector<Change>>& best, std::string why) const {
   for (const Change& change : best.alone().value_or(std::vector<Change>())) {
     for (const format::HeaderField& field : format::header_fields()) {
@@ -347,8 +348,8 @@ std::optional<Evidence> HeaderFinder::first_of(const Fewest<std::vector<Change>>
   return std::nullopt;
 }
 
-// A header of an earlier time, when the disk was smaller: the L1 table goes on behind the end that it tells. Its place
-// comes first, then its length. The size may be right all the same.
+// The header is of an earlier time, when the disk was smaller: the L1 table goes on behind the end that the header
+// tells. Its place comes first, then its length. The size may be right all the same.
 std::optional<Evidence> HeaderFinder::before_growth() {
   if (!image_.geometry || !result_.claims || !image_.refcounts_readable || !garbage()) return std::nullopt;
   if (count(Code::header_virtual_size) > 0) return std::nullopt;
@@ -375,8 +376,8 @@ std::optional<Evidence> HeaderFinder::before_growth() {
       "header is of a time when the disk was smaller.");
 }
 
-// The same where only the size is left to be told. Clusters in a row, or from the first place behind the disk on that
-// an L1 entry of its own can map, may be a VM state whose snapshot was never finished.
+// The same where only the size is wrong. The data behind the disk's end may also be a VM state whose snapshot was never
+// finished: if its clusters are in one row, or begin with the first L1 entry behind the disk.
 std::optional<Evidence> HeaderFinder::cut_by_size() {
   if (damaged_ || count(Code::l2_beyond_end) == 0 || !result_.claims) return std::nullopt;
   const format::Geometry& g = *image_.geometry;
@@ -413,7 +414,7 @@ std::optional<Evidence> HeaderFinder::find() {
     return found ? found : whole();
   }
   using Finder = std::optional<Evidence> (HeaderFinder::*)();
-  // First what gives all the rest its meaning.
+  // Fields that give the rest its meaning come first.
   for (const Finder finder :
        {&HeaderFinder::cluster_bits, &HeaderFinder::version, &HeaderFinder::features, &HeaderFinder::refcount_order,
         &HeaderFinder::length, &HeaderFinder::crypt_method, &HeaderFinder::backing_name, &HeaderFinder::before_growth,

@@ -23,13 +23,13 @@ using check::Subject;
 
 namespace {
 
-// One error, and several; without that, it isn't counted but said.
+// The words for one error and for several. If `many` is empty, the number isn't said.
 struct Words {
   std::string_view one, many;
   bool operator==(const Words&) const = default;
 };
 
-// What is one thing for the reader has the same words, and stands side by side in the table.
+// Subjects that are one thing for the reader have the same words, and are neighbours in the enum.
 Words words(Subject subject) {
   switch (subject) {
     case Subject::end:
@@ -106,13 +106,13 @@ class Judge {
   const std::string path_;
   std::array<bool, 6> wanted_{};
   Status status_;
-  bool foreign_ = false;     // there is nothing of a qcow2 image to be seen
+  bool foreign_ = false;     // nothing of a qcow2 image can be seen
   bool unreadable_ = false;  // the disk below fails
   bool in_use_ = false;
   bool leaks_suspect_ = false;  // what is leaked may be in use
 };
 
-// Of a path; never mistaken for an option.
+// A path that is never mistaken for an option.
 std::string argument(const std::string& path) { return (path.starts_with('-') ? "./" : "") + path; }
 
 Judge::Judge(const image::Image& image, const check::Report& result)
@@ -151,12 +151,12 @@ bool Judge::lazy_dirty() const {
   return count(Code::header_dirty) > 0 && (image_.header.compatible_features & format::compatible::lazy_refcounts) != 0;
 }
 
-// Is the header alone what has lost values?
+// Has only the header lost values?
 bool Judge::only_header() const {
   return wanted(Repair::edit) && errors(Subject::l1) + errors(Subject::l2) == 0 && count(Code::header_l1_offset) == 0;
 }
 
-// A file that the image needs and QEMU doesn't open it without, in words.
+// In words: the missing file without which QEMU doesn't open the image.
 std::string Judge::missing_file() const {
   if (count(Code::backing_loop) > 0) return "while its backing chain comes back to itself";
   if (errors(Subject::backing) > 0) return "without its backing file";
@@ -202,7 +202,7 @@ std::string Judge::whether(bool end) const {
   return end ? "it can't be repaired" : "it can be repaired";
 }
 
-// What only a person can do, or nobody: in the words of the table, each kind once.
+// What only a person can mend, or nobody: the advice of the problem's row, once for each kind.
 void Judge::explain_by_row(std::vector<Advice>& to) const {
   for (const check::Problem& row : check::problems()) {
     if (count(row.code) == 0 || row.code == Code::image_in_use) continue;
@@ -236,8 +236,8 @@ void Judge::rescue(std::vector<Advice>& to) const {
   if (doubt_.hidden) to.push_back(copy("Copy the image first, and keep the copy."));
 }
 
-// Where the active tables are damaged, the newest snapshot whose tables aren't. With clusters used twice, or a header
-// that may give entries another meaning, nobody knows which are.
+// If the active tables are damaged, the newest snapshot whose tables aren't. If clusters are used twice, or the header
+// may give entries another meaning, nobody knows which tables are damaged.
 void Judge::go_back(std::vector<Advice>& to) const {
   if (result_.reports.empty() || (image_.geometry && image_.geometry->data_file)) return;
   if (count(Code::image_truncated) > 0) return;  // what was cut off may be brought back, and most can be read
@@ -294,7 +294,8 @@ std::string_view Judge::repair_text() const {
   return {};
 }
 
-// What the file itself tells loses nothing, and what to do then, the next check knows better.
+// A value that the file itself tells loses nothing. No other advice goes with it: after it, the next check knows
+// better.
 bool Judge::edit(std::vector<Advice>& to) const {
   const auto evidence = find_evidence(image_, result_);
   if (!evidence) return false;
@@ -321,7 +322,7 @@ std::string lossy_text(const repair::Plan& plan) {
   return lossy > most ? fmt::format("{}; and {} more", text, lossy - most) : text;
 }
 
-// A repair is advised only if it does something, and with what it drops: it is planned as if it were to be done.
+// A repair is planned before it is advised: it must do something, and the advice says what it drops.
 bool Judge::repair(std::vector<Advice>& to, std::string_view mode, std::string text, bool force) const {
   Advice advice{Kind::repair, std::move(text), {"qcow2-dump", "-R", std::string(mode)}};
   if (force) advice.command.push_back("--force");
@@ -350,7 +351,7 @@ void Judge::repair(std::vector<Advice>& to) const {
   const bool error = wanted(Repair::error) || (status_ == Status::good && count(Code::header_dirty) > 0);
   const bool reuse = wanted(Repair::reuse), leak = wanted(Repair::leak) && !doubt_.bitmaps_hidden && !leaks_suspect_;
   if (error + reuse + leak == 0) return;
-  // A snapshot table that isn't read rightly claims what isn't its own.
+  // A snapshot table that is misread claims clusters of others.
   const bool wrong_claims = error && result_.findings.any(Doubt::snapshot_table);
   const std::string_view rest = "This mends the rest, leaks excepted.";
   const std::string text(leaks_suspect_ ? rest : repair_text());
@@ -359,7 +360,7 @@ void Judge::repair(std::vector<Advice>& to) const {
                                 : error                                     ? "error"
                                                                             : "leak";
   if (repair(to, mode, text) || (mode == "reuse" && error && repair(to, "error", text))) return;
-  // What was cut off may be brought back; then they are there again.
+  // What was cut off may be brought back, and the snapshots with it.
   const bool cut_off = result_.findings.any(Doubt::end);
   const bool found = image::snapshot_entries_at(image_, image_.header.snapshots_offset).count > 0;
   if (count(Code::snapshot_table) > 0 && !cut_off && !found) {
@@ -370,10 +371,10 @@ void Judge::repair(std::vector<Advice>& to) const {
   }
 }
 
-// Does it do more than to keep what there is?
+// Does it do more than keep what there is?
 bool changes(const Advice& a) { return a.kind != Kind::note && a.kind != Kind::copy; }
 
-// Whoever has come so far must know that there is no more to come.
+// If no advice leads further, the reader must know that there is no more to come.
 void Judge::end(std::vector<Advice>& to) const {
   if (status_ == Status::good || std::ranges::any_of(to, changes)) return;
   const std::string_view why =

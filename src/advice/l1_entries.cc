@@ -1,10 +1,11 @@
-// An L2 table that nothing names, and the L1 entry that should. Which one it is, is told by
-//   another state's table at that entry, which has clusters in common with it (they are shared at one guest offset
-//   only), the places in a data file, which are the guest's own, the data's order in the file, which goes on from the
-//   table before and to the one behind, or the entry itself: it is the only one that is wrong, or that names another
-//   entry's table, or that is empty.
-// A table that another state still names tells by its refcount that an entry was lost.
-// Where an entry names the midst of a cluster, the table may be at its beginning.
+// Finds the L1 entry that has lost its L2 table. Nothing names the table any more; which entry should is told by
+//   - another state's table at that entry: the two have clusters in common, and states share these at one guest offset
+//     only;
+//   - the places in a data file, which are the guest's own;
+//   - the data's order in the file: it goes on from the table before, and to the one behind;
+//   - the entry itself, if it is the only one that is wrong, or names another entry's table, or is empty.
+// If another state still names the table, the table's refcount tells that an entry was lost.
+// If an entry names the midst of a cluster, the table may be at the cluster's beginning.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -45,10 +46,10 @@ class SlotFinder {
   HostOffset now(const Slot& slot) const { return HostOffset(table_of(slot.state, slot.index)); }
   // Entries without a table that makes sense.
   std::vector<Slot> wrong() const;
-  // Of these, the ones that had a table together with another state.
+  // Those of them that had a table in common with another state, and the table.
   std::vector<std::pair<Slot, ClusterIndex>> missed() const;
-  // Does a table at another L1 index read the same? Then two entries may have named it, a repair made the copy, and of
-  // the two the one that still names it is as likely to be wrong.
+  // Does a table at another L1 index read the same? Then two entries may have named one table, and a repair has made a
+  // copy for one of them: the entry that still names its table may as well be the wrong one.
   bool has_twin(ClusterIndex table, std::uint64_t index) const;
   // May the snapshot never have had a table there?
   bool unused(const Slot& slot) const { return std::ranges::find(unused_, slot) != unused_.end(); }
@@ -67,7 +68,7 @@ class SlotFinder {
   bool takes_anothers(Slot slot) const;
   std::optional<std::pair<std::size_t, std::size_t>> fingerprint(HostOffset table) const;
   bool has_copies() const;
-  // A small file has many tables for nothing: what is read of them all is limited.
+  // A small file can seem to have any number of tables, so the bytes that are read of them are limited.
   bool may_read(std::uint64_t bytes) const { return left_ >= bytes && ((left_ -= bytes), true); }
   bool goes_on(const OrphanTable& table, Slot slot) const;
   std::uint64_t cluster_of(std::uint64_t word) const;
@@ -77,13 +78,15 @@ class SlotFinder {
   const check::Report& result_;
   const format::Geometry& g_;
   std::vector<std::vector<std::uint64_t>> l1_;  // by state
-  // Empty though the disk has, or had, a table there; empty otherwise; doubtful: named more often than is counted.
+  // empty_: the disk has, or had, a table there; unused_: it may never have had one; bad_: a check finds an error;
+  // doubtful_: the entry's table is named more often than it is counted.
   std::vector<Slot> empty_, unused_, bad_, doubtful_;
   mutable std::uint64_t left_ = std::uint64_t{512} << 20;  // bytes
-  bool longer_ = false;  // an L1 table goes on behind its disk's end: a VM state may have lost one there
+  bool longer_ = false;  // an L1 table goes on behind its disk's end: a VM state may have lost a table there
 };
 
-// What a snapshot hasn't may have come later; but a disk that once had a table there keeps it.
+// A disk that once had a table there keeps it, so the table of an older snapshot proves one. Without such a proof, a
+// snapshot may be older than the table; the active disk isn't.
 bool SlotFinder::had_table(std::size_t state, std::uint64_t index) const {
   const bool active = result_.states[state].snapshot < 0;
   for (std::size_t s = 1; s < state; ++s) {
@@ -120,7 +123,7 @@ void SlotFinder::gather() {
   }
 }
 
-// The cluster of uncompressed data; 0 if it is something else.
+// The cluster of uncompressed data; 0 if the entry is something else.
 std::uint64_t SlotFinder::cluster_of(std::uint64_t word) const {
   return word & format::compressed_flag ? 0 : (word & format::offset_mask) >> g_.cluster_bits;
 }
@@ -132,10 +135,11 @@ std::uint64_t SlotFinder::data_of(std::size_t state, std::uint64_t l1_index, std
   return words.empty() ? 0 : cluster_of(words[0]);
 }
 
-// An exact copy of another state's table is what a writer makes before the L1 entry leads there.
+// Does another state's table at this entry have clusters in common with `table`? For a snapshot's entry an exact copy
+// tells nothing: writers make one before the active L1 entry points to it.
 bool SlotFinder::shares(const OrphanTable& table, Slot slot) const {
   bool shared = false;
-  std::set<std::uint64_t> seen;  // many states may name one
+  std::set<std::uint64_t> seen;  // several states may name one table
   for (std::size_t s = 0; s < l1_.size(); ++s) {
     const std::uint64_t other = table_of(s, slot.index);
     if (s == slot.state || other == 0 || g_.offset_in_cluster(other) != 0) continue;
@@ -152,7 +156,7 @@ bool SlotFinder::shares(const OrphanTable& table, Slot slot) const {
   return shared;
 }
 
-// Does another entry of the state name the same table, and no other state's table speak for this one?
+// Does another entry of the state name the same table, and does no other state's table show that it belongs here?
 bool SlotFinder::takes_anothers(Slot slot) const {
   constexpr std::size_t most = 64;  // that are looked at: each takes as long as there are entries
   if (doubtful_.size() > most) return false;
@@ -163,8 +167,8 @@ bool SlotFinder::takes_anothers(Slot slot) const {
   return !shares({g_.cluster(HostOffset(at)), read_words(image_, HostOffset(at), words)}, slot);
 }
 
-// Hashes of where a table has entries, and of the first thing they lead to that tells it from others: compressed data,
-// by its place, or a cluster that isn't one byte throughout.
+// Two hashes. One is of where the table has entries, the other of the first thing they lead to that tells tables apart:
+// the place of compressed data, or a cluster that isn't one byte throughout.
 std::optional<std::pair<std::size_t, std::size_t>> SlotFinder::fingerprint(HostOffset table) const {
   std::vector<bool> used;
   std::optional<std::size_t> content;
@@ -186,9 +190,9 @@ std::optional<std::pair<std::size_t, std::size_t>> SlotFinder::fingerprint(HostO
   return std::pair(std::hash<std::vector<bool>>()(used), *content);
 }
 
-// Has one state two tables with entries at the same places, and the same data there? Then two entries named one, a
-// repair has given each a copy, and what is orphaned belongs to one of them. Of more tables than may be read, nobody
-// knows, and the answer is yes.
+// Does one state have two tables with entries at the same places, and the same data there? Then two entries may have
+// named one table, a repair has given each a copy, and the orphan belongs to one of them. If there are more tables than
+// may be read, the answer is yes.
 bool SlotFinder::has_copies() const {
   for (std::size_t s = 0; s < l1_.size(); ++s) {
     std::set<std::uint64_t> tables;
@@ -204,9 +208,9 @@ bool SlotFinder::has_copies() const {
   return false;
 }
 
-// Written in one go, data lies in a row, with no more than a few tables between. The same is true of data with gaps on
-// the guest's disk, and then other entries would do as well: so there must be tables before and behind, and the data
-// go on from the one and to the other. The disk's beginning and end need no table.
+// Data that was written in one go lies in a row, with no more than a few tables between. But data with gaps on the
+// guest's disk lies so, too, and then other entries would fit as well. So there must be tables before and behind, and
+// the data must go on from the one and to the other. The disk's beginning and end need no table.
 bool SlotFinder::goes_on(const OrphanTable& table, Slot slot) const {
   constexpr std::uint64_t between = 4;
   const auto follows = [](std::uint64_t before, std::uint64_t after) {
@@ -227,7 +231,7 @@ std::vector<Slot> SlotFinder::wrong() const {
 }
 
 std::vector<std::pair<Slot, ClusterIndex>> SlotFinder::missed() const {
-  std::map<std::uint64_t, std::set<ClusterIndex>> tables;  // that count too many, by L1 index
+  std::map<std::uint64_t, std::set<ClusterIndex>> tables;  // whose refcount is too high, by L1 index
   for (std::size_t s = 0; s < l1_.size(); ++s) {
     for (std::uint64_t i = 0; i < l1_[s].size(); ++i) {
       const std::uint64_t table = table_of(s, i);
@@ -254,7 +258,8 @@ std::vector<std::pair<Slot, ClusterIndex>> SlotFinder::missed() const {
   return found;
 }
 
-// Of two tables with entries at the same places: a few clusters tell, if one byte doesn't fill them.
+// Do two tables have entries at the same places, and the same data there? A few clusters tell, if they aren't one byte
+// throughout.
 bool SlotFinder::same_data(const std::vector<std::uint64_t>& one, const std::vector<std::uint64_t>& other) const {
   if (one.empty() || one.size() != other.size()) return false;
   for (std::size_t i = 0; i < one.size(); ++i) {
@@ -334,7 +339,7 @@ std::vector<std::pair<Slot, ClusterIndex>> SlotFinder::unaligned() const {
   return found;
 }
 
-// Is the image better with that entry? `now`: where it leads now; `what`: of the table.
+// Is the image better with that entry? `now`: where it leads now; `what`: words about the table.
 std::optional<Evidence> try_entry(Clues& clues, Slot slot, HostOffset now, ClusterIndex table, std::string_view what,
                                   std::string_view why) {
   const image::State& state = clues.result.states[slot.state];
@@ -357,7 +362,7 @@ std::optional<Evidence> lost_table(Clues& clues, const SlotFinder& finder) {
   constexpr std::size_t most = 8;  // tables that are tried
   constexpr std::string_view what = "reads as an L2 table that nothing names";
   const Orphans& orphans = clues.orphans();
-  // A deleted snapshot's table isn't another one's.
+  // An L1 table that nothing names may be a deleted snapshot's. Then so may the L2 tables be.
   const bool deleted = has_orphan_l1_table(clues);
   for (std::size_t i = 0; i < std::min(orphans.tables.size(), most); ++i) {
     const OrphanTable& table = orphans.tables[i];
@@ -374,9 +379,8 @@ std::optional<Evidence> lost_table(Clues& clues, const SlotFinder& finder) {
   return std::nullopt;
 }
 
-// A table that counts more references than there are, and as many states without a table at its place. Old counts are
-// too many as well: so each table that counts too many must be explained that way. An L1 table that was lost, or is
-// about to be given back, would explain them, too.
+// A table's refcount is too high, and as many states have no table at its place. Old refcounts are too high, too, so
+// each such table must be explained in this way. An L1 table that nothing names would also explain them.
 std::optional<Evidence> shared_table(Clues& clues, const SlotFinder& finder) {
   if (has_orphan_l1_table(clues) || !counts_tell(clues.result)) return std::nullopt;
   constexpr std::size_t most = 8;  // that are tried
@@ -391,7 +395,8 @@ std::optional<Evidence> shared_table(Clues& clues, const SlotFinder& finder) {
   return std::nullopt;
 }
 
-// Is the rest of its last cluster empty? Else something else may lie where the header says that the L1 table is.
+// Is the rest of the active L1 table's last cluster empty? Else something else may lie where the header says that the
+// table is.
 bool ends_as_told(const image::Image& image, const image::State& active) {
   const std::uint64_t words_each = image.geometry->cluster_size() / sizeof(std::uint64_t), size = active.l1_size;
   const auto rest =
@@ -407,7 +412,7 @@ std::optional<Evidence> l1_evidence(Clues& clues) {
   if (!image.geometry || !image.refcounts_readable || result.states.empty() || !result.disk_refcounts) {
     return std::nullopt;
   }
-  constexpr std::uint64_t most_words = 1 << 20;  // of L1 tables: many states may share one, but not what is kept of it
+  constexpr std::uint64_t most_words = 1 << 20;  // of L1 tables: states may share one, but each gets its own copy
   std::uint64_t words = 0;
   for (const image::State& state : result.states) words += std::min<std::uint64_t>(state.l1_size, most_slots);
   if (words > most_words) return std::nullopt;

@@ -1,9 +1,9 @@
 // A ruined L2 entry, from what the file holds around it:
-//   Neighbours on the guest's disk are usually neighbours in the file: where X-1 and X+1 stand left and right of it and
-//   nothing names X, X was there. The same goes for a few entries in a row.
-//   States share clusters at one guest offset: where one that another state has there counts a reference too many, this
-//   was it.
-//   An entry may lead into the midst of a cluster, or be right but for the flag that makes it compressed.
+//   - Neighbours on the guest's disk are usually neighbours in the file. If the entries beside it name X-1 and X+1, and
+//     nothing names X, it has named X. The same goes for a few entries in a row.
+//   - States share clusters at one guest offset only. If another state's cluster at that place has a refcount that is
+//     one too high, the entry has named it.
+//   - An entry may lead into the midst of a cluster, or be right but for the flag that makes it compressed.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -29,7 +29,7 @@ struct Run {
   std::uint64_t count = 0;
 };
 
-// Where a run would begin, as an entry says that names the cluster just before it, or just behind it.
+// Where a run would begin according to an entry that names the cluster just before it, or just behind it.
 struct Start {
   std::size_t state = 0;
   std::uint32_t l1_index = 0;
@@ -67,7 +67,7 @@ class Neighbours {
   const check::Report& result_;
   const format::Geometry& g_;
   std::vector<Run> runs_;
-  std::vector<Sides> sides_;  // as runs
+  std::vector<Sides> sides_;  // one for each run
   std::map<std::tuple<std::int32_t, std::uint32_t, std::uint32_t>, bool> bad_;
 };
 
@@ -141,7 +141,7 @@ Neighbours::Value Neighbours::value(const Start& start, std::uint64_t index) con
   }
   const std::uint64_t raw = entry->raw;
   if (raw == 0) return entry->bitmap == 0 ? Value::empty : Value::bad;
-  // It names what is somebody else's.
+  // It names a cluster that has another owner, too.
   const HostOffset place =
       raw & format::compressed_flag ? g_.compressed(raw).offset : HostOffset(raw & format::offset_mask);
   const bool taken =
@@ -163,12 +163,12 @@ std::optional<Neighbours::Place> Neighbours::place(std::size_t run) const {
   const auto& [before, behind] = sides_[run];
   std::vector<Start> both;
   for (const auto& [start, row] : before) {
-    // Several may have been written in another order, but hardly in the midst of a long row.
+    // Several clusters may have been written in another order, but hardly in the midst of a long row.
     constexpr std::uint64_t times = 4;
     const auto found = behind.find(start);
     if (found != behind.end() && (count == 1 || row + found->second >= times * count)) both.push_back(start);
   }
-  // Version 2 has no other sign for what the guest has discarded than an empty entry.
+  // In version 2, an empty entry may also be what the guest has discarded: there is no other sign for that.
   const bool may_be_empty = image_.header.version >= 3;
   if (both.size() == 1 && all(both[0], count, may_be_empty)) {
     return Place{both[0], "its neighbours lie just before and behind it"};
@@ -197,7 +197,7 @@ std::optional<Start> Neighbours::only_bad() const {
   return start_at(image_, result_, number, l1_index, l2_index);
 }
 
-// Is the image better with that entry? `what`: of the cluster.
+// Is the image better with that entry? `what`: words about the cluster.
 std::optional<Evidence> try_entry(Clues& clues, const Start& start, ClusterIndex cluster, std::string_view why,
                                   std::string_view what = "nothing names it") {
   const format::Geometry& g = *clues.image.geometry;
@@ -219,7 +219,8 @@ std::optional<Evidence> try_entry(Clues& clues, const Start& start, ClusterIndex
                   l2_index, l1_index, number < 0 ? "" : fmt::format(" of snapshot[{}]", number), what, why)};
 }
 
-// An entry that leads into the midst of a cluster that no other entry names, or another state's at the same place.
+// An entry that leads into the midst of a cluster. Either nothing names the cluster, or another state does, at the same
+// place.
 std::optional<Evidence> unaligned(Clues& clues) {
   const image::Image& image = clues.image;
   const check::Report& result = clues.result;
@@ -246,7 +247,8 @@ std::optional<ClusterIndex> without_flag(const image::Image& image, std::uint64_
   return image::possible_place(image, at) ? std::optional(image.geometry->cluster(at)) : std::nullopt;
 }
 
-// A compressed cluster never has COPIED, and no other state has the same cluster at that place, uncompressed.
+// Two signs that an entry isn't compressed in truth: it has COPIED, or another state has the same cluster uncompressed
+// at that place.
 std::optional<Evidence> uncompressed(Clues& clues) {
   constexpr std::string_view what = "the entry names it but for the flag that makes it compressed";
   const check::Report& result = clues.result;
@@ -274,7 +276,7 @@ std::optional<Evidence> uncompressed(Clues& clues) {
   return std::nullopt;
 }
 
-// A cluster that counts more references than there are, where it is on the guest's disk, and who has it there.
+// A cluster whose refcount is higher than its references: where it is on the guest's disk, and who has it there.
 struct Shared {
   std::uint64_t missing = 0;
   std::set<std::pair<std::uint32_t, std::uint64_t>> places;  // L1 and L2 index
@@ -282,7 +284,7 @@ struct Shared {
 };
 using AllShared = std::map<ClusterIndex, Shared>;
 
-// Few: each takes a command of its own.
+// Nothing if there are many: each takes a command of its own.
 AllShared counted_too_often(const check::Report& result) {
   constexpr std::size_t most = 16;
   AllShared found;
@@ -325,7 +327,7 @@ void find_places(const Clues& clues, AllShared& all) {
       {.most_entries = image::as_fits});
 }
 
-// Only if each of them is explained by as many entries as it counts too many: old counts are too many as well.
+// Each refcount that is too high must be explained by as many wrong entries: old refcounts are too high, too.
 std::optional<Evidence> shared_cluster(Clues& clues, const Neighbours& neighbours, AllShared all) {
   if (all.empty()) return std::nullopt;
   find_places(clues, all);

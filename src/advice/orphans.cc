@@ -16,7 +16,7 @@ namespace {
 
 enum class Entry : std::uint8_t { empty, sound, impossible };
 
-// An L2 entry by itself. `at`: what it names in this file, if it does.
+// What an L2 entry is by itself. `at`: the place that it names in this file, if it does.
 Entry read_entry(const image::Image& image, std::uint64_t word, HostOffset& at) {
   const format::Geometry& g = *image.geometry;
   if (word == 0 || word == format::zero_flag) return Entry::empty;
@@ -29,7 +29,7 @@ Entry read_entry(const image::Image& image, std::uint64_t word, HostOffset& at) 
   return Entry::sound;
 }
 
-// The beginning of a table, or all of it.
+// Can this be an L2 table, or the beginning of one?
 bool may_be_l2_table(const image::Image& image, const std::vector<std::uint64_t>& words) {
   HostOffset at;
   for (std::size_t i = 0; i < words.size(); i += image.geometry->l2_words()) {
@@ -50,7 +50,7 @@ bool reads_as_l2_table(const image::Image& image, const check::Report& result,
     if (entry == Entry::impossible) return false;
     if (entry == Entry::empty) continue;
     ++entries;
-    if (g.data_file) {  // the data's own file tells nothing
+    if (g.data_file) {  // refcounts tell nothing about the data file
       ++left;
       continue;
     }
@@ -62,7 +62,7 @@ bool reads_as_l2_table(const image::Image& image, const check::Report& result,
 
 namespace {
 
-// Looks into one cluster after the other, and no further than it takes to tell what they are not.
+// Looks into one cluster after the other, and reads only as much as it takes to tell that it isn't a table.
 class OrphanFinder {
  public:
   OrphanFinder(const image::Image& image, const check::Report& result)
@@ -79,13 +79,13 @@ class OrphanFinder {
   Orphans orphans_;
 };
 
-// Whether there was room for it.
+// False if the budget is too small for it.
 bool OrphanFinder::look_at(ClusterIndex cluster) {
   constexpr std::uint64_t piece = 4096;
   std::vector<std::uint64_t> words;
   bool empty = true;
   for (std::uint64_t at = 0; at < g_.cluster_size(); at = words.size() * sizeof(std::uint64_t)) {
-    // Most clusters show in their first bytes that they hold data; a table is read at once then.
+    // The first bytes of most clusters show that they hold data. What may be a table is read to its end at once.
     const std::uint64_t bytes = at == 0 ? std::min(piece, g_.cluster_size()) : g_.cluster_size() - at;
     if (budget_ < bytes) return false;
     budget_ -= bytes;

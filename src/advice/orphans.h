@@ -12,7 +12,7 @@ namespace qd::advice {
 // `count` words at a place, in the machine's byte order; zeros behind the file's end, none if it can't be read.
 std::vector<std::uint64_t> read_words(const image::Image& image, HostOffset at, std::uint64_t count);
 
-// Every entry makes sense, and most lead to clusters that nothing else names often enough.
+// Does every entry make sense, and do at least half lead to clusters whose refcount is higher than their references?
 bool reads_as_l2_table(const image::Image& image, const check::Report& result, const std::vector<std::uint64_t>& words);
 
 struct OrphanTable {

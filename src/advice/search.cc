@@ -63,8 +63,7 @@ std::vector<std::uint64_t> refcount_tables(const image::Image& image, const chec
 
 namespace {
 
-// The number behind the last entry that isn't zero; nothing if one of them doesn't fit. The first `known` aren't
-// judged.
+// The index behind the last entry that isn't zero; nothing if an entry doesn't fit. The first `known` aren't judged.
 template <class Fits>
 std::optional<std::uint64_t> end_of_entries(const std::vector<std::uint64_t>& words, std::uint64_t known, Fits&& fits) {
   std::uint64_t end = std::min<std::uint64_t>(known, words.size());
@@ -76,8 +75,8 @@ std::optional<std::uint64_t> end_of_entries(const std::vector<std::uint64_t>& wo
   return end;
 }
 
-// Of a cluster that may be a part of an L1 table: the number behind its last entry; nothing if it reads as no such
-// part. The first `known` entries aren't judged.
+// The index behind the last entry of a cluster that may be a part of an L1 table; nothing if it doesn't read as one.
+// The first `known` entries aren't judged.
 std::optional<std::uint64_t> l1_entries_in(const image::Image& image, const check::Report& result, ClusterIndex cluster,
                                            std::uint64_t known = 0) {
   const format::Geometry& g = *image.geometry;
@@ -87,7 +86,7 @@ std::optional<std::uint64_t> l1_entries_in(const image::Image& image, const chec
     if (std::ranges::any_of(owners, [](const check::Owner& o) { return o.kind == check::OwnerKind::l2_table; })) {
       return true;
     }
-    // What is taken for an L1 table may be one of its L2 tables.
+    // What a state has as its L1 table may in truth be one of this table's L2 tables.
     if (std::ranges::any_of(result.states, [&](const image::State& s) { return s.l1_offset.value == offset; })) {
       return true;
     }
@@ -151,7 +150,7 @@ std::vector<std::uint64_t> l1_sizes(const image::Image& image, const check::Repo
 
 namespace {
 
-// Of 512 encrypted bytes there are some 220 different ones. Zeros may never have been written.
+// 512 encrypted bytes have some 220 different values. A sector of zeros tells nothing: it may never have been written.
 bool is_plain(std::span<const std::byte> sector) {
   constexpr int most_values = 128;
   std::array<bool, 256> seen{};
@@ -198,8 +197,7 @@ std::uint64_t l1_room(const image::Image& image, const check::Report& result) {
   if (at >= image.size() || g.offset_in_cluster(at) != 0) return format::max_l1_entries;
   std::uint64_t clusters = 1;
   const std::uint64_t first = g.cluster(HostOffset(at)).value;
-  // Whatever is claimed once and counted once behind it is somebody else's, unless the table is as long as the header
-  // says.
+  // Behind the length that the header says, a cluster with one owner is somebody else's.
   while (clusters * words_each < format::max_l1_entries && first + clusters < image.clusters()) {
     const ClusterIndex next(first + clusters);
     const auto words = read_words(image, g.offset(next), 1);
@@ -214,7 +212,7 @@ std::uint64_t l1_room(const image::Image& image, const check::Report& result) {
 
 namespace {
 
-// As an L1 table of clusters of another size than the image's: the index behind its last entry; 0 if it is none.
+// The index behind the last entry of an L1 table, if clusters have 2^cluster_bits bytes; 0 if it doesn't read as one.
 std::uint64_t l1_entries_at(const image::Image& image, std::uint64_t at, unsigned cluster_bits) {
   const auto words = read_words(image, HostOffset(at), (1ULL << cluster_bits) / sizeof(std::uint64_t));
   const auto fits = [&](std::uint64_t entry) {
@@ -228,7 +226,7 @@ std::uint64_t l1_entries_at(const image::Image& image, std::uint64_t at, unsigne
 }  // namespace
 
 std::vector<LostHeader> lost_headers(const image::Image& image) {
-  constexpr std::uint64_t near = 64;  // clusters: where tables lie that were there from the beginning
+  constexpr std::uint64_t near = 64;  // clusters: tables that an image is made with lie within them
   constexpr std::size_t most = 24;
   constexpr unsigned order = 4;  // as nearly all images have it
   std::vector<LostHeader> found;

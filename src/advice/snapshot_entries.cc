@@ -1,5 +1,5 @@
-// A snapshot's entry that doesn't lead to its L1 table any more, and the L1 table that nothing names; or that tells a
-// wrong length of it, and the disk's size.
+// A snapshot's entry has lost the place of its L1 table: an L1 table that nothing names may be it. Or it has lost the
+// length: the size of its disk tells it.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -41,7 +41,7 @@ std::optional<Evidence> l1_table(Clues& clues, std::size_t number) {
                               clues.result.snapshot_names[number])};
 }
 
-// As long as the disk takes, or as the active table is; a VM state takes more.
+// The L1 table is as long as the disk needs, or as the active one; with a VM state it is longer.
 std::optional<Evidence> l1_size(Clues& clues, std::size_t number) {
   const format::Snapshot& snapshot = clues.image.snapshots.entries[number];
   if (snapshot.extra_data_size < 16 || snapshot.disk_size == 0) return std::nullopt;

@@ -28,7 +28,7 @@ std::uint64_t work(const check::Report& result) {
 
 namespace {
 
-// Clusters that the tables of all states claim. What is longer than any can be isn't walked.
+// Clusters of the L1 tables of all states. Tables longer than the format allows aren't walked, and count as none.
 std::uint64_t l1_clusters(const image::Image& image) {
   const auto bytes_of = [](std::uint64_t l1_size) {
     return l1_size > format::max_l1_entries ? 0 : l1_size * sizeof(std::uint64_t);
@@ -38,7 +38,7 @@ std::uint64_t l1_clusters(const image::Image& image) {
   return image.geometry->clusters(bytes);
 }
 
-// A field that is tried speaks for itself: what the user says in its stead would hide whether it fits.
+// If the cluster size itself is tried, the user's hint must not stand in for it: it would hide whether the value fits.
 image::Hints hints_for(const image::Image& image, std::span<const Change> changes) {
   image::Hints hints = image.hints();
   const auto is_size = [](const Change& c) { return c.at == header_field(format::field::cluster_bits, 0).at; };
@@ -48,7 +48,7 @@ image::Hints hints_for(const image::Image& image, std::span<const Change> change
 
 }  // namespace
 
-// Small images are tried for whatever there is, large ones as often as a person waits for.
+// Small images have work enough for every candidate; large ones are tried as often as a person would wait for.
 Trial::Trial(const image::Image& image, const check::Report& now)
     : image_(image), now_(now), left_((1 << 22) + 8 * work(now)) {}
 
@@ -70,9 +70,9 @@ std::optional<Trial::Outcome> Trial::with(std::span<const Change> changes) {
   auto opened = image::Image::open(outcome.plan->view(), hints_for(image_, changes));
   if (!opened || !opened->geometry) return std::nullopt;
   constexpr std::uint64_t few = 1 << 22;
-  constexpr std::size_t few_findings = 4096;  // all are counted, and that is what is asked for
+  constexpr std::size_t few_findings = 4096;  // all are counted, and only the counts are asked for
   const std::uint64_t now = image_.geometry ? l1_clusters(image_) : 0;
-  if (l1_clusters(*opened) > std::max(few, now)) {  // by another measure there are many more
+  if (l1_clusters(*opened) > std::max(few, now)) {  // with another cluster size there are many more
     exhausted_ = true;
     return std::nullopt;
   }
@@ -90,7 +90,7 @@ bool Trial::Outcome::abandons(HostOffset at) const {
 
 namespace {
 
-// Another file is missing, or data was decompressed: a trial doesn't look at that, so nothing there gets better by it.
+// Can a trial see this kind of error? It neither opens other files nor decompresses, so it never makes those errors go.
 bool is_tried(const check::Problem& row) { return !is_other_file(row.subject) && row.code != Code::compressed_payload; }
 
 }  // namespace
@@ -104,7 +104,7 @@ std::uint64_t errors(const check::Report& result) {
 }
 
 bool Trial::better(const check::Report& then) const {
-  const bool unread = check::snapshots_unread(now_);  // what nothing names may be theirs, so it isn't called lost
+  const bool unread = check::snapshots_unread(now_);  // tables that nothing names may be theirs, and count as not lost
   for (const check::Problem& row : check::problems()) {
     if (row.code == Code::l2_lost && unread) continue;
     if (row.severity == Severity::error && then.findings.count(row.code) > now_.findings.count(row.code)) return false;

@@ -1,5 +1,5 @@
-// An answer is tried before it is given: the image as it would be with other values at some places, checked. Nothing is
-// written; what fits makes errors go and brings none.
+// An answer is tried before it is given: the image is checked as it would be with other values at some places. Nothing
+// is written. A change fits if errors go and none come.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ namespace qd::advice {
 struct Change {
   HostOffset at;
   unsigned bytes = 8;
-  std::uint64_t value = 0;  // big-endian, as all is
+  std::uint64_t value = 0;  // written big-endian
 };
 
 Change header_field(const format::HeaderField& field, std::uint64_t value);
@@ -32,7 +32,7 @@ class Trial {
     check::Report result;
 
     std::uint64_t leaks() const { return result.findings.count(check::Code::refcount_leak); }
-    // A cluster of the file that is counted, and nothing names it any more: whoever did was right, perhaps.
+    // Is the cluster counted, but not named by anything any more? Then whoever named it was perhaps right.
     bool abandons(HostOffset at) const;
   };
   // Nothing: it can't be read, or too much was tried already.
@@ -41,20 +41,20 @@ class Trial {
   // Something was not tried, and might have fitted as well.
   bool exhausted() const { return exhausted_; }
 
-  // Less is wrong than now, and nothing more.
+  // Less is wrong than now, and nothing is worse.
   bool better(const check::Report& then) const;
-  // The tables fit the refcounts throughout, there is something that they map, nothing looks lost, and of errors there
-  // are only those of the header that there are now.
+  // The tables fit the refcounts and map something, nothing looks lost, and the only errors are those of the header
+  // that there are now, too.
   static bool sound(const check::Report& then, const check::Report& now);
 
  private:
   const image::Image& image_;
   const check::Report& now_;
-  std::uint64_t left_;  // work: hostile images must not have it without end
+  std::uint64_t left_;  // work that may still be done: a hostile image must not make it endless
   bool exhausted_ = false;
 };
 
-// Of all that fits, what leaves the fewest clusters unexplained; nothing if several do so equally.
+// The one of all fitting values that leaves the fewest clusters unexplained; nothing if several leave equally few.
 template <class T>
 class Fewest {
  public:
@@ -78,7 +78,7 @@ class Fewest {
 // What a check has cost, in entries of tables looked at.
 std::uint64_t work(const check::Report& result);
 
-// Those that a trial would see.
+// Errors that a trial would see, too.
 std::uint64_t errors(const check::Report& result);
 
 }  // namespace qd::advice

@@ -230,7 +230,7 @@ Result<void> Parser::settle_writing() const {
   return {};
 }
 
-// In JSON a program is always told the image's state. For a person, -H only opens the image, and -m undo doesn't look.
+// With --json the state of the image is always told. For a person, -H only opens the image, and -m undo doesn't look.
 void Parser::settle_look() {
   using enum session::Depth;
   r_.signals = true;
