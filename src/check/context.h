@@ -10,22 +10,14 @@
 #include <string>
 #include <vector>
 
+#include "check/check.h"
 #include "check/claims.h"
-#include "check/report.h"
 #include "image/image.h"
 #include "image/refcounts.h"
 #include "image/walk.h"
 #include "io/profile.h"
 
 namespace qd::check {
-
-struct Settings {
-  bool decompress = false;                      // -c: try every compressed cluster
-  bool backing_chain = true;                    // open the backing chain and the data file
-  std::size_t most_findings = Findings::limit;  // kept word for word
-  Profile* profile = nullptr;                   // filled in, if there is one
-  std::uint64_t most_entries = image::as_fits;  // of the walks; what is found doesn't depend on it
-};
 
 // A piece of metadata that occupies clusters; kept to name it if something else claims them too.
 struct MetadataUse {
