@@ -100,10 +100,13 @@ Result<void> set_number(Work& w, const BytePlace& place, const std::string& text
   return {};
 }
 
-// Where the bytes come from. A donor is an image as well: its places have names, too.
+// Where the bytes come from. A donor is an image as well: its places have names, too. The hint is for the image, and
+// for a donor whose header tells nothing.
 Result<HostOffset> source_place(const Work& w, const std::string& text, const File* source) {
   const Transaction nothing(source ? *source : w.view.base());
-  const auto image = image::Image::open(nothing.view(), source ? image::Hints() : w.view.image().hints());
+  const image::Hints& hints = w.view.image().hints();
+  auto image = image::Image::open(nothing.view(), source ? image::Hints() : hints);
+  if (image && source && !image->geometry) image = image::Image::open(nothing.view(), hints);
   if (!image) return tl::unexpected(image.error());
   const auto place = find_place(*image, text);
   if (!place) return tl::unexpected(place.error());

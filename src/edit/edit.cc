@@ -94,7 +94,7 @@ Result<repair::Planned> plan_edit(const File& image, const image::Hints& hints, 
   if (transaction.empty()) w.editor.plan.actions.clear();  // everything is so already
   const check::Status after = w.view.result().status();
   for (repair::Action& a : w.editor.plan.actions) a.lossy |= bytes && after > before;
-  return repair::Planned{std::move(w.editor.plan), before, after};
+  return repair::Planned{std::move(w.editor.plan), before, after, w.view.image().hints()};
 }
 
 }  // namespace qd::edit

@@ -12,6 +12,14 @@ namespace qd::image {
 
 using format::Geometry;
 
+Result<Image> Image::reopen(std::unique_ptr<File> view) const {
+  auto image = open(std::move(view), hints_);
+  if (!image || !hints_.cluster_bits || image->header.cluster_bits == header.cluster_bits) return image;
+  Hints left = hints_;
+  left.cluster_bits.reset();
+  return open(std::move(image->file_), left);
+}
+
 Result<Image> Image::open(std::unique_ptr<File> file, const Hints& hints) {
   Image image;
   image.file_ = std::move(file);

@@ -58,8 +58,9 @@ class Image {
  public:
   // Errors: only what the file itself returns (EIO on the first cluster).
   static Result<Image> open(std::unique_ptr<File> file, const Hints& hints);
-  // The same image, as another view of it shows it: as it would be with a change.
-  Result<Image> reopen(std::unique_ptr<File> view) const { return open(std::move(view), hints_); }
+  // The same image, as another view of it shows it: as it would be with a change. A hint that stands for a field ends
+  // where the view has another value in that field.
+  Result<Image> reopen(std::unique_ptr<File> view) const;
   const Hints& hints() const { return hints_; }
   // Is the cluster size another than the header's? Whoever else opens the image goes by the header.
   bool against_header() const { return geometry && geometry->cluster_bits != header.cluster_bits; }

@@ -179,11 +179,13 @@ Result<Planned> plan_repair(const File& image, const image::Hints& hints, Transa
     explain_growth(untouched);
     repair.plan = std::move(untouched.editor.plan);
     repair.after = repair.before;
+    repair.hints = hints;
     return repair;
   }
   if (w.view.failed()) return tl::unexpected(w.view.error());
   repair.plan = std::move(w.editor.plan);
   repair.after = w.view.result().status();
+  repair.hints = w.view.image().hints();
   return repair;
 }
 

@@ -12,6 +12,7 @@ namespace qd::repair {
 struct Planned {
   Plan plan;
   check::Status before{}, after{};  // of the image as it is, and as it will be
+  image::Hints hints{};             // that will still hold
 };
 
 // Why nothing is written to an image on a failing disk.

@@ -10,7 +10,7 @@ View::View(const File& base, const image::Hints& hints, const Transaction& trans
 
 bool View::look() {
   if (failed()) return false;
-  auto image = image::Image::open(transaction_.view(), hints_);
+  auto image = image_ ? image_->reopen(transaction_.view()) : image::Image::open(transaction_.view(), hints_);
   if (!image) return fail(image.error()), false;
   image_.emplace(std::move(*image));
   result_ = check::check(*image_, settings_);
@@ -22,12 +22,7 @@ bool View::refcounts_hidden() const { return result_.findings.any(check::Doubt::
 
 bool View::unreadable() const { return result_.findings.any(check::Doubt::disk); }
 
-std::optional<check::Code> View::questions_everything() const {
-  if (const auto code = result_.findings.first(check::Doubt::meaning)) return code;
-  // This field gives only refcounts another meaning; but refcounts tell whether an entry is right.
-  if (count(check::Code::header_refcount_order) > 0) return check::Code::header_refcount_order;
-  return std::nullopt;
-}
+std::optional<check::Code> View::questions_everything() const { return result_.findings.first(check::Doubt::meaning); }
 
 void View::fail(Error error) {
   if (!error_) error_ = std::move(error);

@@ -53,6 +53,8 @@ TEST(Lookup, AnotherViewIsOpenedAsTheImageWas) {
   EXPECT_EQ(view->geometry->cluster_bits, 16u);
   EXPECT_TRUE(view->against_header());
   EXPECT_FALSE(open(TinyImage()).against_header());
+  tiny.put32(20, 12);  // as an edit would leave it
+  EXPECT_EQ(image->reopen(memory_file(tiny.bytes()))->geometry->cluster_bits, 12u);
 }
 
 }  // namespace
