@@ -13,8 +13,8 @@ struct Mode {
   std::string_view operands{};  // the letters of those options that only some modes take: -O, -S, -V, -w, -F
   bool writes = false;
   bool one_image = false;
-  bool long_text = false;  // a line for each entry: it takes a while, and fills a pipe
-  void (*show)(render::Output& out, session::Outcome& outcome, const render::View& view);
+  bool entries = false;  // a line for each, before the rest
+  void (*show)(render::Output& out, const session::Outcome& outcome, const render::View& view);
 };
 
 std::span<const Mode> modes();

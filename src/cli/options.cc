@@ -230,11 +230,12 @@ Result<void> Parser::settle_writing() const {
   return {};
 }
 
-// With --json the state of the image is always told. For a person, -H only opens the image, and -m undo doesn't look.
+// With --json the state of the image is always told. For a person, -H only opens the image, -m undo doesn't look, and
+// -m info says what is wrong in one sentence.
 void Parser::settle_look() {
   using enum session::Depth;
   r_.signals = true;
-  r_.advice = o_.json || written_.repair != "off";
+  r_.advice = o_.json || (written_.repair != "off" && o_.mode != "info");
   r_.depth = o_.json ? check : o_.header ? open : o_.mode == "undo" ? none : check;
 }
 

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <system_error>
 
 namespace qd::cli {
 namespace {
@@ -31,7 +32,12 @@ Progress::Progress(const std::string& setting)
     : terminal_(::isatty(STDERR_FILENO) == 1),
       wanted_(setting == "on" || (setting == "auto" && terminal_)),
       patience_(setting == "on" ? 0s : 1s) {
-  if (wanted_) thread_ = std::thread(&Progress::watch, this);
+  if (!wanted_) return;
+  try {
+    thread_ = std::thread(&Progress::watch, this);
+  } catch (const std::system_error&) {
+    // There may be no more threads. The work can be done without being watched.
+  }
 }
 
 Progress::~Progress() {

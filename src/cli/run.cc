@@ -37,7 +37,7 @@ render::Style style_for(const Options& options) {
 
 // One write is one record, and the kernel takes no more than about a thousand bytes of it.
 void log_to_kernel(const std::string& line) {
-  const std::string record = "<6>qcow2-dump: " + line.substr(0, 900);  // 6: information
+  const std::string record = "<6>" + line.substr(0, 900);  // 6: information
   const Descriptor log(::open("/dev/kmsg", O_WRONLY | O_CLOEXEC));
   if (log.get() >= 0 && ::write(log.get(), record.data(), record.size()) >= 0) return;
   const int error = errno;
@@ -48,7 +48,7 @@ void log_to_kernel(const std::string& line) {
 void enlarge_pipe() { (void)::fcntl(STDOUT_FILENO, F_SETPIPE_SZ, 1 << 20); }
 
 // One image after the other: asks the session for it, shows what goes on, and what came of it.
-class Look final : private session::Observer {
+class Look final : public session::Observer {
  public:
   Look(const Options& options, Output& out)
       : o_(options), out_(out), request_(options.request), view_{.flags = o_.flags, .profile = o_.stats} {
@@ -64,10 +64,11 @@ class Look final : private session::Observer {
   void planned(const session::Change& change) override;
   void written(const session::Change& change) override;
   Result<void> opened(const image::Image& image) override;
+  void checked(Outcome& outcome) override;
+  void finished(Outcome& outcome) override;
 
   Outcome run();
-  void show(Outcome& outcome);
-  void show_text(Outcome& outcome);
+  void show_text(const Outcome& outcome);
   void show_stats(const Outcome& outcome);
 
   const Options& o_;
@@ -100,6 +101,17 @@ Result<void> Look::opened(const image::Image& image) {
   return {};
 }
 
+// A terminal where the text itself goes by shows progress enough.
+void Look::checked(Outcome& outcome) {
+  if (o_.json || !mode(o_.mode).entries) return;
+  enlarge_pipe();
+  std::optional<session::Watched> phase;
+  if (::isatty(STDOUT_FILENO) != 1) {
+    phase.emplace(*this, "dumping", outcome.image->file(), outcome.image->table_bytes());
+  }
+  render::print_entries(out_, outcome, view_);
+}
+
 Outcome Look::run() {
   if (request_.path != "-") return session::run(request_, *this);
   Outcome refused;
@@ -114,12 +126,7 @@ Outcome Look::run() {
 int Look::at(const std::string& path, int& state) {
   request_.path = path;
   progress_.emplace(o_.progress);
-  Outcome outcome = run();
-  if (!outcome.error) {
-    const auto shown = guarded([&]() -> Result<void> { return show(outcome), Result<void>(); },
-                               [](const Error& error) -> Result<void> { return tl::unexpected(error); });
-    if (!shown) outcome.error = shown.error();
-  }
+  const Outcome outcome = run();
   progress_.reset();
   if (!outcome.error) state = std::max(state, outcome.exit_code());
   if (!outcome.error) return outcome.exit_code();
@@ -127,7 +134,7 @@ int Look::at(const std::string& path, int& state) {
   return complain(*outcome.error);
 }
 
-void Look::show(Outcome& outcome) {
+void Look::finished(Outcome& outcome) {
   if (o_.json) {
     render::print_json(out_, outcome, o_.action, view_);
   } else {
@@ -139,17 +146,9 @@ void Look::show(Outcome& outcome) {
   if (outcome.change && !o_.json) render::print_way_back(out_, request_.path, *outcome.change);
 }
 
-void Look::show_text(Outcome& outcome) {
-  if (outcome.undone) return render::print_undo(out_, request_.path, *outcome.undone);
+void Look::show_text(const Outcome& outcome) {
   if (o_.header) return render::print_header(out_, &*outcome.image);
-  const Mode& wanted = mode(o_.mode);
-  if (wanted.long_text) {
-    enlarge_pipe();
-    // If stdout is a terminal, the text itself is progress enough.
-    if (::isatty(STDOUT_FILENO) != 1) begin("dumping", outcome.image->file(), outcome.image->table_bytes());
-  }
-  wanted.show(out_, outcome, view_);
-  end();
+  mode(o_.mode).show(out_, outcome, view_);
 }
 
 // stdout is flushed first, so that the profile comes after the text if both go to one place.

@@ -28,18 +28,19 @@ struct View {
 // -H: the header's fields with offset and size; with an image their values too.
 void print_header(Output& out, const image::Image* image);
 
-// The functions below, print_json() excepted, need an outcome with an image and its check.
+// The functions below need an outcome with an image, its check and a verdict, but for what is said of them.
 //
-// -m info.
+// -m info. Of the verdict, the text.
 void print_info(Output& out, const session::Outcome& outcome);
 
 // -m check and -m error.
 void print_check(Output& out, const session::Outcome& outcome, const View& view);
 
-// -m dump: every entry, then the check. The outcome's profile gets a phase for it.
-void print_dump(Output& out, session::Outcome& outcome, const View& view);
+// -m dump: every entry, which are read for it. The check's report comes after. Needs no verdict. The outcome's profile
+// gets a phase for it.
+void print_entries(Output& out, session::Outcome& outcome, const View& view);
 
-// One JSON document (schema 2), whatever came of it. `mode`: what was asked for, in a word.
+// One JSON document (schema 2), also of an error. `mode`: what was asked for, in a word.
 void print_json(Output& out, const session::Outcome& outcome, std::string_view mode, const View& view);
 
 // One line for the kernel log, without line end.

@@ -68,11 +68,12 @@ Result<Changing> Changing::plan(const Request& request, Observer& observer, Outc
   if (!opened) return tl::unexpected(opened.error());
   const File* image = *opened;
   c.transaction_ = std::make_unique<Transaction>(*image);
-  observer.begin("planning", *image, 0);
-  const ProfilePart part(&outcome.profile, *image);
-  part.phase("planning");
-  auto planned = c.plan_on(*image);
-  observer.end();
+  auto planned = [&] {
+    const Watched phase(observer, "planning", *image, 0);
+    const ProfilePart part(&outcome.profile, *image);
+    part.phase("planning");
+    return c.plan_on(*image);
+  }();
   if (!planned) {
     Error error = planned.error();
     const std::string& log = c.taken_back_by_;
@@ -84,7 +85,8 @@ Result<Changing> Changing::plan(const Request& request, Observer& observer, Outc
                           .nothing = c.transaction_->empty(),
                           .before = planned->before,
                           .after = planned->after,
-                          .taken_back_by = c.taken_back_by_};
+                          .taken_back_by = c.taken_back_by_,
+                          .hints = planned->hints};
   return c;
 }
 
@@ -99,11 +101,12 @@ Result<void> Changing::write() {
     log = std::move(*created);
   }
   const std::uint64_t before = writable_->allocated_bytes();
-  observer_->begin("writing", *writable_, 0);
-  const ProfilePart part(&outcome_->profile, *writable_);
-  part.phase("writing");
-  auto done = transaction_->commit(*writable_, log.get(), name_in_log(*writable_), SignalGuard::interrupted());
-  observer_->end();
+  auto done = [&] {
+    const Watched phase(*observer_, "writing", *writable_, 0);
+    const ProfilePart part(&outcome_->profile, *writable_);
+    part.phase("writing");
+    return transaction_->commit(*writable_, log.get(), name_in_log(*writable_), guard.interrupted());
+  }();
   if (!done) return tl::unexpected(give_up(done.error(), log.get(), *writable_));
   const std::uint64_t after = writable_->allocated_bytes();
   const bool tells = writable_->traits().knows_allocation;

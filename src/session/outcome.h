@@ -23,6 +23,7 @@ struct Change {
   std::string undo_log{};                // empty: there is none
   std::uint64_t bytes_given_back = 0;
   bool punch_refused = false;
+  image::Hints hints{};  // that still hold afterwards
 };
 
 // What an undo has done, or would do in a dry run.
@@ -39,7 +40,7 @@ struct Undone {
 int exit_code(const Error& error);
 
 struct Outcome {
-  std::string path;  // empty: no image was asked about
+  std::optional<std::string> path;  // nothing: no image was asked about
   std::optional<image::Image> image;
   std::optional<check::Report> result;  // after the change
   std::optional<advice::Verdict> verdict;

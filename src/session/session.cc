@@ -21,15 +21,15 @@ class Run {
  private:
   Result<void> look();
   void check(bool in_use);
-  // Does a lock keep others from writing to the image?
-  bool held() const { return r_.lock || (r_.changes() && !r_.dry_run); }
 
   const Request& r_;
   Observer& observer_;
   Outcome& o_;
+  bool locked_ = false;  // nobody else writes to the image
 };
 
 Result<void> Run::operator()() {
+  if (r_.no_undo && !r_.undo_log.empty()) return fail(EINVAL, "a name for the undo log was given, and none is wanted");
   if (const auto* back = std::get_if<TakeBack>(&r_.task)) {
     auto undone = undo(r_, *back);
     if (!undone) return tl::unexpected(undone.error());
@@ -41,39 +41,45 @@ Result<void> Run::operator()() {
     auto taken = ReadLock::take(r_.path);
     if (!taken) return tl::unexpected(taken.error());
     lock.emplace(std::move(*taken));
+    locked_ = true;
   }
   if (!r_.changes()) return look();
   auto changing = Changing::plan(r_, observer_, o_);
   if (!changing) return tl::unexpected(changing.error());
+  locked_ |= !r_.dry_run;
   observer_.planned(*o_.change);
   if (auto done = changing->write(); !done) return done;
   observer_.written(*o_.change);
   return look();
 }
 
+// The last step of every run.
 Result<void> Run::look() {
-  if (r_.depth == Depth::none) return {};
+  if (r_.depth == Depth::none) return observer_.finished(o_), Result<void>();
   auto file = open_file(r_.path, {.direct = r_.direct});
   if (!file) return tl::unexpected(file.error());
-  const bool in_use = !held() && has_writer(r_.path).value_or(false);
-  auto image = image::Image::open(std::move(*file), r_.hints);
+  const bool in_use = !locked_ && has_writer(r_.path).value_or(false);
+  auto image = image::Image::open(std::move(*file), o_.change && !r_.dry_run ? o_.change->hints : r_.hints);
   if (!image) return tl::unexpected(image.error());
   o_.image = std::move(*image);
   if (auto wanted = observer_.opened(*o_.image); !wanted) return wanted;
   if (r_.depth == Depth::check) check(in_use);
+  observer_.finished(o_);
   return {};
 }
 
 void Run::check(bool in_use) {
-  observer_.begin("checking", o_.image->file(), o_.image->table_bytes());
-  o_.result =
-      check::check(*o_.image, {.decompress = r_.decompress, .backing_chain = !r_.alone, .profile = &o_.profile});
+  {
+    const Watched phase(observer_, "checking", o_.image->file(), o_.image->table_bytes());
+    o_.result =
+        check::check(*o_.image, {.decompress = r_.decompress, .backing_chain = !r_.alone, .profile = &o_.profile});
+  }
   if (in_use) {
     check::Finding finding;
     finding.code = check::Code::image_in_use;
     o_.result->findings.add(std::move(finding));
   }
-  observer_.end();
+  observer_.checked(o_);
   o_.verdict = advice::judge(*o_.image, *o_.result, r_.advice);
 }
 

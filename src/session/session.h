@@ -11,7 +11,8 @@
 
 namespace qd::session {
 
-// Is told what goes on.
+// Is told what goes on. The image stays locked, if it is, until a run has ended: whoever shows more of it than the
+// outcome holds does so in here. An exception ends the run.
 class Observer {
  public:
   virtual ~Observer() = default;
@@ -23,9 +24,28 @@ class Observer {
   virtual void written(const Change&) {}
   // The image is open, before it is checked. An error ends the run.
   virtual Result<void> opened(const image::Image&) { return {}; }
+  // The check is done. What to do about it is looked for next, which may take longer.
+  virtual void checked(Outcome&) {}
+  // All is known.
+  virtual void finished(Outcome&) {}
 };
 
-// Never throws. Threads: as many as TBB is allowed.
+// A phase of a run. However it is left, the observer is told its end: the file may be gone by then.
+class Watched {
+ public:
+  Watched(Observer& observer, const char* phase, const File& file, std::uint64_t expected) : observer_(observer) {
+    observer_.begin(phase, file, expected);
+  }
+  ~Watched() { observer_.end(); }
+  Watched(const Watched&) = delete;
+  Watched& operator=(const Watched&) = delete;
+
+ private:
+  Observer& observer_;
+};
+
+// Never throws. Threads: as many as TBB is allowed. Several may run at once, but only one of them with
+// Request::signals.
 Outcome run(const Request& request, Observer& observer);
 Outcome run(const Request& request);
 

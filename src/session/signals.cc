@@ -4,14 +4,15 @@ namespace qd::session {
 namespace {
 
 std::atomic<bool> came = false;
+constexpr std::atomic<bool> never = false;
 
 }  // namespace
 
-const std::atomic<bool>& SignalGuard::interrupted() { return came; }
+const std::atomic<bool>& SignalGuard::interrupted() const { return wanted_ ? came : never; }
 
 SignalGuard::SignalGuard(bool wanted) : wanted_(wanted) {
-  came = false;
   if (!wanted_) return;
+  came = false;
   for (int i = 0; i < 3; ++i) {
     struct sigaction action {};
     action.sa_handler = [](int) { came = true; };

@@ -7,7 +7,7 @@
 namespace qd::session {
 
 // Catches SIGINT, SIGTERM and SIGHUP as long as this lives; does nothing unless `wanted`, since the caller may look
-// after signals.
+// after signals. A process has one handler for each signal, so one guard at a time may be wanted.
 class SignalGuard {
  public:
   explicit SignalGuard(bool wanted);
@@ -16,7 +16,7 @@ class SignalGuard {
   SignalGuard& operator=(const SignalGuard&) = delete;
 
   // Did one come?
-  static const std::atomic<bool>& interrupted();
+  const std::atomic<bool>& interrupted() const;
 
  private:
   static constexpr int signals[] = {SIGINT, SIGTERM, SIGHUP};

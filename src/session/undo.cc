@@ -60,12 +60,12 @@ Result<void> take_back(const FoundLog& found, const Request& request, MutableFil
   std::unique_ptr<MutableFile> own;
   if (!request.no_undo) {
     auto created = create_log_beside(request, image);
-    if (!created) return tl::unexpected(created.error());
+    if (!created) return tl::unexpected(no_log(created.error()));
     own = std::move(*created);
   }
   const SignalGuard guard(request.signals);
   const auto done =
-      back.commit(image, own.get(), name_in_log(image), SignalGuard::interrupted(), found.log.header().old_modified);
+      back.commit(image, own.get(), name_in_log(image), guard.interrupted(), found.log.header().old_modified);
   if (!done) return tl::unexpected(give_up(done.error(), own.get(), image));
   if (own) remove_log(*own);
   remove_log(*found.file);
@@ -88,11 +88,10 @@ Result<Undone> undo(const Request& request, const TakeBack& back) {
   std::unique_ptr<MutableFile> own;
   if (!request.no_undo) {
     auto created = create_log(request, **image);
-    if (!created) return tl::unexpected(created.error());
+    if (!created) return tl::unexpected(no_log(created.error()));
     own = std::move(*created);
   }
-  const auto done =
-      qd::undo(**image, **log_file, own.get(), name_in_log(**image), request.force, SignalGuard::interrupted());
+  const auto done = qd::undo(**image, **log_file, own.get(), name_in_log(**image), request.force, guard.interrupted());
   if (!done) return tl::unexpected(give_up(done.error(), own.get(), **image));
   Undone undone;
   undone.log = back.log;

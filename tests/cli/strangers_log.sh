@@ -98,7 +98,8 @@ cp -p original vm.qcow2
 
 # ---- somebody else's
 
-if ((EUID != 0)) || ! chown nobody vm.raw 2>err; then exit 0; fi
+# All above was fine, but this part can't run here.
+if ((EUID != 0)) || ! chown nobody vm.raw 2>err; then exit 77; fi
 for owner in root 1234; do
   chown $owner vm.qcow2 original
   forge vm.qcow2 vm.qcow2.undo 8 "$wanted"

@@ -19,7 +19,8 @@ std::string dump(std::unique_ptr<File> file, const View& view = {}) {
   const Descriptor text(::memfd_create("dump", MFD_CLOEXEC));
   {
     Output out(text.get());
-    print_dump(out, outcome, view);
+    print_entries(out, outcome, view);
+    print_check(out, outcome, view);
     EXPECT_TRUE(out.flush());
   }
   std::string all(static_cast<std::size_t>(::lseek(text.get(), 0, SEEK_END)), '\0');

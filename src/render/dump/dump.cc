@@ -48,19 +48,16 @@ void print_refcounts(Output& out, const image::Image& image, const check::Report
 
 }  // namespace
 
-void print_dump(Output& out, session::Outcome& outcome, const View& view) {
+void print_entries(Output& out, session::Outcome& outcome, const View& view) {
   const image::Image& image = *outcome.image;
   const check::Report& result = *outcome.result;
-  {
-    const ProfilePart part(&outcome.profile, image.file());
-    part.phase("dumping");
-    for (const image::State& state : result.states) {
-      const bool shown = view.selection.mapping && view.selection.shows(state.snapshot);
-      if (shown) print_state(out, image, result, state, {.flags = view.flags, .profile = &outcome.profile});
-    }
-    if (view.selection.refcounts && result.disk_refcounts) print_refcounts(out, image, result);
+  const ProfilePart part(&outcome.profile, image.file());
+  part.phase("dumping");
+  for (const image::State& state : result.states) {
+    const bool shown = view.selection.mapping && view.selection.shows(state.snapshot);
+    if (shown) print_state(out, image, result, state, {.flags = view.flags, .profile = &outcome.profile});
   }
-  print_check(out, outcome, view);
+  if (view.selection.refcounts && result.disk_refcounts) print_refcounts(out, image, result);
 }
 
 }  // namespace qd::render

@@ -186,7 +186,7 @@ void print_json(Output& out, const session::Outcome& outcome, std::string_view m
     json.object([&] {
       json.value("schema", schema);
       json.value("tool", "qcow2-dump " QCOW2DUMP_VERSION);
-      if (!outcome.path.empty()) json.value("image", outcome.path);
+      if (outcome.path) json.value("image", *outcome.path);
       json.value("mode", mode);
       json.value("status", failed ? "failed" : check::status_name(outcome.result->status()));
       json.value("exit-code", static_cast<unsigned>(outcome.exit_code()));

@@ -12,7 +12,7 @@ std::string paint(const Style& style, Color color, std::string_view text) {
   return fmt::format("{}{}\x1b[0m", start[static_cast<std::size_t>(color)], text);
 }
 
-void rule(Output& out, char with) { out.write(std::string(text_width - 2, with) + "\n"); }
+void rule(Output& out, char with) { out.print("{}\n", std::string(text_width - 2, with)); }
 
 std::string wrap(std::string_view text, std::string_view first) { return wrap(text, first, first.size()); }
 
