@@ -40,8 +40,8 @@ bool may_be_l2_table(const image::Image& image, const std::vector<std::uint64_t>
 
 }  // namespace
 
-bool reads_as_l2_table(const image::Image& image, const check::Report& result,
-                       const std::vector<std::uint64_t>& words) {
+bool reads_as_lost_l2_table(const image::Image& image, const check::Report& result,
+                            const std::vector<std::uint64_t>& words) {
   const format::Geometry& g = *image.geometry;
   std::uint64_t entries = 0, left = 0;
   for (std::size_t i = 0; i < words.size(); i += g.l2_words()) {
@@ -97,7 +97,7 @@ bool OrphanFinder::look_at(ClusterIndex cluster) {
   }
   if (empty) return true;
   const bool whole = words.size() * sizeof(std::uint64_t) == g_.cluster_size();
-  if (whole && reads_as_l2_table(image_, result_, words)) {
+  if (whole && reads_as_lost_l2_table(image_, result_, words)) {
     orphans_.tables.push_back({cluster, std::move(words)});
   } else {
     orphans_.others.push_back(cluster);

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "check/counterparts.h"
 #include "check/report.h"
 #include "image/image.h"
 
@@ -13,12 +14,10 @@ namespace qd::advice {
 std::vector<std::uint64_t> read_words(const image::Image& image, HostOffset at, std::uint64_t count);
 
 // Does every entry make sense, and do at least half lead to clusters whose refcount is higher than their references?
-bool reads_as_l2_table(const image::Image& image, const check::Report& result, const std::vector<std::uint64_t>& words);
+bool reads_as_lost_l2_table(const image::Image& image, const check::Report& result,
+                            const std::vector<std::uint64_t>& words);
 
-struct OrphanTable {
-  ClusterIndex cluster;
-  std::vector<std::uint64_t> words;
-};
+using check::OrphanTable;
 
 struct Orphans {
   std::vector<OrphanTable> tables;

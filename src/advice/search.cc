@@ -90,7 +90,7 @@ std::optional<std::uint64_t> l1_entries_in(const image::Image& image, const chec
     if (std::ranges::any_of(result.states, [&](const image::State& s) { return s.l1_offset.value == offset; })) {
       return true;
     }
-    return reads_as_l2_table(image, result, read_words(image, HostOffset(offset), words_each));
+    return reads_as_lost_l2_table(image, result, read_words(image, HostOffset(offset), words_each));
   };
   const auto words = read_words(image, g.offset(cluster), words_each);
   constexpr std::uint64_t a_few = 4;  // tell enough

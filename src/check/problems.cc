@@ -41,7 +41,7 @@ constexpr std::array<Problem, code_count> table{{
      "and ends within the first cluster",
      "The header extensions can't be found; the tables are read all the same."},
     {header_refcount_order, "header.refcount-order", error, Status::corrupt, nowhere, Repair::edit,
-     Subject::header, Hidden::data, Doubt::refcounts,
+     Subject::header, Hidden::data, Doubt::meaning | Doubt::refcounts,
      "header field refcount_order (offset 96) is {found_n}; allowed are 0 to 6",
      "Refcounts can't be read, so neither leaks nor refcount errors can be found. The mapping is checked all the "
      "same."},

@@ -85,7 +85,7 @@ enum class Hidden : std::uint8_t { nothing, bitmaps, data };
 enum class Doubt : std::uint8_t {
   none = 0,
   disk = 1 << 0,            // it fails: each access may be the last, so nothing is written
-  meaning = 1 << 1,         // what any entry means: a sound image may look damaged
+  meaning = 1 << 1,         // what entries mean, or whether they are right: a sound image may look damaged
   l1_table = 1 << 2,        // where the active one lies, and how long it is
   virtual_size = 1 << 3,
   refcounts = 1 << 4,       // some can't be read, and tell of nothing that is lost

@@ -55,6 +55,8 @@ class FaultyFile final : public File {
   std::uint64_t allocated_bytes() const override { return inner_->allocated_bytes(); }
   FileTraits traits() const override { return inner_->traits(); }
   const std::string& path() const override { return inner_->path(); }
+  std::int64_t modified() const override { return inner_->modified(); }
+  FileIdentity identity() const override { return inner_->identity(); }
   void will_need(std::uint64_t offset, std::uint64_t length) const override { inner_->will_need(offset, length); }
   std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override {
     return inner_->stored_bytes(offset, length);

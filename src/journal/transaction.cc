@@ -23,7 +23,7 @@ class View final : public File {
 
   Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) const override;
   std::uint64_t size() const override { return plan_.size; }
-  std::uint64_t allocated_bytes() const override { return plan_.base.allocated_bytes() + fresh(0, plan_.size); }
+  std::uint64_t allocated_bytes() const override { return plan_.base.allocated_bytes() + fresh(0, size()); }
   FileTraits traits() const override { return plan_.base.traits(); }
   const std::string& path() const override { return plan_.base.path(); }
   FileIdentity identity() const override { return plan_.base.identity(); }
@@ -77,6 +77,7 @@ Result<void> View::lay_pages(std::uint64_t offset, std::span<std::byte> into) co
 }
 
 std::uint64_t View::next_data(std::uint64_t offset) const {
+  const std::shared_lock reading(plan_.mutex);
   const std::uint64_t base_end = plan_.base.size();
   std::uint64_t next = offset < base_end ? plan_.base.next_data(offset) : offset;
   const auto page = plan_.pages.lower_bound(PlannedPages::Key{offset / page_bytes, Stage::fresh});
@@ -86,6 +87,7 @@ std::uint64_t View::next_data(std::uint64_t offset) const {
 
 // A page that is planned in a hole of the base counts as stored.
 std::uint64_t View::stored_bytes(std::uint64_t offset, std::uint64_t length) const {
+  const std::shared_lock reading(plan_.mutex);
   length = within(offset, length);
   std::uint64_t stored = plan_.base.stored_bytes(offset, length) + fresh(offset, length);
   auto at = plan_.pages.lower_bound(PlannedPages::Key{offset / page_bytes, Stage::fresh});

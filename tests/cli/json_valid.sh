@@ -75,7 +75,7 @@ done
 qemu-img create -q -f qcow2 -b "$PWD/base.qcow2" -F qcow2 absolute.qcow2
 for name in external chain remote loop absolute; do "$QCOW2_DUMP" --json -m info $name.qcow2 >>documents || true; done
 
-# Shown by unit/report_json_test.cc, tests/advice, tests/bounds, repair_discard.sh and repair_after_kill.sh.
+# Shown by unit/render_json_test.cc, tests/advice, tests/bounds, repair_discard.sh and repair_after_kill.sh.
 shown_elsewhere=("snapshots[].id-length" "snapshots[].name-length" "bitmaps[].name-length"
   problems-unlisted repair.actions-unlisted "advice[].loses" "repair.actions[].before-hex"
   "repair.actions[].after-hex" repair.bytes-given-back repair.taken-back-by)
