@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds with warnings as errors and runs every test; arguments go to ctest (-R NAME; -L unit, cli, images, bounds,
-# oracle, repair, trials, advice, crash or speed).
+# Builds with warnings as errors and runs every test; arguments go to ctest (-R NAME; -L unit, cli, images, layers,
+# examples, bounds, oracle, repair, trials, advice, crash or speed).
 # With CI=true and no arguments also: clang's warnings, and the unit and image tests under the sanitizers.
 set -euo pipefail
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -31,7 +31,7 @@ checked_build() {
 clang_warnings() {
   say "asking clang for warnings ..."
   ninja -C "$root/$1" -t commands |
-    sed -nE 's/^[^ ]+ (.*) -MD .* -c (.*)/clang++-14 -fsyntax-only -Wno-unknown-warning-option \1 \2/p' | tr '\n' '\0' |
+    sed -nE 's/ -include [^ ]+cmake_pch\.hxx//; /\.hxx\.cxx$/d; s/^[^ ]+ (.*) -MD .* -c (.*)/clang++-14 -fsyntax-only -Wno-unknown-warning-option \1 \2/p' | tr '\n' '\0' |
     xargs -0 -n 1 -P "$jobs" bash -c
 }
 
