@@ -35,7 +35,7 @@ code 6 $image
 says out "^Run:     qcow2-dump -A 'snapshot\[1\]' $image$"
 code 6 -A 'snapshot[1]' --dry-run $image
 same $image damaged
-tr -s '\n ' ' ' <out >line
+one_line
 says line 'lossy apply .*the present tables are damaged; what they map, .* becomes unreachable'
 original=damaged target=$image
 touch -r $image damaged

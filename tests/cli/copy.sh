@@ -36,7 +36,7 @@ head -c 300000 /dev/urandom >bytes
 for triple in '0x60000 0 300000' '0x60001 7 299993' '0x60000 0x1000 1k'; do
   read -r to from bytes <<<"$triple"
   code 0 -m copy -O "$to" -S "$from" --length "$bytes" -F bytes $image
-  tr -s '\n ' ' ' <out >line
+  one_line
   says line "copy 0x.* bytes from 0x[0-9a-f]+ of bytes"
   copied $image "$original" "$to" bytes "$from" "${bytes/1k/1024}"
   taken_back $image "$original"

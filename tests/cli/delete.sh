@@ -94,7 +94,7 @@ if '$what' == 'l2-table': image.write(image.l2_tables(0)[0][1], bytes(range(1, 2
   cannot 255 'the tables of snapshot 1 \("first"\) are damaged.*--force.*nothing was changed' -D first $image
   cannot 255 'the tables of snapshot 1 \("first"\) are damaged' -D all $image
   leaky -D first --force $image
-  tr -s '\n ' ' ' <out >line
+  one_line
   says line 'lossy delete .*snapshot 1 \("first"\) removed without its damaged tables: .* stay behind as leaks'
   [[ $(reads plain $image) == $(reads plain made/plain/image.qcow2) ]] || fail "$what: the guest reads something else"
   [[ $(reads plain $image second) == $(reads plain made/plain/image.qcow2 second) ]] || fail "$what: the other is another"
@@ -131,7 +131,7 @@ assert len(shared) > 16, shared'
 case_of plain
 damage $image autoclear-bit=5
 code 0 -D first $image
-tr -s '\n ' ' ' <out >line
+one_line
 says line 'unknown autoclear bits cleared'
 edit $image 'assert image["autoclear_features"] == 0'
 

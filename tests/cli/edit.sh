@@ -6,14 +6,10 @@ source "$here/features.bash"
 
 image=case/image.qcow2 target=case/image.qcow2
 
-# differs IMAGE ORIGINAL OFFSET BYTES VALUE: to the byte.
+# differs IMAGE ORIGINAL OFFSET BYTES OLD: to the byte: in bit 1 of the big-endian number there.
 differs() {
-  python3 - "$@" <<'PY' || fail "$1 isn't $2 with $5 at $3"
-import sys
-now, was = (open(name, "rb").read() for name in sys.argv[1:3])
-offset, size, value = (int(text, 0) for text in sys.argv[3:])
-sys.exit(now != was[:offset] + value.to_bytes(size, "big") + was[offset + size:])
-PY
+  [[ $(cmp -l "$2" "$1" 2>&1) =~ ^\ *$(($3 + $4))\ +$(printf '%o +%o' $(($5 & 255)) $((($5 ^ 2) & 255)))$ ]] ||
+    fail "$1 isn't $2 with another bit at $3"
 }
 
 # ---- every name, in images of every kind: where it is, and what is there
@@ -21,42 +17,44 @@ PY
 for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
   case_of "$kind"
   original=made/$kind/image.qcow2
-  # PLACE OFFSET BYTES
+  # PLACE OFFSET BYTES OLD
   edit $image '
+def tell(place, at, size): print(place, at, size, hex(image.get(at, size)))
 table = next(place for index, place in image.l2_tables())
 l1 = image["l1_table_offset"]
-print("l1[0]", l1, 8)
-print("l2[0,3]", image.l2_at(table, 3), 8)
-if image.extended_l2: print("l2[0,3].bitmap", image.l2_at(table, 3) + 8, 8)
-print("refcount_table[0]", image["refcount_table_offset"], 8)
-print("header.size", 24, 8)
-print("header.l1_size", 36, 4)
-if image.version > 2: print("header.autoclear_features", 88, 8)
+tell("l1[0]", l1, 8)
+tell("l2[0,3]", image.l2_at(table, 3), 8)
+if image.extended_l2: tell("l2[0,3].bitmap", image.l2_at(table, 3) + 8, 8)
+tell("refcount_table[0]", image["refcount_table_offset"], 8)
+tell("header.size", 24, 8)
+tell("header.l1_size", 36, 4)
+if image.version > 2: tell("header.autoclear_features", 88, 8)
 if image.refcount_bits >= 8:
-    print("refcount[2]", (image.get(image["refcount_table_offset"]) & REFTABLE_MASK) + 2 * image.refcount_bits // 8, image.refcount_bits // 8)
+    tell("refcount[2]", (image.get(image["refcount_table_offset"]) & REFTABLE_MASK) + 2 * image.refcount_bits // 8, image.refcount_bits // 8)
 for number, s in list(enumerate(image.snapshots()))[-1:]:
-    print(f"snapshot[{number}].l1_size", s.at + 8, 4)
-    print(f"snapshot[{number}].date_seconds", s.at + 16, 4)
-    print(f"snapshot[{number}].disk_size", s.at + 48, 8)
-    print(f"snapshot[{number}].l1[0]", s.l1_table_offset, 8)
-    for index, place in image.l2_tables(number)[:1]: print(f"snapshot[{number}].l2[0,3]", image.l2_at(place, 3), 8)
+    tell(f"snapshot[{number}].l1_size", s.at + 8, 4)
+    tell(f"snapshot[{number}].date_seconds", s.at + 16, 4)
+    tell(f"snapshot[{number}].disk_size", s.at + 48, 8)
+    tell(f"snapshot[{number}].l1[0]", s.l1_table_offset, 8)
+    for index, place in image.l2_tables(number)[:1]: tell(f"snapshot[{number}].l2[0,3]", image.l2_at(place, 3), 8)
 ' >places
-  while read -r place at bytes; do
-    old=0x$(od -An -v -tx1 -j"$at" -N"$bytes" "$original" | tr -d ' \n')
-    new=$(printf '0x%x' $((old ^ 2)))
+  mapfile -t places <places
+  ((${#places[@]} >= 5)) || fail "$kind: $(<places)"
+  for known in "${places[@]}"; do
+    read -r place at bytes old <<<"$known"
+    printf -v new '0x%x' $((old ^ 2))
     "$QCOW2_DUMP" -m edit --force -O "$place" -V "$new" $image >out 2>err || true
-    tr -s '\n ' ' ' <out >line
-    says line "edit 0x[0-9a-f]+ $(sed 's/[].[]/\\&/g' <<<"$place"): .*; becomes .* 0*${old#0x} -> 0*${new#0x}"
-    differs $image "$original" "$at" "$bytes" "$new"
+    one_line
+    says line "edit 0x[0-9a-f]+ ${place//[/\\[}: .*; becomes .* 0*${old#0x} -> 0*${new#0x}"
+    differs $image "$original" "$at" "$bytes" "$old"
     taken_back $image "$original"
     rm $image.undo
     # The same place by its number.
     [[ $kind == plain || $kind == 512 ]] || continue
     "$QCOW2_DUMP" -m edit --force --no-undo -O "$at" -w "$bytes" -V "$new" $image >out 2>err || true
-    differs $image "$original" "$at" "$bytes" "$new"
+    differs $image "$original" "$at" "$bytes" "$old"
     cp -p "$original" $image
-  done <places
-  (($(wc -l <places) >= 5)) || fail "$kind: $(cat places)"
+  done
 done
 
 # A refcount of one bit is one bit of a byte.
@@ -126,12 +124,12 @@ case_of plain
 for kind in v2 extended-l2; do
   case_of $kind
   code 6 -m edit -O 'l2[0,3]' -V 0x8000000000050001 $image
-  tr -s '\n ' ' ' <out >line
+  one_line
   says line 'becomes .* at 0x50000, COPIED, reserved bits 0x1 '
 done
 case_of 512
 code 6 -m edit -O 'l2[0,3]' -V 0x5100000000000000 $image
-tr -s '\n ' ' ' <out >line
+one_line
 says line 'becomes compressed data at 0x1100000000000000, 512 bytes at most, past 2\^56 '
 case_of plain
 
@@ -193,7 +191,7 @@ after=$(sed -nE 's/.*l2 table\[ *23\], data offset: (0x[0-9a-f]+) .*/\1/p' out)
 for i in 1 2 3; do
   state=$((i < 3 ? 6 : 0))
   code $state -m edit -O "l2[0,$((19 + i))]" -V "$(printf '0x%x' $(((1 << 63) | before + i * 65536)))" $image
-  tr -s '\n ' ' ' <out >line
+  one_line
   says line "l2\[0,$((19 + i))\]: .*; becomes data at $(printf '0x%x' $((before + i * 65536))), COPIED"
 done
 clean plain $image

@@ -100,7 +100,7 @@ original=before
 cannot 255 'disk of 8388608 bytes, the present backing file one of 16777216: it is another disk. --force' -m rebase -F small.raw $image
 code 0 -m rebase --force -F small.raw $image
 [[ $(backing $image) == 'small.raw raw' ]] || fail "$(backing $image)"
-tr -s '\n ' ' ' <out >line
+one_line
 says line "its disk is the shorter one, what isn't allocated behind its end reads as zeros"
 # Unchecked, the recorded format stays; where there is none, none is made up.
 code 0 -m rebase -b -F nowhere $image

@@ -67,7 +67,7 @@ cp vm.qcow2 image.qcow2
 code 6 -R all image.qcow2
 says out 'l2\.lost'
 same image.qcow2 vm.qcow2
-tr -s '\n ' ' ' <out >line
+one_line
 says line "513 leaked clusters are not freed: .*guest's bytes 0x200000 to 0x40[01]000.*--force frees them"
 code 6 --json -R all image.qcow2
 json 'any(r["code"] == "refcount.leak" and "0x200000" in r["text"] for r in d["repair"]["refused"])'
