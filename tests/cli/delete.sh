@@ -6,31 +6,37 @@ source "$here/features.bash"
 
 image=case/image.qcow2
 
-# figures KIND IMAGE: what is allocated, leaked and wrong, as QEMU counts it.
+# figures: what is allocated, leaked and wrong, as QEMU has counted it in check.log.
 figures() {
-  opening "$1" "$2"
-  qemu-img check --output=json "${opened[@]}" | grep -E '"(allocated|fragmented|compressed|total)-clusters|leaks|corruptions' ||
-    true
+  local line
+  while read -r line; do
+    if [[ $line =~ \"((allocated|fragmented|compressed|total)-clusters|leaks|corruptions)[a-z-]*\": ]]; then echo "${line%,}"; fi
+  done <check.log
 }
 
+# The arguments, and the snapshots that go. Kinds whose tables are shaped alike take every other of them.
+ways=('-D first:first' '-D 2:second' '-D all:first second' '-E snapshot[0]:second' '-E 0:first second')
+turn=0
+
 for kind in "${!kinds[@]}"; do
-  of_kind "$kind"
+  case_of "$kind"
   original=made/$kind/image.qcow2
   declare -A was=([active]=$(reads "$kind" "$original") [first]=$(reads "$kind" "$original" first)
     [second]=$(reads "$kind" "$original" second))
-  # The arguments, and the snapshots that go.
-  for how in '-D first:first' '-D 2:second' '-D all:first second' '-E snapshot[0]:second' '-E 0:first second'; do
+  for way in "${!ways[@]}"; do
+    [[ $kind =~ ^(plain|512|extended-l2|resized|compressed)$ ]] || (((way + turn) % 2 == 0)) || continue
+    how=${ways[way]}
     read -ra gone <<<"${how#*:}"
-    case_of "$kind"
     for state in "${gone[@]}"; do qemu "$kind" $image snapshot -d "$state"; done
-    expected=$(figures "$kind" $image) listed=$(snapshots $image)
+    qemu "$kind" $image check --output=json >check.log || true
+    expected=$(figures) listed=$(snapshots $image)
 
-    case_of "$kind"
+    cp -p "$original" $image
     # shellcheck disable=SC2086
     code 0 ${how%:*} $image
     says out 'snapshot . \(".*"\) removed'
     clean "$kind" $image
-    [[ $(figures "$kind" $image) == "$expected" ]] || fail "$kind, $how: $(figures "$kind" $image), not $expected"
+    [[ $(figures) == "$expected" ]] || fail "$kind, $how: $(figures), not $expected"
     [[ $(snapshots $image) == "$listed" ]] || fail "$kind, $how: $(snapshots $image), not $listed"
     [[ $(reads "$kind" $image) == "${was[active]}" ]] || fail "$kind, $how: the guest reads something else"
     for state in first second; do
@@ -38,7 +44,9 @@ for kind in "${!kinds[@]}"; do
       [[ $(reads "$kind" $image $state) == "${was[$state]}" ]] || fail "$kind, $how: $state is another"
     done
     taken_back $image "$original"
+    rm $image.undo
   done
+  turn=$((turn + 1))
 done
 
 # Nothing is left of them but the guest's disk, and what they alone held is free.
@@ -82,6 +90,7 @@ cannot 234 '"0" means all snapshots, and one is called so' -E 0 $image
 
 # ---- damaged tables: the entry goes without a look at them, and only if it must
 
+active=$(reads plain made/plain/image.qcow2) second=$(reads plain made/plain/image.qcow2 second)
 for what in l1-offset l1-entry l2-table; do
   case_of plain
   edit $image "
@@ -96,8 +105,8 @@ if '$what' == 'l2-table': image.write(image.l2_tables(0)[0][1], bytes(range(1, 2
   leaky -D first --force $image
   one_line
   says line 'lossy delete .*snapshot 1 \("first"\) removed without its damaged tables: .* stay behind as leaks'
-  [[ $(reads plain $image) == $(reads plain made/plain/image.qcow2) ]] || fail "$what: the guest reads something else"
-  [[ $(reads plain $image second) == $(reads plain made/plain/image.qcow2 second) ]] || fail "$what: the other is another"
+  [[ $(reads plain $image) == "$active" ]] || fail "$what: the guest reads something else"
+  [[ $(reads plain $image second) == "$second" ]] || fail "$what: the other is another"
   code 0 -R leak --force --no-undo $image
   clean plain $image
   cp -p original $image

@@ -6,14 +6,9 @@ source "$here/features.bash"
 
 image=case/image.qcow2 target=case/image.qcow2
 
-# differs IMAGE ORIGINAL OFFSET BYTES OLD: to the byte: in bit 1 of the big-endian number there.
-differs() {
-  [[ $(cmp -l "$2" "$1" 2>&1) =~ ^\ *$(($3 + $4))\ +$(printf '%o +%o' $(($5 & 255)) $((($5 ^ 2) & 255)))$ ]] ||
-    fail "$1 isn't $2 with another bit at $3"
-}
-
 # ---- every name, in images of every kind: where it is, and what is there
 
+turn=0
 for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
   case_of "$kind"
   original=made/$kind/image.qcow2
@@ -40,21 +35,24 @@ for number, s in list(enumerate(image.snapshots()))[-1:]:
 ' >places
   mapfile -t places <places
   ((${#places[@]} >= 5)) || fail "$kind: $(<places)"
-  for known in "${places[@]}"; do
-    read -r place at bytes old <<<"$known"
+  # Where an entry or a refcount has another width, or L1 tables have other sizes, all of them; else each kind has its third.
+  for number in "${!places[@]}"; do
+    [[ $kind =~ ^(plain|512|extended-l2|refcount-64|resized)$ ]] || ((number % 3 == turn)) || continue
+    read -r place at bytes old <<<"${places[number]}"
     printf -v new '0x%x' $((old ^ 2))
     "$QCOW2_DUMP" -m edit --force -O "$place" -V "$new" $image >out 2>err || true
     one_line
     says line "edit 0x[0-9a-f]+ ${place//[/\\[}: .*; becomes .* 0*${old#0x} -> 0*${new#0x}"
-    differs $image "$original" "$at" "$bytes" "$old"
+    flipped $image "$original" $((at + bytes - 1)) 2
     taken_back $image "$original"
     rm $image.undo
     # The same place by its number.
     [[ $kind == plain || $kind == 512 ]] || continue
     "$QCOW2_DUMP" -m edit --force --no-undo -O "$at" -w "$bytes" -V "$new" $image >out 2>err || true
-    differs $image "$original" "$at" "$bytes" "$old"
+    flipped $image "$original" $((at + bytes - 1)) 2
     cp -p "$original" $image
   done
+  turn=$(((turn + 1) % 3))
 done
 
 # A refcount of one bit is one bit of a byte.
@@ -153,12 +151,13 @@ rm -f $image.undo*
 for kind in plain v2 512 luks; do
   case_of "$kind"
   original=made/$kind/image.qcow2
+  was=$(reads "$kind" "$original" first)
   for name in x 'a much longer name than it had before, with "quotes" in it' second.; do
     code 0 -m edit -O 'snapshot[0].name' -V "$name" $image
     clean "$kind" $image
-    [[ $(qemu-img info --output=json $image | python3 -c 'import json, sys; print(json.load(sys.stdin)["snapshots"][0]["name"])') == "$name" ]] ||
-      fail "the name is another"
-    [[ $(reads "$kind" $image "$name") == $(reads "$kind" "$original" first) ]] || fail "$kind: the snapshot is another"
+    listed=$(snapshots $image)
+    [[ $listed == *"[('1', '${name//\"/\\\'}', "* ]] || fail "the name is another: $listed"
+    [[ $(reads "$kind" $image "$name") == "$was" ]] || fail "$kind: the snapshot is another"
     taken_back $image "$original"
     rm $image.undo
   done

@@ -86,7 +86,7 @@ opening() {
 # has; so of images whose disk was resized, what all states have is compared, and all of it where the state is active.
 reads() {
   opening "$1" "$2"
-  qemu-img convert -q ${3:+-l "snapshot.name=$3"} -O raw "${opened[@]}" guest.raw
+  qemu-img convert -q ${3:+-l "snapshot.name=${3//,/,,}"} -O raw "${opened[@]}" guest.raw || fail "$1: QEMU can't read $2"
   if [[ $1 == resized && -z ${whole-} ]]; then truncate -s 16M guest.raw; fi
   cksum <guest.raw
 }
@@ -97,19 +97,34 @@ qemu() {
   qemu-img "$3" -q "${@:4}" "${opened[@]}"
 }
 
-# snapshots IMAGE: their IDs, names and sizes, and the size of the disk, as QEMU lists them.
+# snapshots IMAGE: the size of the disk, and their IDs, names and sizes, as QEMU lists them.
 snapshots() {
-  qemu-img info --output=json "$1" | python3 -c '
-import json, sys
-d = json.load(sys.stdin)
-print(d["virtual-size"], [(s["id"], s["name"], s["vm-state-size"]) for s in d.get("snapshots", [])])'
+  local line size list=
+  local -A is=()
+  while IFS= read -r line; do
+    if [[ $line =~ ^\ {4}\"virtual-size\":\ ([0-9]+) ]]; then
+      size=${BASH_REMATCH[1]}
+    elif [[ $line =~ ^\ {12}\"(id|name|vm-state-size)\":\ (.*[^,]) ]]; then
+      is[${BASH_REMATCH[1]}]=${BASH_REMATCH[2]//\"/\'}
+    elif [[ $line == '        }'* && -v is[id] ]]; then
+      list+=", (${is[id]}, ${is[name]}, ${is[vm-state-size]})" is=()
+    fi
+  done < <(qemu-img info --output=json "$1")
+  echo "$size [${list#, }]"
 }
 
-# clean KIND IMAGE: neither QEMU nor we find anything wrong with it.
+# clean KIND IMAGE: neither QEMU nor we find anything wrong with it. What QEMU counts is in the file check.log.
 clean() {
-  qemu "$1" "$2" check >check.log 2>&1 || fail "$1: $(cat check.log)"
+  qemu "$1" "$2" check --output=json >check.log 2>&1 || fail "$1: $(cat check.log)"
   code 0 -m error "$2"
   says_not out '^(ERROR|LEAK)'
+}
+
+# flipped IMAGE ORIGINAL OFFSET BITS: the byte there is another by these bits, and no other byte is.
+flipped() {
+  local at old new more
+  read -rd '' at old new more < <(cmp -l "$2" "$1" 2>&1) || true
+  [[ -n $at && -z $more ]] && ((at == $3 + 1 && (8#$old ^ 8#$new) == $4)) || fail "$1 isn't $2 with another byte at $3"
 }
 
 # taken_back IMAGE ORIGINAL: the log does it, to the byte.
