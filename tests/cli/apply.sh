@@ -5,14 +5,17 @@ source "$here/features.bash"
 
 image=case/image.qcow2 target=case/image.qcow2
 
+turn=0
 for kind in "${!kinds[@]}"; do
-  of_kind "$kind"
+  case_of "$kind"
   original=made/$kind/image.qcow2
   before=$(reads "$kind" "$original") sizes=$(snapshots "$original")
   declare -A was=([first]=$(reads "$kind" "$original" first) [second]=$(reads "$kind" "$original" second))
-  for state in first second; do
+  # Where tables differ in shape or in size, both; else each kind has one of them here, and the first is kept and left below.
+  states=(first second)
+  [[ $kind =~ ^(plain|512|extended-l2|resized|vm-state)$ ]] || states=("${states[turn++ % 2]}")
+  for state in "${states[@]}"; do
     # What QEMU makes of it. It refuses where there are bitmaps.
-    case_of "$kind"
     expected=${was[$state]}
     if [[ $kind != bitmaps ]]; then
       qemu "$kind" $image snapshot -a "$state"
@@ -20,7 +23,7 @@ for kind in "${!kinds[@]}"; do
     fi
     listed=$(snapshots $image)
 
-    case_of "$kind"
+    cp -p "$original" $image
     code 0 -A "$state" $image
     says out "\"$state\"\) is made active"
     clean "$kind" $image
@@ -30,10 +33,10 @@ for kind in "${!kinds[@]}"; do
       [[ $(reads "$kind" $image $other) == "${was[$other]}" ]] || fail "$kind: snapshot $other is another"
     done
     taken_back $image "$original"
+    rm $image.undo
   done
 
   # The old state becomes a third snapshot.
-  case_of "$kind"
   code 0 -A 1 --keep-as 'the old one' $image
   clean "$kind" $image
   [[ $(reads "$kind" $image) == "${was[first]}" ]] || fail "$kind: the guest doesn't read the snapshot"

@@ -7,25 +7,49 @@ source "$here/features.bash"
 image=case/image.qcow2
 declare -A was
 
+# damaged IMAGE NAME[=ARG]...: a copy of it for each of these damages, called so, in the folder damaged.
+damaged() {
+  python3 - "$@" <<'PY'
+import os, shutil, sys
+import damages
+damages.load_all()
+os.makedirs("damaged", exist_ok=True)
+for name in sys.argv[2:]:
+    shutil.copy(sys.argv[1], f"damaged/{name}")
+    damages.apply(f"damaged/{name}", name, "0")
+PY
+}
+
+ruins=(l1-zeroed l1-garbage l1-entry-garbage l1-entry-zeroed l1-past-end l1-unaligned l1-offset-past-end l1-size=0
+  l1-on-metadata=reftable l2-table-garbage l2-table-zeroed l2-past-end l2-unaligned l2-dup l2-dup-matching
+  data-on-metadata=reftable l2-copied-flip=3 corrupt-bit refcount-leak=20 refcount-zero=5)
+turn=0
 for kind in plain 512 v2 extended-l2 compressed; do
-  of_kind "$kind"
-  original=made/$kind/image.qcow2
-  was=([first]=$(reads "$kind" "$original" first) [second]=$(reads "$kind" "$original" second))
-  for what in l1-zeroed l1-garbage l1-entry-garbage l1-entry-zeroed l1-past-end l1-unaligned l1-offset-past-end l1-size=0 \
-    l1-on-metadata=reftable l2-table-garbage l2-table-zeroed l2-past-end l2-unaligned l2-dup l2-dup-matching \
-    data-on-metadata=reftable l2-copied-flip=3 corrupt-bit refcount-leak=20 refcount-zero=5; do
+  chosen=()
+  for i in "${!ruins[@]}"; do
+    what=${ruins[i]}
     [[ $kind != v2 || $what != corrupt-bit ]] || continue    # it has none
     [[ $kind != 512 || $what != *unaligned ]] || continue      # no entry can tell less than 512 bytes
-    case_of "$kind"
-    damage $image "$what"
-    cp $image damaged
+    # The kinds between the largest and the smallest tables take a third each, together all.
+    [[ $kind == plain || $kind == 512 ]] || ((i % 3 == turn)) || continue
+    chosen+=("$what")
+  done
+  [[ $kind == plain || $kind == 512 ]] || turn=$((turn + 1))
+  case_of "$kind"
+  original=made/$kind/image.qcow2
+  was=([first]=$(reads "$kind" "$original" first) [second]=$(reads "$kind" "$original" second))
+  damaged "$original" "${chosen[@]}"
+  for what in "${chosen[@]}"; do
+    cp "damaged/$what" $image
     code 0 -A second $image
     clean "$kind" $image
     [[ $(reads "$kind" $image) == "${was[second]}" ]] || fail "$kind, $what: not the snapshot"
     [[ $(reads "$kind" $image first) == "${was[first]}" ]] || fail "$kind, $what: not the other"
-    taken_back $image damaged
+    taken_back $image "damaged/$what"
+    rm $image.undo
   done
 done
+rm -r damaged
 
 # What is lost by it stands in the plan. Kept it can't be.
 case_of plain
@@ -109,15 +133,16 @@ taken_back $image damaged
 # that stays. It may name what a bitmap or the snapshot table has, too, which go.
 own() {
   rm -f $image*
-  qemu-img create -q -f qcow2 -o cluster_size=512 $image 4M
-  for k in $(seq 0 255); do printf 'write -q -P %d %dk 4k\n' "$k" $((k * 4)); done >commands
-  qemu-io $image <commands
-  qemu-img snapshot -c first $image
-  qemu-io -c 'write -q -P 44 512k 512k' $image
-  qemu-img snapshot -c second $image
-  qemu-img bitmap --add $image daily
-  qemu-io -c 'write -q -P 33 512k 1M' $image
+  cp own.qcow2 $image
 }
+qemu-img create -q -f qcow2 -o cluster_size=512 own.qcow2 4M
+for ((k = 0; k < 256; ++k)); do echo "write -q -P $k $((k * 4))k 4k"; done >commands
+qemu-io own.qcow2 <commands >/dev/null
+qemu-img snapshot -c first own.qcow2
+qemu-io -c 'write -q -P 44 512k 512k' own.qcow2
+qemu-img snapshot -c second own.qcow2
+qemu-img bitmap --add own.qcow2 daily
+qemu-io -c 'write -q -P 33 512k 1M' own.qcow2
 # garble COUNT FROM TO: so many entries of the first snapshot's, from a guest offset on, name what the active ones of
 # another guest offset name. Or what there is at a host offset.
 garble() {
