@@ -94,15 +94,15 @@ for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
   case_of "$kind"
   original=made/$kind/image.qcow2
   cp -p $image donor.qcow2
-  cluster=$(python3 -c 'from qcow2 import *; print(Image("donor.qcow2", False).cluster_size)')
-  head -c "$((cluster < 4096 ? cluster : 4096))" /dev/zero | dd of=$image conv=notrunc status=none
+  bytes=$([[ $kind == 512 ]] && echo 512 || echo 4096)
+  dd if=/dev/zero of=$image bs="$bytes" count=1 conv=notrunc status=none
   cp -p $image ruined
   code 6 $image
-  code 0 -m copy -O 0 -S 0 -w "$((cluster < 4096 ? cluster : 4096))" -F donor.qcow2 $image
+  code 0 -m copy -O 0 -S 0 -w "$bytes" -F donor.qcow2 $image
   same $image "$original"
   taken_back $image ruined
   cp -p "$original" $image
-  rm -f $image.undo*
+  rm $image.undo
 
   # Names are those of the file they are looked for in.
   edit $image 'image.write(image["l1_table_offset"], b"\x01" * 8)'
@@ -111,8 +111,6 @@ for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
   code 0 -m copy -O 'l1[0]' -S 'l1[0]' -w 8 -F donor.qcow2 $image
   same $image "$original"
   taken_back $image ruined
-  cp -p "$original" $image
-  rm -f $image.undo*
 done
 
 # ---- no room, another writer

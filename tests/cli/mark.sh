@@ -9,7 +9,6 @@ image=case/image.qcow2 target=case/image.qcow2
 bits() { od -An -tx1 -j72 -N8 "$1" | tr -d ' \n'; }
 
 for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
-  of_kind "$kind"
   case_of "$kind"
   original=made/$kind/image.qcow2
   if [[ $kind == v2 ]]; then
@@ -20,12 +19,13 @@ for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
     done
     continue
   fi
-  for bit in corrupt:3:2 dirty:0:1; do
-    IFS=: read -r name state value <<<"$bit"
+  # The name, the exit code, the value, and whether QEMU shall say that it is corrupt.
+  for bit in corrupt:3:2:true dirty:0:1:false; do
+    IFS=: read -r name state value corrupt <<<"$bit"
     code "$state" -M "$name" $image
     says out "$name bit set"
-    (($((16#$(bits $image) ^ 16#$(bits "$original"))) == value)) || fail "$kind: $(bits $image)"
-    qemu-img info $image | grep -q "corrupt: $([[ $name == corrupt ]] && echo true || echo false)" || fail "$kind: QEMU sees no $name bit"
+    flipped $image "$original" 79 "$value"
+    [[ $(qemu-img info $image) == *"corrupt: $corrupt"* ]] || fail "$kind: QEMU sees no $name bit"
     cp -p $image marked
     code "$state" -M "$name" $image
     says out 'nothing is to be done'

@@ -15,34 +15,40 @@ print(table, *(e.host for e in image.l2_entries_of(table, $1) if e.kind == 'norm
   (($(wc -l <places) > 100)) || fail "a test without data"
 }
 
-# kept IMAGE BEFORE WHAT: what lies at the places (`data`: but for the L2 table) is what BEFORE has there. And it won't be
+# kept IMAGES BEFORE WHAT: what lies at the places (`data`: but for the L2 table) is what BEFORE has there. And it won't be
 # handed out: its refcounts aren't 0, now and after somebody has written to the image.
 kept() {
-  edit "$1" "
-before = open('$2', 'rb')
-places = [int(line) for line in open('places')]
-for place in places['$3' == 'data':]:
-    before.seek(place)
-    if image.read(place, 4096) != before.read(4096): sys.exit(f'the content of {place:#x} is lost')
-    if image.refcount(place >> 12) == 0: sys.exit(f'the cluster at {place:#x} is free')" 2>err || fail "$1: $(<err)"
+  python3 - "$@" <<'PY' 2>err || fail "$(<err)"
+import sys
+from qcow2 import Image
+before = open(sys.argv[2], "rb")
+places = [int(line) for line in open("places")]
+for name in sys.argv[1].split():
+    image = Image(name, False)
+    for place in places[sys.argv[3] == "data":]:
+        before.seek(place)
+        if image.read(place, 4096) != before.read(4096): sys.exit(f"{name}: the content of {place:#x} is lost")
+        if image.refcount(place >> 12) == 0: sys.exit(f"{name}: the cluster at {place:#x} is free")
+PY
 }
+# What is lost or free now is lost or free then, too.
 kept_by_writers() {
-  qemu-io -f qcow2 -c 'write -P 77 8M 3M' "$1" >qemu-io.log 2>&1 || return 0  # QEMU refuses this one
+  qemu-io -f qcow2 -c 'write -P 77 8M 3M' "$1" >qemu-io.log 2>&1 || true  # QEMU refuses this one
   kept "$@"
 }
 
 # suspicious IMAGE CODE PATTERN: no repair frees anything, each ends with CODE, and says why.
 suspicious() {
-  local what
+  local what size blocks old_size old_blocks
   cp "$1" before
   for what in leak discard all error reuse; do
     cp before image.qcow2
     code "$2" -R $what image.qcow2
     [[ $what == error || $what == reuse ]] || says out "$3"
-    kept image.qcow2 before all
-    (($(stat -c %s image.qcow2) >= $(stat -c %s before))) || fail "-R $what has cut the file"
     sync image.qcow2 before  # a file system may allot blocks late
-    (($(stat -c %b image.qcow2) >= $(stat -c %b before))) || fail "-R $what has given space back"
+    read -rd '' size blocks old_size old_blocks < <(stat -c '%s %b' image.qcow2 before) || true
+    ((size >= old_size)) || fail "-R $what has cut the file"
+    ((blocks >= old_blocks)) || fail "-R $what has given space back"
     kept_by_writers image.qcow2 before all
     rm -f image.qcow2*
   done
@@ -216,16 +222,16 @@ print(entry.host, entry.host, sep='\n')" >places
 }
 # doubtful IMAGE: -R leak and all free none of the places, with or without a repair of the rest before.
 doubtful() {
-  local what
+  local what tried=()
   cp "$1" before
-  for what in leak all "error leak" "reuse error"; do
-    cp before vm.qcow2
-    for step in $what; do
-      "$QCOW2_DUMP" -R $step vm.qcow2 >out 2>err || (($? <= 6)) || fail "-R $step"
+  for what in leak all error-leak reuse-error; do
+    cp before $what
+    tried+=($what)
+    for step in ${what/-/ }; do
+      "$QCOW2_DUMP" -R $step $what >out 2>err || (($? <= 6)) || fail "-R $step"
     done
-    kept vm.qcow2 before all
-    rm -f vm.qcow2*
   done
+  kept "${tried[*]}" before all
 }
 
 echo "a doubled entry, whose own data looks leaked" >&2
