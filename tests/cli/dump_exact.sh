@@ -4,6 +4,7 @@ source "$(dirname "$0")/lib.bash"
 
 cat >expected_dump.py <<'PY'
 import sys
+import damages
 from qcow2 import COMPRESSED, COPIED, OFFSET_MASK, REFTABLE_MASK, Image
 import recount
 
@@ -103,6 +104,10 @@ class Dump:
                     f" | cluster[{cluster}] offset: 0x{cluster << image.cluster_bits:x}"
 
 
+if sys.argv[2:]:
+    damages.load_all()
+    for damage in sys.argv[2:]:
+        damages.apply(sys.argv[1], damage, "0")
 with Image(sys.argv[1], writable=False) as image:
     dump = Dump(image)
     for name, dump.flags in ("expected", False), ("expected-f", True):
@@ -112,9 +117,9 @@ with Image(sys.argv[1], writable=False) as image:
             file.writelines(f"{line}\n" for line in dump.refcounts())
 PY
 
-# compare NAME IMAGE: with and without flags.
+# compare NAME IMAGE [DAMAGE...]: with and without flags, after these damages.
 compare() {
-  python3 expected_dump.py "$2"
+  python3 expected_dump.py "${@:2}"
   for flags in "" -f; do
     "$QCOW2_DUMP" -b -m dump $flags "$2" >whole || true
     grep -aE $'^(l1 table\\[|\tl2 table|refcount table\\[|\trefcount block)' whole >got || true
@@ -148,11 +153,9 @@ RECIPE
 
 # exact CREATE-OPTIONS [DAMAGE...]: such an image, damaged in all these ways.
 exact() {
-  local what
   [[ -d $1 ]] || build "$1"
   cp "$1/image.qcow2" damaged.qcow2
-  for what in "${@:2}"; do damage damaged.qcow2 "$what"; done
-  compare "$*" damaged.qcow2
+  compare "$*" damaged.qcow2 "${@:2}"
 }
 
 for bits in 1 2 4 8 32 64; do exact "cluster_size=4k refcount_bits=$bits"; done
