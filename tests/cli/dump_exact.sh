@@ -125,7 +125,7 @@ compare() {
     grep -aE $'^(l1 table\\[|\tl2 table|refcount table\\[|\trefcount block)' whole >got || true
     [[ -s expected ]] || fail "$1: the image is empty"
     cmp -s expected$flags got || {
-      diff expected$flags got | head -20 >out
+      diff expected$flags got | head -20 >out || true
       fail "$1: the dump differs (<: expected)"
     }
   done
