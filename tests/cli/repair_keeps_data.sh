@@ -229,7 +229,7 @@ doubtful() {
   cp "$1" before
   for what in leak all error-leak reuse-error; do
     cp before $what
-    tried+=($what)
+    tried+=("$what")
     for step in ${what/-/ }; do
       "$QCOW2_DUMP" -R $step $what >out 2>err || (($? <= 6)) || fail "-R $step"
     done
