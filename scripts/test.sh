@@ -31,7 +31,7 @@ checked_build() {
 clang_warnings() {
   say "asking clang for warnings ..."
   ninja -C "$root/$1" -t commands |
-    sed -nE 's/ -include [^ ]+cmake_pch\.hxx//; /\.hxx\.cxx$/d; s/^[^ ]+ (.*) -MD .* -c (.*)/clang++-14 -fsyntax-only -Wno-unknown-warning-option \1 \2/p' | tr '\n' '\0' |
+    sed -nE 's/^[^ ]+ (.*) -MD .* -c (.*)/clang++-14 -fsyntax-only -Wno-unknown-warning-option \1 \2/p' | tr '\n' '\0' |
     xargs -0 -n 1 -P "$jobs" bash -c
 }
 
