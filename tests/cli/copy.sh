@@ -118,7 +118,7 @@ done
 case_of plain
 original=made/plain/image.qcow2
 no_log -m copy -O 0x60000 -S 0 -w 300000 -F bytes $image
-no_room -m copy -O "$size" -S 0 -w 50000 -F bytes $image  # a run for each 4 KiB
+no_room -m copy -O "$size" -S 0 -w 300000 -F bytes $image
 rm -f $image.undo*
 hold $image
 code 245 -m copy -O 0x60000 -S 0 -w 512 -F bytes $image

@@ -42,7 +42,8 @@ for number, s in list(enumerate(image.snapshots()))[-1:]:
     printf -v new '0x%x' $((old ^ 2))
     "$QCOW2_DUMP" -m edit --force -O "$place" -V "$new" $image >out 2>err || true
     one_line
-    says line "edit 0x[0-9a-f]+ ${place//[/\\[}: .*; becomes .* 0*${old#0x} -> 0*${new#0x}"
+    name=${place//[/\\[} name=${name//./\\.}
+    says line "edit 0x[0-9a-f]+ $name: .*; becomes .* 0*${old#0x} -> 0*${new#0x}"
     flipped $image "$original" $((at + bytes - 1)) 2
     taken_back $image "$original"
     rm $image.undo
