@@ -5,28 +5,23 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdlib>
 #include <optional>
 #include <string>
 #include <utility>
 
+#include "io_testing.h"
 #include "journal/qemu_lock.h"
 #include "running_qemu.h"
 
 namespace qd {
 namespace {
 
-class QemuLock : public testing::Test {
+class QemuLock : public FolderTest {
  protected:
   void SetUp() override {
-    folder_ = testing::TempDir() + "qd-lock-XXXXXX";
-    ASSERT_NE(::mkdtemp(folder_.data()), nullptr);
-    image_ = folder_ + "/image.qcow2";
+    FolderTest::SetUp();
+    image_ = place("image.qcow2");
     ASSERT_EQ(run({"qemu-img", "create", "-q", "-f", "qcow2", image_, "1M"}), 0) << "qemu-img is needed (qemu-utils)";
-  }
-  void TearDown() override {
-    ::unlink(image_.c_str());
-    ::rmdir(folder_.c_str());
   }
 
   bool qemu_can_write() const { return run({"qemu-io", "-f", "qcow2", "-c", "write 0 512", image_}) == 0; }
@@ -44,7 +39,6 @@ class QemuLock : public testing::Test {
     return holder;
   }
 
-  std::string folder_;
   std::string image_;
 };
 

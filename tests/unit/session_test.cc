@@ -5,11 +5,10 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
-#include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <functional>
 #include <stdexcept>
 
+#include "io_testing.h"
 #include "journal/mutable_file.h"
 #include "tiny_image.h"
 
@@ -22,14 +21,13 @@ using testing::HasSubstr;
 
 constexpr repair::Wanted leaks{.leak = true};
 
-class Session : public testing::Test {
+class Session : public FolderTest {
  protected:
   void SetUp() override {
-    folder_ = testing::TempDir() + "qd-session-XXXXXX";
-    ASSERT_NE(::mkdtemp(folder_.data()), nullptr);
-    image_ = folder_ + "/image.qcow2";
+    FolderTest::SetUp();
+    image_ = place("image.qcow2");
+    undo_log_ = place("image.qcow2.undo");
   }
-  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   // A leak: a cluster of zeros that no entry names.
   static TinyImage leaky() {
@@ -37,17 +35,17 @@ class Session : public testing::Test {
     tiny.put64(TinyImage::l2_entry(3), 0);
     return tiny;
   }
-  void put(TinyImage tiny) const { std::ofstream(image_, std::ios::binary) << tiny.bytes(); }
+  void put(TinyImage tiny) { write_file("image.qcow2", tiny.bytes()); }
   std::string bytes() const {
-    std::ifstream file(image_, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
+    const auto file = open(image_);
+    return read_from(*file, 0, file->size()).bytes;
   }
   bool locked() const {
     const auto opened = open_mutable(image_);
     return !opened && opened.error().number == EAGAIN;
   }
 
-  std::string folder_, image_;
+  std::string image_, undo_log_;
 };
 
 // Writes down what it is told.
@@ -101,8 +99,8 @@ TEST_F(Session, ARepairIsTakenBackByItsLog) {
   EXPECT_EQ(bytes(), before);
   const Outcome repaired = run({.path = image_, .task = leaks});
   EXPECT_NE(bytes(), before);
-  ASSERT_EQ(repaired.change->undo_log, image_ + ".undo");
-  EXPECT_FALSE(run({.path = image_, .task = TakeBack{image_ + ".undo"}}).error);
+  ASSERT_EQ(repaired.change->undo_log, undo_log_);
+  EXPECT_FALSE(run({.path = image_, .task = TakeBack{undo_log_}, .no_undo = true}).error);
   EXPECT_EQ(bytes(), before);
 }
 
@@ -131,7 +129,7 @@ TEST_F(Session, APhaseEndsHoweverItIsLeft) {
 TEST_F(Session, ANameForALogThatIsNotWantedIsRefused) {
   put(leaky());
   const std::string before = bytes();
-  const Outcome outcome = run({.path = image_, .task = leaks, .no_undo = true, .undo_log = folder_ + "/log"});
+  const Outcome outcome = run({.path = image_, .task = leaks, .no_undo = true, .undo_log = place("log")});
   ASSERT_TRUE(outcome.error);
   EXPECT_EQ(outcome.error->number, EINVAL);
   EXPECT_EQ(bytes(), before);
@@ -176,8 +174,7 @@ TEST_F(Session, AHintIsForADonorWithoutAClusterSize) {
   put(damaged);
   TinyImage donor;
   donor.put32(20, 63);
-  const std::string other = folder_ + "/donor.qcow2";
-  std::ofstream(other, std::ios::binary) << donor.bytes();
+  const std::string other = write_file("donor.qcow2", donor.bytes());
   Request request{.path = image_, .task = edit::Command(edit::CopyBytes{"l2[0,1]", "l2[0,1]", 8, other})};
   const Outcome lost = run(request);
   ASSERT_TRUE(lost.error);
