@@ -36,8 +36,8 @@ void print_info(Output& out, const session::Outcome& outcome);
 // -m check and -m error.
 void print_check(Output& out, const session::Outcome& outcome, const View& view);
 
-// -m dump: every entry; the tables are read for it. The check's report comes after. Needs no verdict. The profile gets a
-// phase for it.
+// -m dump: every entry; the tables are read for it. The check's report comes after. Needs no verdict. The profile gets
+// a phase for it.
 void print_entries(Output& out, session::Outcome& outcome, const View& view);
 
 // One JSON document (schema 2), also of an error. `mode`: what was asked for, in a word.
