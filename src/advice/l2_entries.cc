@@ -16,6 +16,7 @@
 #include "advice/evidence.h"
 #include "image/classify.h"
 #include "image/lookup.h"
+#include "image/runs.h"
 #include "image/walk.h"
 
 namespace qd::advice {

@@ -8,6 +8,7 @@
 
 #include "image/classify.h"
 #include "image/refcounts.h"
+#include "image/runs.h"
 #include "image/walk.h"
 
 namespace qd::advice {

@@ -5,8 +5,8 @@
 #include <cstdint>
 
 #include "check/report.h"
+#include "image/group.h"
 #include "image/image.h"
-#include "image/walk.h"
 #include "io/profile.h"
 
 namespace qd::check {

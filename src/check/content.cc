@@ -72,10 +72,14 @@ bool is_no_table(const Context& c, const image::Table& table) {
   const std::span<const std::uint64_t> piece = table.l2.words();
   const std::uint64_t whole = c.geometry().cluster_size() / sizeof(std::uint64_t);
   if (piece.size() == whole) return mostly_impossible(c.image, piece);
-  const auto known = c.cut_tables.find(table.offset.value);
-  if (known != c.cut_tables.end()) return known->second;
+  {
+    const std::lock_guard lock(c.cut_tables_guard);
+    const auto known = c.cut_tables.find(table.offset.value);
+    if (known != c.cut_tables.end()) return known->second;
+  }
   const auto words = image::read_words(c.image.file(), table.offset, whole);
   const bool none = words && mostly_impossible(c.image, *words);
+  const std::lock_guard lock(c.cut_tables_guard);
   c.cut_tables.emplace(table.offset.value, none);
   return none;
 }

@@ -6,7 +6,6 @@
 
 #include "check/context.h"
 #include "image/refcounts.h"
-#include "image/walk.h"
 
 namespace qd::check {
 

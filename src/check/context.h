@@ -1,20 +1,21 @@
 // What all passes of one check share.
 #pragma once
 
-#include <oneapi/tbb/concurrent_unordered_map.h>
-
 #include <algorithm>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 #include "check/check.h"
 #include "check/claims.h"
+#include "image/group.h"
 #include "image/image.h"
 #include "image/refcounts.h"
-#include "image/walk.h"
+#include "image/repeats.h"
 #include "io/profile.h"
 
 namespace qd::check {
@@ -45,7 +46,8 @@ struct Context {
   std::vector<std::uint32_t> walked_as;     // by state: the one that is walked for it, as it has the same L1 table
   std::vector<std::uint32_t> copies;        // by state: how many are walked as this one
   std::unique_ptr<image::Repeats> repeats;  // of the walks
-  mutable tbb::concurrent_unordered_map<std::uint64_t, bool> cut_tables;  // walked in pieces: do they hold other data?
+  mutable std::mutex cut_tables_guard;
+  mutable std::unordered_map<std::uint64_t, bool> cut_tables;  // walked in pieces: do they hold other data?
   std::uint64_t vm_state = 0;  // the largest of any snapshot
   std::uint64_t furthest = 0;  // the file once reached at least so far; 0 if it was not cut off
 

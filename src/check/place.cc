@@ -17,6 +17,7 @@
 #include "base/uniform.h"
 #include "check/leaks.h"
 #include "check/report.h"
+#include "image/runs.h"
 #include "image/walk.h"
 
 namespace qd::check {

@@ -14,9 +14,9 @@
 #include "check/findings.h"
 #include "check/leaks.h"
 #include "image/chain.h"
+#include "image/group.h"
 #include "image/image.h"
 #include "image/refcounts.h"
-#include "image/walk.h"
 
 namespace qd::check {
 

@@ -10,6 +10,8 @@
 #include "check/repeated.h"
 #include "check/sharing.h"
 #include "image/compressed.h"
+#include "image/runs.h"
+#include "image/walk.h"
 
 namespace qd::check {
 namespace {

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "check/report.h"
-#include "image/walk.h"
+#include "image/group.h"
 
 namespace qd::check {
 

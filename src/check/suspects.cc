@@ -4,6 +4,8 @@
 #include <atomic>
 
 #include "check/passes.h"
+#include "image/runs.h"
+#include "image/walk.h"
 
 namespace qd::check {
 namespace {

@@ -10,8 +10,8 @@
 #include "base/endian.h"
 #include "base/result.h"
 #include "base/units.h"
+#include "image/group.h"
 #include "image/image.h"
-#include "image/walk.h"
 
 namespace qd::image {
 

@@ -18,34 +18,7 @@ QD_WIDE void from_big_endian(std::uint64_t* words, std::size_t count) {
   for (std::size_t i = 0; i < count; ++i) words[i] = qd::from_big_endian(words[i]);
 }
 
-// How many entries, in whole blocks of 8, are what is expected: the first `expected`, each of the others `step` more.
-QD_WIDE std::uint64_t counting_blocks(const std::uint64_t* entries, std::uint64_t count, std::uint64_t expected,
-                                      std::uint64_t step) {
-  std::uint64_t i = 0;
-  for (; i + 8 <= count; i += 8, expected += 8 * step) {
-    std::uint64_t different = 0;
-    for (unsigned k = 0; k < 8; ++k) different |= entries[i + k] ^ (expected + k * step);
-    if (different != 0) break;
-  }
-  return i;
-}
-
 }  // namespace
-
-std::uint64_t run_length(const std::uint64_t* e, std::uint64_t count, std::uint64_t cluster_size) {
-  // Compressed entries and those without an offset stand alone: adding a cluster to them means nothing.
-  if ((e[0] & format::compressed_flag) != 0 || (e[0] & format::offset_mask) == 0) return 1;
-  std::uint64_t i = counting_blocks(e, count, e[0], cluster_size);
-  while (i < count && e[i] == e[0] + i * cluster_size) ++i;
-  // A run that counts into the flags is garbage; its entries are judged one by one.
-  return ((e[i - 1] ^ e[0]) & ~format::offset_mask) == 0 ? i : 1;
-}
-
-std::uint64_t empty_length(const std::uint64_t* e, std::uint64_t count) {
-  std::uint64_t i = counting_blocks(e, count, 0, 0);
-  while (i < count && e[i] == 0) ++i;
-  return i;
-}
 
 BatchReader::BatchReader(const Image& image, std::span<const State> states, const WalkOptions& options)
     : image_(image), states_(states), options_(options), data_(states.size()), readahead_(image.file()) {
@@ -173,21 +146,6 @@ std::size_t BatchReader::look_for_repeats() {
     skipped += table.visit == Visit::skipped;
   }
   return skipped;
-}
-
-// Of the states that share a table, the one with the largest disk counts.
-std::uint64_t end_of_disk(const format::Geometry& g, std::span<const State> states, std::uint32_t l1_index,
-                          std::span<const L1Entry> entries) {
-  const std::uint64_t start = g.guest(l1_index, 0).value;
-  std::uint64_t limit = 0;
-  for (const L1Entry& e : entries) {
-    const State& state = states[e.state];
-    if (state.disk_size == 0) return g.l2_entries();  // a lost size is one finding, not one for each entry
-    const bool vm_area = l1_index >= g.l1_entries_for(state.disk_size);
-    const std::uint64_t inside = state.disk_size > start ? g.clusters(state.disk_size - start) : 0;
-    limit = std::max(limit, vm_area && state.vm_state > 0 ? g.l2_entries() : inside);
-  }
-  return std::min(limit, g.l2_entries());
 }
 
 // How many entries of each table of the group a batch takes at once.

@@ -23,6 +23,7 @@
 
 #include "base/parallel.h"
 #include "base/units.h"
+#include "image/group.h"
 #include "image/image.h"
 #include "image/repeats.h"
 #include "io/profile.h"
@@ -30,70 +31,6 @@
 #include "io/readahead.h"
 
 namespace qd::image {
-
-// One set of tables: the active ones (snapshot == -1) or those of a snapshot.
-struct State {
-  std::int32_t snapshot = -1;
-  HostOffset l1_offset{};
-  std::uint32_t l1_size = 0;    // entries
-  std::uint64_t disk_size = 0;  // bytes of the guest's disk
-  std::uint64_t vm_state = 0;   // bytes of VM state behind the disk's end, at most
-};
-
-// An L1 entry as one state has it.
-struct L1Entry {
-  std::uint32_t state = 0;  // index into the walk's states
-  std::uint64_t raw = 0;
-  std::uint32_t copies = 1;  // states that are walked as this one
-};
-
-// Entries [begin, end) of an L2 table, in the machine's byte order; zeros past the file's end. Empty if they can't be
-// read.
-class L2Entries {
- public:
-  L2Entries() = default;
-  L2Entries(std::span<const std::uint64_t> words, std::uint64_t begin, unsigned width)
-      : words_(words), begin_(begin), width_(width) {}
-
-  bool empty() const { return words_.empty(); }
-  std::uint64_t begin() const { return begin_; }
-  std::uint64_t end() const { return begin_ + words_.size() / width_; }
-  std::uint64_t raw(std::uint64_t index) const { return words_[(index - begin_) * width_]; }
-  // The second half of an extended entry.
-  std::uint64_t bitmap(std::uint64_t index) const { return width_ == 2 ? words_[(index - begin_) * 2 + 1] : 0; }
-  // From one entry on, with width() words for each.
-  const std::uint64_t* at(std::uint64_t index) const { return words_.data() + (index - begin_) * width_; }
-  unsigned width() const { return width_; }
-  std::span<const std::uint64_t> words() const { return words_; }
-
- private:
-  std::span<const std::uint64_t> words_;
-  std::uint64_t begin_ = 0;
-  unsigned width_ = 1;
-};
-
-// The first index of an L2 table that lies behind the guest's disk in all states that name the table. `entries`: their
-// L1 entries. VM state lies behind the disk's end, from the next L1 entry on.
-std::uint64_t end_of_disk(const format::Geometry& geometry, std::span<const State> states, std::uint32_t l1_index,
-                          std::span<const L1Entry> entries);
-
-// A distinct L2 table of a group. An L1 entry without an offset names the header: QEMU reads it so, and so do we.
-struct Table {
-  HostOffset offset;
-  std::span<const L1Entry> entries;  // who refers to it, by state
-  L2Entries l2;
-  const std::string* error = nullptr;  // why l2 is empty
-  Visit visit = Visit::first;          // skipped: l2 is empty
-  std::uint64_t references = 0;        // L1 entries, with those of copies
-  RepeatKey key;                       // not set for a first visit
-  std::uint64_t skipped = 0;           // of a recorded visit in a second walk: L1 entries whose visits are skipped
-};
-
-struct Group {
-  std::uint32_t l1_index = 0;
-  std::uint64_t begin = 0, end = 0;  // the L2 entries that are here; all of them unless the walk was told to cut
-  std::span<const Table> tables;     // in the order of their offset
-};
 
 // What a walk passes from its reading to its scanning.
 class Batch {
@@ -127,7 +64,6 @@ struct WalkOptions {
   std::span<const std::uint32_t> copies = {};   // by state: how many are walked as this one; 0: it isn't walked itself
   Repeats* repeats = nullptr;                   // tables met again and again are skipped, if there is one
 };
-inline constexpr std::uint64_t as_fits = 1u << 16;  // most_entries: cut, but only for the memory's sake
 
 // Makes batches out of L1 tables. L1 tables are read in slices, so that thousands of snapshots need no memory for all
 // of them at once.
@@ -187,39 +123,6 @@ std::vector<std::pair<std::uint32_t, std::string>> walk(const Image& image, std:
                                   merge, options.in_flight);
   if (options.profile) options.profile->count_tables(reader.tables());
   return reader.l1_errors();
-}
-
-// The length of the run that begins with the first of `count` entries: equal flags, and clusters in a row in the file.
-std::uint64_t run_length(const std::uint64_t* entries, std::uint64_t count, std::uint64_t cluster_size);
-// How many of `count` entries are all zero, up to the first one that isn't.
-std::uint64_t empty_length(const std::uint64_t* entries, std::uint64_t count);
-
-// Calls each(first, count) for the runs of entries that have the same flags and lie one after the other in the file,
-// for entries [begin, end) of a table. Empty entries (all zero) are skipped.
-template <class Each>
-void for_runs(const format::Geometry& geometry, const L2Entries& l2, std::uint64_t begin, std::uint64_t end,
-              Each&& each) {
-  if (l2.width() == 2) {
-    for (std::uint64_t i = begin; i < end; ++i) {
-      if ((l2.raw(i) | l2.bitmap(i)) != 0) each(i, std::uint64_t{1});
-    }
-    return;
-  }
-  const std::uint64_t step = geometry.cluster_size();
-  const std::uint64_t* const first = l2.at(begin);
-  const std::uint64_t count = end - begin;
-  for (std::uint64_t i = 0; i < count;) {
-    const std::uint64_t* const e = first + i;
-    if (*e == 0) {
-      i += empty_length(e, count - i);
-      continue;
-    }
-    // For most entries that stand alone, a look at the next one is enough.
-    const bool alone = i + 1 == count || e[1] != *e + step;
-    const std::uint64_t run = alone ? 1 : run_length(e, count - i, step);
-    each(begin + i, run);
-    i += run;
-  }
 }
 
 }  // namespace qd::image

@@ -3,6 +3,7 @@
 #include <random>
 #include <vector>
 
+#include "image/runs.h"
 #include "image/walk.h"
 #include "tiny_image.h"
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "check/claims.h"
+#include "image/runs.h"
 #include "image/walk.h"
 #include "render/dump/digits.h"
 #include "render/dump/stream.h"
