@@ -3,8 +3,8 @@
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
-build_packages=(g++ cmake ninja-build libcli11-dev libfmt-dev nlohmann-json3-dev rapidjson-dev libexpected-dev
-                libtbb-dev zlib1g-dev libdeflate-dev libzstd-dev)
+build_packages=(g++ cmake ninja-build libcli11-dev libfmt-dev rapidjson-dev libexpected-dev libtbb-dev
+                zlib1g-dev libdeflate-dev libzstd-dev)
 
 say() { printf '%s\n' "$@" >&2; }
 

@@ -35,7 +35,8 @@ clang_warnings() {
     xargs -0 -n 1 -P "$jobs" bash -c
 }
 
-install_packages "${build_packages[@]}" libgtest-dev libgmock-dev qemu-utils e2fsprogs python3 valgrind strace
+install_packages "${build_packages[@]}" libgtest-dev libgmock-dev nlohmann-json3-dev qemu-utils e2fsprogs python3 \
+  valgrind strace
 checked_build ci build-ci
 if [[ ${CI-} == true && $# == 0 ]]; then
   install_packages clang-14

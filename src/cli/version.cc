@@ -6,7 +6,6 @@
 #include <zstd.h>
 
 #include <CLI/Version.hpp>
-#include <nlohmann/json.hpp>
 #include <tl/expected.hpp>
 
 #include "cli/run.h"
@@ -21,8 +20,6 @@ int print_version(render::Output& out) {
   library("CLI11", CLI11_VERSION);
   library("fmt", fmt::format("{}.{}.{}", FMT_VERSION / 10000, FMT_VERSION / 100 % 100, FMT_VERSION % 100));
   library("libdeflate", LIBDEFLATE_VERSION_STRING);
-  library("nlohmann-json", fmt::format("{}.{}.{}", NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR,
-                                       NLOHMANN_JSON_VERSION_PATCH));
   library("oneTBB", TBB_runtime_version());
   library("RapidJSON", RAPIDJSON_VERSION_STRING);
   library("tl-expected",
