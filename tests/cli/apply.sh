@@ -6,7 +6,7 @@ source "$here/features.bash"
 image=case/image.qcow2 target=case/image.qcow2
 
 turn=0
-for kind in "${!kinds[@]}"; do
+for kind in "${with_snapshots[@]}"; do
   case_of "$kind"
   original=made/$kind/image.qcow2
   before=$(reads "$kind" "$original") sizes=$(snapshots "$original")

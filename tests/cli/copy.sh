@@ -90,7 +90,7 @@ cannot 255 'the header would make no sense any more.*--force' -m copy -O 0 -S 0 
 
 # ---- a donor's header, and a donor's tables
 
-for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
+for kind in "${all_kinds[@]}"; do
   case_of "$kind"
   original=made/$kind/image.qcow2
   cp -p $image donor.qcow2

@@ -18,7 +18,7 @@ figures() {
 ways=('-D first:first' '-D 2:second' '-D all:first second' '-E snapshot[0]:second' '-E 0:first second')
 turn=0
 
-for kind in "${!kinds[@]}"; do
+for kind in "${with_snapshots[@]}"; do
   case_of "$kind"
   original=made/$kind/image.qcow2
   declare -A was=([active]=$(reads "$kind" "$original") [first]=$(reads "$kind" "$original" first)

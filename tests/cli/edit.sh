@@ -9,7 +9,7 @@ image=case/image.qcow2 target=case/image.qcow2
 # ---- every name, in images of every kind: where it is, and what is there
 
 turn=0
-for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
+for kind in "${all_kinds[@]}"; do
   case_of "$kind"
   original=made/$kind/image.qcow2
   # PLACE OFFSET BYTES OLD

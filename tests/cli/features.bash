@@ -28,6 +28,14 @@ declare -A without_snapshots=(
   [data-file-raw]='size=16M data_file=data.raw data_file_raw=on'
 )
 
+# The kinds that a script goes through: with_snapshots, and all_kinds, which takes in those that have none. If BRIEF is
+# set, only those whose header and tables differ most; CI doesn't set it.
+with_snapshots=("${!kinds[@]}") all_kinds=("${!kinds[@]}" "${!without_snapshots[@]}")
+if [[ -v BRIEF ]]; then
+  with_snapshots=(plain 512 extended-l2 compressed resized)
+  all_kinds=("${with_snapshots[@]}" v2 data-file)
+fi
+
 recipe() {
   local kind=$1 write=write
   if [[ -v without_snapshots[$kind] ]]; then

@@ -9,7 +9,7 @@ image=case/image.qcow2 target=case/image.qcow2
 bits() { od -An -tx1 -j72 -N8 "$1" | tr -d ' \n'; }
 
 turn=0
-for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
+for kind in "${all_kinds[@]}"; do
   case_of "$kind"
   original=made/$kind/image.qcow2
   if [[ $kind == v2 ]]; then

@@ -27,7 +27,7 @@ backing() {
 }
 
 turn=0
-for kind in "${!kinds[@]}" "${!without_snapshots[@]}"; do
+for kind in "${all_kinds[@]}"; do
   case_of "$kind"
   original=made/$kind/image.qcow2
   if [[ $kind == data-file-raw ]]; then

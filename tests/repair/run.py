@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Repairs every image that the tests have, and proves that nothing was lost and that everything can be taken back.
 
-    run.py BINARY [--images] [--oracle] [--sample N] [--list] [--jobs N] [--keep FOLDER] [NAME…]
+    run.py BINARY [--images] [--oracle] [--sample N] [--part N] [--list] [--jobs N] [--keep FOLDER] [NAME…]
         NAME: a folder of tests/images, or a case of tests/oracle/cases.py, or a pattern such as 'rich/l2-*'
 
 What must hold of each image, under the names by which a failure tells it:
@@ -368,6 +368,7 @@ def main(trial_of=Trial, sample=matrix.sample):
     parser.add_argument("--images", action="store_true", help="only the images of tests/images")
     parser.add_argument("--oracle", action="store_true", help="only those of tests/oracle/cases.py")
     parser.add_argument("--sample", type=int, default=1, metavar="N", help="of the oracle's cases, about every Nth")
+    parser.add_argument("--part", type=int, default=1, metavar="N", help="every Nth of what is left")
     parser.add_argument("--list", action="store_true", help="print the names, run none")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--keep", help="leave the images of failing cases, as they were before, in this folder")
@@ -380,6 +381,7 @@ def main(trial_of=Trial, sample=matrix.sample):
         everything = subjects(options, paths)
         chosen = [s for s in everything if isinstance(s, Folder)]
         chosen += sample([s for s in everything if not isinstance(s, Folder)], options.sample)
+        chosen = chosen[::options.part]
         if options.list:
             print("\n".join(map(str, chosen)))
             return 0
