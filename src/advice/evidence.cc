@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "check/claims.h"
+
 namespace qd::advice {
 
 const Orphans& Clues::orphans() {

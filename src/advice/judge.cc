@@ -10,6 +10,7 @@
 #include "advice/advice.h"
 #include "advice/evidence.h"
 #include "base/number.h"
+#include "check/claims.h"
 #include "repair/repair.h"
 
 namespace qd::advice {

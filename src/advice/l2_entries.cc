@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "advice/evidence.h"
+#include "check/claims.h"
 #include "image/classify.h"
 #include "image/lookup.h"
 #include "image/runs.h"

@@ -6,6 +6,7 @@
 #include <optional>
 #include <span>
 
+#include "check/claims.h"
 #include "image/classify.h"
 #include "image/refcounts.h"
 #include "image/runs.h"

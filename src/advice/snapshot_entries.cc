@@ -7,6 +7,7 @@
 
 #include "advice/evidence.h"
 #include "advice/search.h"
+#include "check/claims.h"
 #include "image/classify.h"
 
 namespace qd::advice {

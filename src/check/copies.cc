@@ -6,6 +6,7 @@
 #include "base/checked.h"
 #include "base/endian.h"
 #include "base/uniform.h"
+#include "check/claims.h"
 #include "check/report.h"
 #include "format/snapshot.h"
 

@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/checked.h"
+#include "check/claims.h"
 #include "check/report.h"
 #include "check/sharing.h"
 #include "image/walk.h"

@@ -28,6 +28,7 @@
 #include "base/checked.h"
 #include "base/endian.h"
 #include "base/uniform.h"
+#include "check/claims.h"
 #include "check/copies.h"
 #include "check/counterparts.h"
 #include "check/report.h"

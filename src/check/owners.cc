@@ -19,14 +19,6 @@ std::string guest_place(const format::Geometry& g, const Report& result, const O
                      g.guest(owner.l1_index, owner.l2_index).value, owner.l1_index, owner.l2_index, whose);
 }
 
-// Where in the file the L2 entry stands, for whoever wants to edit it; 0 if nothing leads to it.
-HostOffset entry_of(const image::Image& image, const Report& result, const Owner& owner) {
-  const image::State* state = image::find_state(result.states, owner.state);
-  if (!state) return {};
-  const auto table = image::l2_table_of(image, *state, owner.l1_index);
-  return table ? image::l2_entry_at(image, *table, owner.l2_index) : HostOffset();
-}
-
 }  // namespace
 
 std::string owner_text(const format::Geometry& g, const Report& result, const Owner& owner, SnapshotsBy by) {
@@ -44,24 +36,6 @@ std::string owner_text(const format::Geometry& g, const Report& result, const Ow
     case OwnerKind::data:
     case OwnerKind::compressed:
       return guest_place(g, result, owner, whose);
-    default:
-      return std::string(owner_name(owner.kind));
-  }
-}
-
-std::string owner_place(const image::Image& image, const Report& result, const Owner& owner) {
-  switch (owner.kind) {
-    case OwnerKind::data:
-    case OwnerKind::compressed:
-      return fmt::format("l1_index: {:4}, l2_index: {:4} [entry: 0x{:x}]", owner.l1_index, owner.l2_index,
-                         entry_of(image, result, owner).value);
-    case OwnerKind::l2_table:
-      return fmt::format("l1_index: {:4}, L2 table", owner.l1_index);
-    case OwnerKind::refcount_block:
-      return fmt::format("refcount block[{}]", owner.index);
-    case OwnerKind::bitmap_table:
-    case OwnerKind::bitmap_data:
-      return fmt::format("{} of bitmap[{}]", owner_name(owner.kind), owner.index);
     default:
       return std::string(owner_name(owner.kind));
   }

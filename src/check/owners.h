@@ -1,6 +1,7 @@
-// Owners of clusters in words: for findings, for the plan of a repair, and for the report's lines.
+// Owners of clusters in words: for findings and for the plan of a repair.
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "check/report.h"
@@ -12,8 +13,5 @@ enum class SnapshotsBy : std::uint8_t { name, place };
 
 // "L2 table of L1 entry 3 of snapshot[0]", "guest offset 0x10000 (L1 entry 0, L2 entry 1)".
 std::string owner_text(const format::Geometry& g, const Report& result, const Owner& owner, SnapshotsBy by);
-
-// The same by its place in the tables, without the snapshot: "l1_index:    0, l2_index:    1 [entry: 0x40008]".
-std::string owner_place(const image::Image& image, const Report& result, const Owner& owner);
 
 }  // namespace qd::check

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 
+#include "check/claims.h"
+
 namespace qd::check {
 
 Totals& Totals::operator+=(const Totals& o) {
@@ -52,6 +54,8 @@ bool Report::damaged(std::size_t state) const {
            return f.state == states[state].snapshot && problem(f.code).hides == Hidden::data;
          });
 }
+
+bool Report::is_no_table(HostOffset at) const { return std::ranges::binary_search(no_tables, at); }
 
 std::uint64_t Report::undecompressed() const {
   std::uint64_t sum = 0;

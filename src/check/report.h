@@ -2,7 +2,6 @@
 // renderer.
 #pragma once
 
-#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -10,7 +9,6 @@
 #include <string>
 #include <vector>
 
-#include "check/claims.h"
 #include "check/findings.h"
 #include "check/leaks.h"
 #include "image/chain.h"
@@ -19,6 +17,8 @@
 #include "image/refcounts.h"
 
 namespace qd::check {
+
+class Claims;
 
 // The figures of `qemu-img check --output=json`, with their names and meaning.
 struct Totals {
@@ -120,7 +120,7 @@ struct Report {
   // Has the state with this index entries that point nowhere, or damage that hides what they refer to?
   bool damaged(std::size_t state) const;
   // Do L1 entries name that place although it holds something else than a table?
-  bool is_no_table(HostOffset at) const { return std::ranges::binary_search(no_tables, at); }
+  bool is_no_table(HostOffset at) const;
   // Compressed clusters, of all states, that were not tried (without -c).
   std::uint64_t undecompressed() const;
   // Who holds a suspect cluster; empty if too many were found to keep them all.

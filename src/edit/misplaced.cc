@@ -12,6 +12,8 @@
 #include <span>
 #include <utility>
 
+#include "check/claims.h"
+
 namespace qd::edit {
 namespace {
 

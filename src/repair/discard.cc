@@ -4,6 +4,7 @@
 #include <fmt/core.h>
 
 #include "base/checked.h"
+#include "check/claims.h"
 #include "repair/steps.h"
 
 namespace qd::repair {

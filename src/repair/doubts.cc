@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/bits.h"
+#include "check/claims.h"
 #include "check/copies.h"
 
 namespace qd::repair {

@@ -8,6 +8,7 @@
 
 #include "base/checked.h"
 #include "base/uniform.h"
+#include "check/claims.h"
 
 namespace qd::repair {
 

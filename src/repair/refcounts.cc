@@ -28,6 +28,7 @@
 
 #include "base/checked.h"
 #include "base/uniform.h"
+#include "check/claims.h"
 #include "check/copies.h"
 #include "repair/old_refcounts.h"
 #include "repair/steps.h"

@@ -22,6 +22,7 @@
 #include <tuple>
 #include <utility>
 
+#include "check/claims.h"
 #include "check/owners.h"
 #include "repair/steps.h"
 

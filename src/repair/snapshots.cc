@@ -22,6 +22,7 @@
 #include "base/checked.h"
 #include "base/number.h"
 #include "base/uniform.h"
+#include "check/claims.h"
 #include "format/snapshot.h"
 #include "repair/snapshot_table.h"
 #include "repair/steps.h"

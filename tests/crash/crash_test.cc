@@ -33,6 +33,7 @@
 #include <vector>
 
 #include "check/check.h"
+#include "check/claims.h"
 #include "edit/edit.h"
 #include "image/compressed.h"
 #include "image/walk.h"

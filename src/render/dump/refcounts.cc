@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "check/claims.h"
 #include "render/dump/digits.h"
 #include "render/dump/stream.h"
 
