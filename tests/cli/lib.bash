@@ -71,6 +71,13 @@ snapshot() { qemu-img snapshot -c "$2" "$1" && sync "$1"; }
 # damage IMAGE NAME[=ARG]: one of tests/tools/damage.py --list.
 damage() { python3 "$here/../tools/damage.py" "$1" "$2" >codes && sync "$1"; }
 
+# part_of WORD...: all of them; every second one if BRIEF is set, which CI doesn't do.
+part_of() {
+  local i words=("$@") step=1
+  [[ ! -v BRIEF ]] || step=2
+  for ((i = 0; i < $#; i += step)); do echo "${words[i]}"; done
+}
+
 # poke FILE OFFSET HEXBYTES
 poke() {
   python3 - "$@" <<'PY'

@@ -93,6 +93,7 @@ run("-m", "undo", "-F", image + ".undo", image)
 PY
 
 hostile=($'\e]0;x\a' $'a\nqcow2-dump: b' $'\u009b2J' $'\u202egnp.exe' $'\u2066x\u2069\u200e' $'x\x7f' $'\t\r' 'plain ü数 name')
+[[ ! -v BRIEF ]] || hostile=($'\e]0;x\a' $'a\nqcow2-dump: b' $'\u202egnp.exe' 'plain ü数 name')
 for name in "${hostile[@]}"; do
   rm -f -- *.qcow2*
   image vm.qcow2

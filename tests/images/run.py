@@ -10,7 +10,6 @@ problems also `repair`: what `-R all` would do, what it refuses, and the status 
 anew: read the difference before you believe it. A run without names proves what --problems does, too.
 """
 
-import difflib
 import functools
 import json
 import os
@@ -154,8 +153,11 @@ def same_text(path, now, update):
         with open(path, "w", encoding="utf-8") as file:
             file.write(now)
         return None
+    if now == before:
+        return None
+    import difflib  # takes a while to load
     name = os.path.basename(path)
-    return "".join(difflib.unified_diff(before.splitlines(True), now.splitlines(True), name, "found")) or None
+    return "".join(difflib.unified_diff(before.splitlines(True), now.splitlines(True), name, "found"))
 
 
 def read(path):
