@@ -36,9 +36,10 @@ cat <<'ROFF'
 .TP
 .I IMAGE\fB.undo\fR, \fIIMAGE\fB.undo.2\fR, ...
 The old bytes of what a repair has changed, beside the image, or in the working folder for a device. Never overwritten, and
-readable by the owner only. The next repair takes an interrupted one back by the newest of them, and deletes that, if
-who runs it or the image's owner has written it, for this very file; a stranger's is refused. A log
-fits as long as nobody else has changed the image, its time of change included. Delete it when you are content with the
+readable by the owner only. The next repair takes an interrupted one back by the newest of them, wherever its own log is to
+go, and deletes that, if who runs it or the image's owner has written it, for this very file; a stranger's is refused. One
+that was put elsewhere is found if \fB\-\-undo\-log\fR names it again. A log fits as long as nobody else has changed the
+image, its time of change included. Delete it when you are content with the
 repair.
 .SH ENVIRONMENT
 .TP

@@ -17,7 +17,7 @@
 namespace qd::session {
 namespace {
 
-// The name of an image's first log. The others have a number behind it.
+// The name of the first log that a change makes. The others have a number behind it.
 std::string first_log(const Request& request, const File& image) {
   return request.undo_log.empty() ? image.companion(".undo") : request.undo_log;
 }
@@ -134,11 +134,15 @@ std::string why_not_ours(const File& log, const File& image) {
   return "";
 }
 
-std::vector<std::string> log_names(const Request& request, const File& image) {
-  const std::string first = first_log(request, image);
-  std::vector<std::string> names;
-  for (const int n : log_numbers(first)) names.push_back(log_name(first, n));
-  return names;
+std::vector<std::vector<std::string>> log_names(const Request& request, const File& image) {
+  std::vector<std::string> firsts{image.companion(".undo")};
+  if (!request.undo_log.empty() && request.undo_log != firsts[0]) firsts.push_back(request.undo_log);
+  std::vector<std::vector<std::string>> series;
+  for (const std::string& first : firsts) {
+    series.emplace_back();
+    for (const int n : log_numbers(first)) series.back().push_back(log_name(first, n));
+  }
+  return series;
 }
 
 // Of a log that isn't ours only the header is read: its maker decides how long the rest takes. A log of ours without an

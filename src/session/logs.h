@@ -45,8 +45,9 @@ struct FoundLog {
   UndoLog log;
 };
 
-// The names of the files that may be logs of the image, the newest last.
-std::vector<std::string> log_names(const Request& request, const File& image);
+// The names of the files that may be logs of the image, each series with the newest last: those beside the image,
+// whoever was told to put this change's log elsewhere, and those with the name that was asked for.
+std::vector<std::vector<std::string>> log_names(const Request& request, const File& image);
 
 // The newest log of an interrupted change of this image; nothing if there is none. Its name and the newer ones are
 // taken off `names`. Error: there seems to be such a log, but the user must vouch for it; the message says how.

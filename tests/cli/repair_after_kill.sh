@@ -63,6 +63,21 @@ says_not out 'interrupted'
 code 0 -m undo -F vm.qcow2.undo vm.qcow2
 cmp vm.qcow2 broken.qcow2
 
+# Wherever the log of the next run goes, it looks for the one that was left beside the image.
+rm vm.qcow2.undo*
+code 0 -R all vm.qcow2
+unfinished vm.qcow2.undo
+cp half.qcow2 vm.qcow2
+code 0 --dry-run -R all --undo-log elsewhere vm.qcow2
+says out 'interrupted'
+cmp vm.qcow2 half.qcow2
+code 0 -R all --undo-log elsewhere vm.qcow2
+says out 'vm\.qcow2\.undo,'
+cmp vm.qcow2 whole.qcow2
+[[ ! -e vm.qcow2.undo && -f elsewhere ]] || fail "the used log is gone, the new one is where it was asked for"
+undone vm.qcow2 elsewhere broken.qcow2
+code 0 -R all vm.qcow2
+
 # The guest has gone on in what a repair had put behind the end: that is not cut off.
 image grown.qcow2
 doubled grown.qcow2
