@@ -16,18 +16,15 @@ Result<const File*> Changing::open() {
   auto opened = open_mutable(request_->path);
   if (!opened) return tl::unexpected(opened.error());
   writable_ = std::move(*opened);
-  for (std::vector<std::string>& names : log_names(*request_, *writable_)) {
-    for (;;) {
-      const auto found = interrupted_log(names, *writable_);
-      if (!found) return tl::unexpected(found.error());
-      if (!*found) break;
-      if (auto done = take_back(**found, *request_, *writable_); !done) {
-        return tl::unexpected(done.error());
-      }
-      taken_back_by_ = (*found)->file->path();
+  for (auto names = log_names(*request_, *writable_);;) {
+    const auto found = interrupted_log(names, *writable_);
+    if (!found) return tl::unexpected(found.error());
+    if (!*found) return writable_.get();
+    if (auto done = take_back(**found, *request_, *writable_); !done) {
+      return tl::unexpected(done.error());
     }
+    taken_back_by_ = (*found)->file->path();
   }
-  return writable_.get();
 }
 
 Result<const File*> Changing::open_dry() {
@@ -35,20 +32,17 @@ Result<const File*> Changing::open_dry() {
   if (!opened) return tl::unexpected(opened.error());
   read_only_ = std::move(*opened);
   const File* image = read_only_.get();
-  for (std::vector<std::string>& names : log_names(*request_, *image)) {
-    for (;;) {
-      auto found = interrupted_log(names, *image);
-      if (!found) return tl::unexpected(found.error());
-      if (!*found) break;
-      ways_back_.push_back({std::move(**found), std::make_unique<Transaction>(*image), nullptr});
-      WayBack& way = ways_back_.back();
-      if (auto done = way.found.log.plan(*way.transaction); !done) return tl::unexpected(done.error());
-      taken_back_by_ = way.found.file->path();
-      way.before = way.transaction->view();
-      image = way.before.get();
-    }
+  for (auto names = log_names(*request_, *image);;) {
+    auto found = interrupted_log(names, *image);
+    if (!found) return tl::unexpected(found.error());
+    if (!*found) return image;
+    ways_back_.push_back({std::move(**found), std::make_unique<Transaction>(*image), nullptr});
+    WayBack& way = ways_back_.back();
+    if (auto done = way.found.log.plan(*way.transaction); !done) return tl::unexpected(done.error());
+    taken_back_by_ = way.found.file->path();
+    way.before = way.transaction->view();
+    image = way.before.get();
   }
-  return image;
 }
 
 Result<repair::Planned> Changing::plan_on(const File& image) {

@@ -134,10 +134,10 @@ std::string why_not_ours(const File& log, const File& image) {
   return "";
 }
 
-std::vector<std::vector<std::string>> log_names(const Request& request, const File& image) {
+LogNames log_names(const Request& request, const File& image) {
   std::vector<std::string> firsts{image.companion(".undo")};
   if (!request.undo_log.empty() && request.undo_log != firsts[0]) firsts.push_back(request.undo_log);
-  std::vector<std::vector<std::string>> series;
+  LogNames series;
   for (const std::string& first : firsts) {
     series.emplace_back();
     for (const int n : log_numbers(first)) series.back().push_back(log_name(first, n));
@@ -145,10 +145,12 @@ std::vector<std::vector<std::string>> log_names(const Request& request, const Fi
   return series;
 }
 
+namespace {
+
 // Of a log that isn't ours only the header is read: its maker decides how long the rest takes. A log of ours without an
 // interruption ends the search, since the image was changed after all older ones; unless nothing of its change has
 // happened. A log that isn't ours doesn't end the search: a stranger could put it there to hide the log that is needed.
-Result<std::optional<FoundLog>> interrupted_log(std::vector<std::string>& names, const File& image) {
+Result<std::optional<FoundLog>> interrupted_in(std::vector<std::string>& names, const File& image) {
   while (!names.empty()) {
     const std::string path = std::move(names.back());
     names.pop_back();
@@ -172,6 +174,16 @@ Result<std::optional<FoundLog>> interrupted_log(std::vector<std::string>& names,
       return FoundLog{std::move(file), std::move(*log)};
     }
     if (bound && !(log && changes_nothing(*log, image))) return std::nullopt;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<std::optional<FoundLog>> interrupted_log(LogNames& names, const File& image) {
+  for (; !names.empty(); names.erase(names.begin())) {
+    auto found = interrupted_in(names.front(), image);
+    if (!found || *found) return found;
   }
   return std::nullopt;
 }

@@ -45,12 +45,13 @@ struct FoundLog {
   UndoLog log;
 };
 
-// The names of the files that may be logs of the image, each series with the newest last: those beside the image,
-// whoever was told to put this change's log elsewhere, and those with the name that was asked for.
-std::vector<std::vector<std::string>> log_names(const Request& request, const File& image);
+// The names of the files that may be logs of the image, by series, each with the newest last: those beside the image,
+// wherever this change's log is to go, then those with the name that was asked for.
+using LogNames = std::vector<std::vector<std::string>>;
+LogNames log_names(const Request& request, const File& image);
 
 // The newest log of an interrupted change of this image; nothing if there is none. Its name and the newer ones are
 // taken off `names`. Error: there seems to be such a log, but the user must vouch for it; the message says how.
-Result<std::optional<FoundLog>> interrupted_log(std::vector<std::string>& names, const File& image);
+Result<std::optional<FoundLog>> interrupted_log(LogNames& names, const File& image);
 
 }  // namespace qd::session
