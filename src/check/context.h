@@ -48,7 +48,7 @@ struct Context {
   std::unique_ptr<image::Repeats> repeats;  // of the walks
   mutable std::mutex cut_tables_guard;
   mutable std::unordered_map<std::uint64_t, bool> cut_tables;  // walked in pieces: do they hold other data?
-  std::uint64_t vm_state = 0;  // the largest of any snapshot
+  std::uint64_t vm_state = 0;                                  // the largest of any snapshot
   std::uint64_t furthest = 0;  // the file once reached at least so far; 0 if it was not cut off
 
   const format::Geometry& geometry() const { return *image.geometry; }

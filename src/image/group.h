@@ -75,7 +75,8 @@ struct Group {
   std::span<const Table> tables;     // in the order of their offset
 };
 
-// How many L2 indexes a walk takes at once (WalkOptions::most_entries), if groups may be cut for the memory's sake alone.
+// How many L2 indexes a walk takes at once (WalkOptions::most_entries), if groups may be cut for the memory's sake
+// alone.
 inline constexpr std::uint64_t as_fits = 1u << 16;
 
 }  // namespace qd::image

@@ -103,7 +103,7 @@ class BatchReader {
   std::vector<std::uint32_t> counts_;              // how many of them name the same table
   std::vector<Table> tables_of_row_;               // these tables
   bool all_skipped_ = false;
-  std::uint64_t next_entry_ = 0;                   // of the group at index_
+  std::uint64_t next_entry_ = 0;  // of the group at index_
   std::uint64_t tables_ = 0;
   Readahead readahead_;
   std::vector<std::pair<std::uint32_t, std::string>> l1_errors_;

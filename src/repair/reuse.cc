@@ -113,7 +113,7 @@ class Separator {
   const format::Geometry& g_;
   const bool luks_;
   std::uint64_t of_versions_ = 0, first_of_versions_ = 0;  // clusters that stay since a table may be another state's
-  std::set<Claim> moved_;  // a structure of several clusters is moved once
+  std::set<Claim> moved_;                                  // a structure of several clusters is moved once
   std::map<std::uint64_t, std::map<HostOffset, HostOffset>> bitmap_entries_;  // of bitmaps, as the check has found them
 };
 
