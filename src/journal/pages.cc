@@ -1,6 +1,10 @@
 #include "journal/pages.h"
 
+#include <fmt/core.h>
+#include <libdeflate.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <iterator>
 #include <optional>
@@ -45,9 +49,11 @@ void zero(PageBytes& page, std::uint64_t page_start, std::uint64_t start, std::u
   std::memset(page.data() + (start - page_start), 0, end - start);
 }
 
+std::uint32_t checksum(const PageBytes& bytes) { return libdeflate_crc32(0, bytes.data(), bytes.size()); }
+
 Page make_page(const PageBytes& bytes, const CopiedPage* copied) {
   if (const auto row = progression(bytes)) return *row;
-  if (copied) return *copied;
+  if (copied) return CopiedPage{copied->source, copied->from, checksum(bytes)};
   if (auto few = sparse(bytes)) return std::move(*few);
   return std::make_unique<const PageBytes>(bytes);
 }
@@ -65,6 +71,11 @@ Result<void> fill(const Page& page, PageBytes& into) {
     for (const auto& [index, raw] : few->words) std::memcpy(into.data() + index * sizeof raw, &raw, sizeof raw);
   } else if (const auto* copied = std::get_if<CopiedPage>(&page)) {
     if (auto done = copied->source->read(copied->from, into); !done) return tl::unexpected(done.error());
+    if (checksum(into) != copied->checksum) {
+      return fail(EBUSY, fmt::format("{} was changed at 0x{:x} while it was copied from; try again when nobody writes "
+                                     "to it",
+                                     copied->source->path(), copied->from));
+    }
   } else {
     into = *std::get<std::unique_ptr<const PageBytes>>(page);
   }

@@ -44,13 +44,17 @@ struct SparsePage {
   std::vector<Word> words;
 };
 
+// The source is read again when the page is logged and when it is written. Both must see what the plan was made for,
+// though another file than the image may be anybody's to write to.
 struct CopiedPage {
   const File* source;
   std::uint64_t from;
+  std::uint32_t checksum = 0;  // CRC-32 of what was there when it was planned
 };
 
 using Page = std::variant<Progression, SparsePage, CopiedPage, std::unique_ptr<const PageBytes>>;
 
+// EBUSY if the source of a copy doesn't hold any more what it held.
 Result<void> fill(const Page& page, PageBytes& into);
 
 struct PlannedPages {

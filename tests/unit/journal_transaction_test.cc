@@ -290,6 +290,54 @@ TEST(Transaction, ABadSourceIsAnError) {
   EXPECT_EQ(on_bad.write(Stage::fresh, top - 3, as_bytes("xxxxx")).error().number, EFBIG);
 }
 
+// Somebody else's file: after `reads` reads it holds other bytes.
+class FickleFile final : public File {
+ public:
+  FickleFile(std::string bytes, std::string later, std::uint64_t reads)
+      : now_(memory_file(std::move(bytes), "donor")), later_(memory_file(std::move(later), "donor")), left_(reads) {}
+
+  Result<std::size_t> read(std::uint64_t offset, std::span<std::byte> into) const override {
+    const bool changed = left_ == 0;
+    if (!changed) --left_;
+    return (changed ? later_ : now_)->read(offset, into);
+  }
+  std::uint64_t size() const override { return now_->size(); }
+  std::uint64_t allocated_bytes() const override { return now_->allocated_bytes(); }
+  FileTraits traits() const override { return now_->traits(); }
+  const std::string& path() const override { return now_->path(); }
+  std::uint64_t stored_bytes(std::uint64_t offset, std::uint64_t length) const override {
+    return now_->stored_bytes(offset, length);
+  }
+  std::uint64_t next_data(std::uint64_t offset) const override { return now_->next_data(offset); }
+
+ private:
+  const std::unique_ptr<File> now_, later_;
+  mutable std::uint64_t left_;
+};
+
+// The log was made for what the source held. Written is that, or nothing: the way back fits in any case. Whatever the
+// source has become: other bytes, or shorter.
+TEST(Transaction, ASourceThatChangesMeanwhileIsNotCopied) {
+  const std::string before = random_bytes(40'000, 1), wanted = random_bytes(40'000, 2);
+  int refused = 0, copied = 0;
+  for (const std::string& later : {random_bytes(40'000, 3), wanted.substr(0, 100)}) {
+    for (std::uint64_t reads = 10; reads < 40; ++reads) {
+      const FickleFile source(wanted, later, reads);
+      Disk disk(before);
+      Transaction transaction(disk.image);
+      expect_ok(transaction.copy(Stage::point, 0, source, 0, 40'000));
+      const auto done = disk.commit(transaction);
+      ++(done ? copied : refused);
+      EXPECT_EQ(disk.image.contents(), done ? wanted : before) << reads;
+      EXPECT_EQ(done ? 0 : done.error().number, done ? 0 : EBUSY) << reads;
+      if (done) expect_ok(undo(disk.image, disk.log, nullptr, "image", false, disk.interrupted));
+      EXPECT_EQ(disk.image.contents(), before) << reads;
+    }
+  }
+  EXPECT_GT(refused, 20);
+  EXPECT_GT(copied, 0);
+}
+
 TEST(Transaction, AnImageThatGrewMeanwhileIsRefused) {
   Disk disk(zeros(8192));
   const auto base = memory_file(zeros(4096));
