@@ -13,6 +13,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/number.h"
 #include "cli/modes.h"
 #include "cli/progress.h"
 #include "io/descriptor.h"
@@ -20,6 +21,7 @@
 #include "render/text/change.h"
 #include "render/text/profile.h"
 #include "session/session.h"
+#include "session/signals.h"
 #include "words/escape.h"
 
 namespace qd::cli {
@@ -177,6 +179,12 @@ int look_at_each(const Options& options, Output& out) {
     }
     worst = std::max(worst, look.at(path, worst_state));
     if (!out.flush()) break;
+    if (session::signal_came() && &path != &options.images.back()) {
+      const auto left = static_cast<std::uint64_t>(&options.images.back() - &path);
+      worst = std::max(worst, complain({EINTR, fmt::format("interrupted; not looked at: {}, from {} on",
+                                                           counted(left, "image", "images"), *(&path + 1))}));
+      break;
+    }
   }
   if (worst > worst_state && worst_state > 0) {
     complain({0, fmt::format("not every image could be looked at; of the others the worst is {} (exit code {})",

@@ -12,16 +12,18 @@ const std::atomic<bool>& SignalGuard::interrupted() const { return wanted_ ? cam
 
 SignalGuard::SignalGuard(bool wanted) : wanted_(wanted) {
   if (!wanted_) return;
-  came = false;
   for (int i = 0; i < 3; ++i) {
     struct sigaction action {};
     action.sa_handler = [](int) { came = true; };
     ::sigaction(signals[i], &action, &before_[i]);
+    if (before_[i].sa_handler == SIG_IGN) ::sigaction(signals[i], &before_[i], nullptr);
   }
 }
 
 SignalGuard::~SignalGuard() {
   for (int i = 0; wanted_ && i < 3; ++i) ::sigaction(signals[i], &before_[i], nullptr);
 }
+
+bool signal_came() { return came; }
 
 }  // namespace qd::session

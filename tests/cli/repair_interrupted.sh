@@ -74,6 +74,29 @@ for signal in TERM INT HUP; do
 done
 ((steps > 6)) || fail "only $steps steps could be interrupted"
 
+# It is a wish to stop: no other image is written to after it, however late it came in the one at hand.
+early=0 late=0
+for ((n = 1; ; ++n)); do
+  rm -f vm.qcow2.undo second.qcow2.undo
+  cp original vm.qcow2
+  cp original second.qcow2
+  got=0
+  at INT $n vm.qcow2 "$QCOW2_DUMP" -R all vm.qcow2 second.qcow2 ./third.qcow2 || got=$?
+  ((got != 99)) || break
+  ((got == 252)) || fail "interrupted at step $n of the first image: exit code $got"
+  says err '^qcow2-dump: interrupted; not looked at: 2 images, from second\.qcow2 on$'
+  same second.qcow2 original
+  if cmp -s vm.qcow2 original; then ((++early)); else same vm.qcow2 repaired; ((++late)); fi
+done
+((early > 2 && late > 0)) || fail "interrupted $early times early, $late times late"
+
+# What the process was told to ignore is none (nohup).
+cp original vm.qcow2
+got=0
+IGNORED=1 at HUP 2 vm.qcow2 "$QCOW2_DUMP" -R all --no-undo vm.qcow2 || got=$?
+((got == 0)) || fail "an ignored SIGHUP: exit code $got"
+same vm.qcow2 repaired
+
 for ((n = 1; ; ++n)); do
   rm -f vm.qcow2.undo*
   cp original vm.qcow2
