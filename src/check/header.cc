@@ -208,6 +208,17 @@ void check_tables(Context& c) {
   }
 }
 
+// What the user knows is how the image is read here. Whoever else opens it goes by the header.
+void check_cluster_bits(Context& c) {
+  const std::uint32_t bits = c.image.header.cluster_bits;
+  if (c.image.against_header()) {
+    c.report(worded(Code::header_cluster_bits, bits,
+                    fmt::format(", and with --cluster-size it is {} here", c.image.geometry->cluster_bits)));
+  } else if (bits < 9 || bits > 21) {
+    c.report(value(Code::header_cluster_bits, bits));
+  }
+}
+
 }  // namespace
 
 void check_header(Context& c) {
@@ -215,7 +226,7 @@ void check_header(Context& c) {
   check_magic(c);
   if ((!c.image.ours() && !c.image.geometry) || c.image.header_cut_off()) return;  // then no field means anything
   if (h.version < 2 || h.version > 3) c.report(value(Code::header_version, h.version));
-  if (h.cluster_bits < 9 || h.cluster_bits > 21) c.report(value(Code::header_cluster_bits, h.cluster_bits));
+  check_cluster_bits(c);
   if (!c.image.geometry) return;
 
   if (h.version != 2 && (h.header_length < format::header_bytes_v3 || h.header_length % 8 != 0 ||

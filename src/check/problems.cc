@@ -32,7 +32,7 @@ constexpr std::array<Problem, code_count> table{{
      "The header is damaged, or the image was made by a program of the future."},
     {header_cluster_bits, "header.cluster-bits", error, Status::corrupt, nowhere, Repair::edit,
      Subject::header, Hidden::data, Doubt::meaning,
-     "header field cluster_bits (offset 20) is {found_n}; allowed are 9 to 21",
+     "header field cluster_bits (offset 20) is {found_n}; allowed are 9 to 21{detail}",
      "Without the cluster size no table can be read. New images have 16 (64 KiB)."},
     {header_length, "header.length", error, Status::corrupt, nowhere, Repair::edit,
      Subject::header, Hidden::data, Doubt::none,

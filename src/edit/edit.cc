@@ -1,6 +1,8 @@
 #include "edit/edit.h"
 
 #include <algorithm>
+#include <compare>
+#include <utility>
 
 #include "base/number.h"
 #include "edit/commands.h"
@@ -25,11 +27,14 @@ std::string_view name(const Command& command) {
   return std::visit(Name(), command);
 }
 
-// The first error in the header; null if there is none. Without the header, nothing else can be read.
-const check::Finding* header_error(const check::Report& result) {
-  const auto& list = result.findings.list();
-  const auto found = std::ranges::find_if(list, [](const check::Finding& f) {
+// The first error in the header; null if there is none. Without the header, nothing else can be read. What a hint
+// stands for is none.
+const check::Finding* header_error(const repair::Work& w) {
+  const auto& list = w.view.result().findings.list();
+  const bool hint = w.view.image().against_header();
+  const auto found = std::ranges::find_if(list, [&](const check::Finding& f) {
     const Problem& row = check::problem(f.code);
+    if (hint && f.code == check::Code::header_cluster_bits) return false;
     return row.severity == Severity::error && row.subject == check::Subject::header;
   });
   return found == list.end() ? nullptr : &*found;
@@ -47,12 +52,36 @@ Result<void> perform_any(repair::Work& w, const Command& command, const File* so
       command);
 }
 
+// What an edit is measured by.
+struct Before {
+  bool header_unsound;
+  check::Status status;
+  auto operator<=>(const Before&) const = default;
+};
+
 // No edit may make a sound header unusable, unless it is forced.
-Result<void> require_header(const repair::Work& w, bool was_sound) {
-  const check::Finding* error = header_error(w.view.result());
-  if (w.wanted.force || !was_sound || !error) return {};
+Result<void> require_header(const repair::Work& w, const Before& before) {
+  const check::Finding* error = header_error(w);
+  if (w.wanted.force || before.header_unsound || !error) return {};
   return refused(fmt::format("the header would make no sense any more: {}. --force writes it all the same",
                              Sentences(w.view.image(), w.view.result())(*error)));
+}
+
+// A hint is for a header that says something wrong. Where the header is right, the image is misread by it, and so is
+// what a change would do to it: it would seem to harm nothing.
+Result<Before> before_edit(const repair::Work& w, const File& image, Transaction& transaction,
+                           const check::Settings& options) {
+  const auto of = [](const repair::Work& read) {
+    return Before{header_error(read) != nullptr, read.view.result().status()};
+  };
+  if (!w.view.image().against_header()) return of(w);
+  repair::Work plain(image, {}, transaction, w.wanted, options);
+  if (!plain.look() || of(plain) >= of(w)) return of(w);
+  if (w.wanted.force) return of(plain);
+  return refused(
+      fmt::format("less is wrong with the image by the header's cluster size, {} bytes, than by {}: leave "
+                  "--cluster-size out, or go by it with --force",
+                  plain.view.geometry().cluster_size(), w.view.geometry().cluster_size()));
 }
 
 }  // namespace
@@ -69,8 +98,8 @@ Result<repair::Planned> plan_edit(const File& image, const image::Hints& hints, 
   w.editor.plan.asked = name(command);
   if (!w.look()) return tl::unexpected(w.view.error());
   if (w.view.unreadable()) return fail(EIO, repair::unreadable_disk(image.path()));
-  const check::Status before = w.view.result().status();
-  const bool was_sound = !header_error(w.view.result());
+  const auto before = before_edit(w, image, transaction, options);
+  if (!before) return tl::unexpected(before.error());
   const std::uint64_t overflows = w.view.count(check::Code::refcount_overflow);
   // Nobody knows what single bytes are for, so nothing else is changed to fit them, and refcounts that are too narrow
   // don't stop them.
@@ -90,11 +119,11 @@ Result<repair::Planned> plan_edit(const File& image, const image::Hints& hints, 
                                     "changed. Convert the image to one with wider refcounts",
                                     counted(w.view.geometry().refcount_bits(), "bit", "bits")));
   }
-  if (auto sound = require_header(w, was_sound); !sound) return tl::unexpected(sound.error());
+  if (auto sound = require_header(w, *before); !sound) return tl::unexpected(sound.error());
   if (transaction.empty()) w.editor.plan.actions.clear();  // everything is so already
   const check::Status after = w.view.result().status();
-  for (repair::Action& a : w.editor.plan.actions) a.lossy |= bytes && after > before;
-  return repair::Planned{std::move(w.editor.plan), before, after, w.view.image().hints()};
+  for (repair::Action& a : w.editor.plan.actions) a.lossy |= bytes && after > before->status;
+  return repair::Planned{std::move(w.editor.plan), before->status, after, w.view.image().hints()};
 }
 
 }  // namespace qd::edit

@@ -60,3 +60,31 @@ code 6 vm.qcow2
 says_not out 'qcow2-dump -m edit'
 code 6 --cluster-size 64K vm.qcow2
 says out "qcow2-dump --cluster-size 65536 -m edit -O 'l1\[0\]' -V 0x8000000000040000 vm\.qcow2"
+
+# A header that says something possible but wrong is wrong all the same: nobody else can open the image.
+cp sound.qcow2 vm.qcow2
+poke vm.qcow2 20 0000000d
+cp vm.qcow2 before.qcow2
+code 6 --cluster-size 64K vm.qcow2
+says out 'and with --cluster-size it is 16 here$'
+says out 'qcow2-dump -m edit -O header\.cluster_bits -V 0x10 vm\.qcow2'
+code 6 --cluster-size 64K -R all vm.qcow2
+says out 'header\.cluster_bits -V 16 first'
+same vm.qcow2 before.qcow2
+# What a hint stands for is no reason to write anything into the header.
+code 255 --cluster-size 64K -m edit -O header.magic -V 0 vm.qcow2
+says err 'the header would make no sense any more: .*QFI'
+same vm.qcow2 before.qcow2
+code 0 --cluster-size 64K -m edit -O header.cluster_bits -V 16 vm.qcow2
+same vm.qcow2 sound.qcow2
+
+# Where the header is right, the image is misread by another size: what an edit does to it would seem to harm nothing.
+for what in '-m edit -O header.magic -V 0' '-m edit -O header.cluster_bits -V 13' '-m edit -O 8 -V 0' \
+  '-m copy -O 0x40000 -S 0x50000 -w 512' '-m rebase -F base -b'; do
+  # shellcheck disable=SC2086
+  code 255 --cluster-size 4K $what vm.qcow2
+  says err "less is wrong with the image by the header's cluster size, 65536 bytes, than by 4096|cluster size is another"
+  same vm.qcow2 sound.qcow2
+done
+code 6 --cluster-size 4K -m edit -O header.magic -V 0 --force vm.qcow2
+says out 'lossy'
