@@ -92,7 +92,9 @@ void Look::planned(const session::Change& change) {
 }
 
 void Look::written(const session::Change& change) {
-  if (!o_.json) render::print_done(out_, request_.path, change);
+  if (o_.json) return;
+  render::print_done(out_, request_.path, change);
+  (void)out_.flush();  // the check that follows may be cut short; the way back must be known by then
 }
 
 Result<void> Look::opened(const image::Image& image) {
