@@ -4,11 +4,15 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <cstdint>
+#include <cstring>
 #include <memory>
 #include <span>
 #include <string>
 
+#include "base/endian.h"
 #include "io_testing.h"
+#include "journal/pages.h"
 #include "journal/transaction.h"
 #include "journal/undo_log.h"
 #include "simulated_file.h"
@@ -16,6 +20,18 @@
 namespace qd {
 
 inline std::span<const std::byte> as_bytes(const std::string& text) { return std::as_bytes(std::span(text)); }
+
+inline std::string zeros(std::size_t length) { return std::string(length, '\0'); }
+
+// A table of 64-bit entries, as a page of one.
+inline std::string row(std::uint64_t first, std::uint64_t step, std::size_t bytes = page_bytes) {
+  std::string text(bytes, '\0');
+  for (std::size_t i = 0; i < bytes / 8; ++i) {
+    const std::uint64_t raw = from_big_endian(first + i * step);
+    std::memcpy(text.data() + i * 8, &raw, 8);
+  }
+  return text;
+}
 
 inline std::string all_of(const File& file) { return read_from(file, 0, file.size()).bytes; }
 
