@@ -74,9 +74,10 @@ Result<Before> before_edit(const repair::Work& w, const File& image, Transaction
   const auto of = [](const repair::Work& read) {
     return Before{header_error(read) != nullptr, read.view.result().status()};
   };
-  if (!w.view.image().against_header()) return of(w);
+  const Before hinted = of(w);
+  if (!w.view.image().against_header()) return hinted;
   repair::Work plain(image, {}, transaction, w.wanted, options);
-  if (!plain.look() || of(plain) >= of(w)) return of(w);
+  if (!plain.look() || of(plain) >= hinted) return hinted;
   if (w.wanted.force) return of(plain);
   return refused(
       fmt::format("less is wrong with the image by the header's cluster size, {} bytes, than by {}: leave "

@@ -4,7 +4,8 @@
     stop_at.py SIGNAL N FILE COMMAND [ARGUMENT…]
 
 Ends with the command's exit code, or 128 + the signal that it died of; 99: it has ended before its Nth change; 77: this
-machine can't do it. With IGNORED in the environment the command is told to ignore the signal. What counts as a change: pwrite, ftruncate, fallocate and fsync of the file, by the first thread.
+machine can't do it. What counts as a change: pwrite, ftruncate, fallocate and fsync of the file, by the first thread.
+With IGNORED in the environment the command is told to ignore the signal.
 """
 
 import ctypes
